@@ -1,0 +1,62 @@
+"""What did unlearning do to a language model? Patch, restore and measure, on hooked models.
+
+The public names are imported when they are first used, so that ``import dissect`` costs nothing.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from dissect import plots as plots
+    from dissect.data.facts import Fact as Fact
+    from dissect.data.facts import Facts as Facts
+    from dissect.data.prompts import Prompts as Prompts
+    from dissect.data.world import World as World
+    from dissect.errors import DissectError as DissectError
+    from dissect.models.load import load as load
+    from dissect.models.pair import ModelPair as ModelPair
+    from dissect.models.pair import load_pair as load_pair
+    from dissect.models.save import save_hf as save_hf
+    from dissect.patching.patch import patch as patch
+    from dissect.restoration.restore import restore as restore
+    from dissect.restoration.restore import restored as restored
+    from dissect.restoration.restore import transplant as transplant
+    from dissect.sweep.join import concat as concat
+    from dissect.sweep.result import SweepResult as SweepResult
+    from dissect.unlearning.unlearn import unlearn as unlearn
+
+_HOMES = {
+    "DissectError": "dissect.errors",
+    "Fact": "dissect.data.facts",
+    "Facts": "dissect.data.facts",
+    "ModelPair": "dissect.models.pair",
+    "Prompts": "dissect.data.prompts",
+    "SweepResult": "dissect.sweep.result",
+    "World": "dissect.data.world",
+    "concat": "dissect.sweep.join",
+    "load": "dissect.models.load",
+    "load_pair": "dissect.models.pair",
+    "patch": "dissect.patching.patch",
+    "restore": "dissect.restoration.restore",
+    "restored": "dissect.restoration.restore",
+    "save_hf": "dissect.models.save",
+    "transplant": "dissect.restoration.restore",
+    "unlearn": "dissect.unlearning.unlearn",
+}
+"""Public name to the module that defines it."""
+
+__all__ = [*_HOMES, "plots"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plots":
+        return import_module("dissect.plots")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'dissect' has no attribute {name!r}")
+    found = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,142 @@
+"""How far apart the parameters of two checkpoints are, block by block."""
+
+from html import escape
+
+import numpy as np
+import torch
+import xarray as xr
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.parameters import (
+    LAYER_BLOCKS,
+    OUTSIDE_BLOCKS,
+    in_checkpoint,
+    layer_block_parameters,
+    outside_block_parameters,
+    tied,
+)
+
+_MEASURES = ("relative_norm", "cosine", "moved")
+_CHUNK = 1 << 24
+"""Elements that are brought to float64 at once."""
+_LAYER_PARTS = tuple(block for block in LAYER_BLOCKS if block not in ("mlp", "attn", "block"))
+
+
+class Alignment:
+    """The alignment report of a pair.
+
+    ``layers`` is an ``xarray.Dataset`` over (block, layer), ``outside`` one over (block) for what stands outside the
+    layers. Both hold, with W the base model's parameters of a block and W' the unlearned model's:
+
+    - ``relative_norm``: ‖W' - W‖ / ‖W‖, 0 for an untouched block
+    - ``cosine``: cos(W, W'), 1 for an untouched block
+    - ``moved``: share of the parameters that differ at all, 0 to 1
+
+    Parameters that the checkpoints do not have (zeros that TransformerLens adds) do not count.
+    """
+
+    def __init__(self, layers: xr.Dataset, outside: xr.Dataset) -> None:
+        self.layers = layers
+        self.outside = outside
+
+    def __repr__(self) -> str:
+        rows = [("block", "layers", "relative change", "cosine", "moved")]
+        rows += [tuple(row) for row in self._rows()]
+        widths = [max(len(row[column]) for row in rows) for column in range(5)]
+        return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
+
+    def _repr_html_(self) -> str:
+        head = "".join(f"<th>{title}</th>" for title in ("block", "layers", "relative change", "cosine", "moved"))
+        body = "".join("<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in self._rows())
+        return f"<table><tr>{head}</tr>{body}</table>"
+
+    def _rows(self) -> list[list[str]]:
+        """One row a block: the range over layers and, in brackets, where the change is greatest."""
+        rows = []
+        for block in self.layers["block"].values:
+            part = self.layers.sel(block=block).dropna("layer")
+            norms = part["relative_norm"]
+            top = int(norms["layer"][int(norms.argmax())])
+            rows.append(
+                [
+                    str(block),
+                    str(part.sizes["layer"]),
+                    f"{_span(norms, '.2e')}  (most in layer {top})" if float(norms.max()) > 0 else "none",
+                    _span(part["cosine"], ".6f"),
+                    _span(part["moved"], ".1%"),
+                ]
+            )
+        for block in self.outside["block"].values:
+            part = self.outside.sel(block=block)
+            norm = float(part["relative_norm"])
+            rows.append(
+                [
+                    str(block),
+                    "-",
+                    f"{norm:.2e}" if norm > 0 else "none",
+                    f"{float(part['cosine']):.6f}",
+                    f"{float(part['moved']):.1%}",
+                ]
+            )
+        return rows
+
+
+def align(base: HookedTransformer, other: HookedTransformer) -> Alignment:
+    """Compare the parameters of two models of the same shapes."""
+    known = frozenset(in_checkpoint(base))
+    layers = range(base.cfg.n_layers)
+    grid: dict[str, list[tuple[float, float, float]]] = {}
+    for block in _LAYER_PARTS:
+        try:
+            names = [[n for n in layer_block_parameters(base, block, layer) if n in known] for layer in layers]
+        except DissectError:
+            continue  # the architecture has no such block
+        if any(names):
+            grid[block] = [_compare(base, other, part) for part in names]
+    single: dict[str, tuple[float, float, float]] = {}
+    for block in OUTSIDE_BLOCKS:
+        if block == "unembed" and tied(base):
+            continue  # it is the embedding
+        try:
+            names_outside = [name for name in outside_block_parameters(base, block) if name in known]
+        except DissectError:
+            continue
+        if block == "embed" and tied(base):
+            names_outside = [name for name in names_outside if name.startswith("embed.")]
+        if names_outside:
+            single[block] = _compare(base, other, names_outside)
+    return Alignment(
+        _dataset(np.array(list(grid.values())), ("block", "layer"), {"block": list(grid), "layer": list(layers)}),
+        _dataset(np.array(list(single.values())), ("block",), {"block": list(single)}),
+    )
+
+
+def _dataset(values: np.ndarray, dims: tuple[str, ...], coords: dict[str, list]) -> xr.Dataset:
+    return xr.Dataset({name: (dims, values[..., i]) for i, name in enumerate(_MEASURES)}, coords=coords)
+
+
+@torch.no_grad()
+def _compare(base: HookedTransformer, other: HookedTransformer, names: list[str]) -> tuple[float, float, float]:
+    """Relative norm, cosine and moved share over the parameters ``names`` together, summed in float64."""
+    if not names:
+        return (np.nan, np.nan, np.nan)
+    change = old = new = product = moved = count = 0.0
+    for name in names:
+        ours, theirs = base.get_parameter(name), other.get_parameter(name)
+        for a, b in zip(ours.reshape(-1).split(_CHUNK), theirs.reshape(-1).split(_CHUNK), strict=True):
+            a, b = a.double(), b.to(a.device).double()
+            change += float((b - a).square().sum())
+            old += float(a.square().sum())
+            new += float(b.square().sum())
+            product += float(a @ b)
+            moved += float((a != b).sum())
+            count += a.numel()
+    relative = (change / old) ** 0.5 if old else (0.0 if not change else np.inf)
+    cosine = product / (old * new) ** 0.5 if old and new else (1.0 if not change else np.nan)
+    return relative, min(cosine, 1.0), moved / count
+
+
+def _span(values: xr.DataArray, form: str) -> str:
+    low, high = format(float(values.min()), form), format(float(values.max()), form)
+    return low if low == high else f"{low} to {high}"

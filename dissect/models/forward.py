@@ -1,0 +1,82 @@
+"""Running a HookedTransformer in parts: from any layer on, and with logits only where they are scored."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens import HookedTransformer
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.utilities.activation_functions import apply_softcap
+
+from dissect.errors import DissectError
+
+
+def final_residual(
+    model: HookedTransformer,
+    inputs: Int[Tensor, "batch pos"] | Float[Tensor, "batch pos d_model"],
+    *,
+    start_at_layer: int | None = None,
+) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream after the last block.
+
+    ``inputs`` are right-padded tokens, or with ``start_at_layer`` the residual stream before that layer
+    (``n_layers`` returns it unchanged). No mask is needed: under causal attention a real token never sees the padding
+    on its right. The padding side is stated because TransformerLens otherwise takes it from the tokenizer and, for
+    "left", masks every token that happens to equal the padding token.
+    """
+    return model(inputs, start_at_layer=start_at_layer, stop_at_layer=model.cfg.n_layers, padding_side="right")
+
+
+def read_out(model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "rows pos d_vocab"]:
+    """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
+    logits = apply_softcap(model.unembed(model.ln_final(residual)), model.cfg.output_logits_soft_cap)
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def logits_at(
+    model: HookedTransformer, residual: Float[Tensor, "batch pos d_model"], where: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, "scored d_vocab"]:
+    """Logits at the positions ``where``, row by row, from the residual stream after the last block.
+
+    The unembedding is the largest matrix of a small model, and answers are a fraction of the text: the final norm and
+    the unembedding therefore see the chosen positions alone.
+    """
+    return read_out(model, residual[where][None])[0]
+
+
+@contextmanager
+def caching(
+    model: HookedTransformer, names: Collection[str], *, device: torch.device | str | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Collect the activations at the hooks ``names`` of every forward pass in the body, detached.
+
+    ``device`` is where they are kept; by default where they arise.
+
+    Raises:
+        DissectError: the model has no hook of one of the names.
+    """
+    cache: dict[str, Tensor] = {}
+
+    def keep(activation: Tensor, hook: HookPoint) -> None:
+        assert hook.name is not None
+        kept = activation.detach()
+        cache[hook.name] = kept if device is None else kept.to(device)
+
+    with model.hooks(fwd_hooks=[(check_hook(model, name), keep) for name in names]):
+        yield cache
+
+
+def check_hook(model: HookedTransformer, name: str) -> str:
+    """``name`` if the model has such a hook.
+
+    Raises:
+        DissectError: it has not; the message names the hooks that end alike.
+    """
+    if name not in model.hook_dict:
+        last = name.rsplit(".", 1)[-1]
+        alike = [known for known in model.hook_dict if known.endswith(last)][:3]
+        hint = f"it has {', '.join(alike)}, ..." if alike else "see model.hook_dict for those it has"
+        raise DissectError(f"the model has no activation {name!r}: {hint}")
+    return name

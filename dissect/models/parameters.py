@@ -1,0 +1,94 @@
+"""Parameter blocks: the words of the papers (value vectors, keys, attention) for the parameters of a hooked model."""
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+
+EMBEDDING = -1
+"""The layer number of what comes before the first block."""
+
+_MATRICES = {
+    "mlp.W_out": ("mlp.W_out",),
+    "mlp.W_in": ("mlp.W_in",),
+    "mlp.W_gate": ("mlp.W_gate",),
+    "attn.W_Q": ("attn.W_Q",),
+    "attn.W_K": ("attn.W_K", "attn._W_K"),  # the underscore: grouped heads, stored once a group
+    "attn.W_V": ("attn.W_V", "attn._W_V"),
+    "attn.W_O": ("attn.W_O",),
+}
+_PARTS = {"mlp": ("mlp.",), "attn": ("attn.",), "ln": ("ln1.", "ln2.", "ln1_post.", "ln2_post."), "block": ("",)}
+_OUTSIDE = {"embed": EMBEDDING, "pos_embed": EMBEDDING, "ln_final": None, "unembed": None}
+
+LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_PARTS)
+"""Blocks that every layer has one of (``mlp.W_gate`` only where the MLP is gated)."""
+OUTSIDE_BLOCKS: tuple[str, ...] = tuple(_OUTSIDE)
+"""Blocks outside the layers."""
+
+
+def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> tuple[str, ...]:
+    """Names (as in ``model.named_parameters()``) of the parameters of ``block`` in ``layer``.
+
+    ``mlp.W_out`` and its like are the matrix alone; ``mlp``, ``attn``, ``ln`` and ``block`` are everything of that
+    part of the layer, biases included.
+
+    Raises:
+        DissectError: an unknown block, or one that this architecture does not have.
+    """
+    if block not in LAYER_BLOCKS:
+        hint = " (it stands outside the layers)" if block in _OUTSIDE else ""
+        raise DissectError(f"no parameter block {block!r} in a layer{hint}: choose from {', '.join(LAYER_BLOCKS)}")
+    if not 0 <= layer < model.cfg.n_layers:
+        raise DissectError(f"no layer {layer}: the model has layers 0 to {model.cfg.n_layers - 1}")
+    prefix = f"blocks.{layer}."
+    names = [name.removeprefix(prefix) for name, _ in model.named_parameters() if name.startswith(prefix)]
+    if block in _MATRICES:
+        found = tuple(name for name in names if name in _MATRICES[block])
+    else:
+        found = tuple(name for name in names if name.startswith(_PARTS[block]))
+    if not found:
+        has = ", ".join(known for known, ways in _MATRICES.items() if set(ways) & set(names))
+        raise DissectError(f"this model has no {block!r} in its layers: it has {has}")
+    return tuple(prefix + name for name in found)
+
+
+def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str, ...]:
+    """Names of the parameters of a block outside the layers: ``embed``, ``pos_embed``, ``ln_final``, ``unembed``.
+
+    Where embedding and unembedding are tied they are one matrix, and each of the two names stands for both.
+
+    Raises:
+        DissectError: an unknown block, or one that this architecture does not have.
+    """
+    if block not in _OUTSIDE:
+        raise DissectError(f"no parameter block {block!r} outside the layers: choose from {', '.join(_OUTSIDE)}")
+    wanted = ("embed.", "unembed.") if block in ("embed", "unembed") and tied(model) else (f"{block}.",)
+    names = tuple(name for name, _ in model.named_parameters() if name.startswith(wanted))
+    if not names:
+        raise DissectError(f"this model has no parameters in {block!r}")
+    return names
+
+
+def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
+    """The first layer whose computation the parameters ``names`` enter.
+
+    ``EMBEDDING`` (-1) for the embeddings, ``n_layers`` for the final norm and the unembedding alone.
+    """
+    return min((_layer_of(model, name) for name in names), default=model.cfg.n_layers)
+
+
+def tied(model: HookedTransformer) -> bool:
+    """Whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
+    return model.embed.W_E.untyped_storage().data_ptr() == model.unembed.W_U.untyped_storage().data_ptr()
+
+
+def in_checkpoint(model: HookedTransformer) -> tuple[str, ...]:
+    """Names of the parameters that the checkpoint has, without the zero biases that TransformerLens adds."""
+    checkpoint = getattr(model, "checkpoint", None)
+    absent = frozenset(checkpoint.frozen) if checkpoint is not None else frozenset()
+    return tuple(name for name, _ in model.named_parameters() if name not in absent)
+
+
+def _layer_of(model: HookedTransformer, name: str) -> int:
+    if name.startswith("blocks."):
+        return int(name.split(".")[1])
+    return EMBEDDING if name.startswith(("embed.", "pos_embed.")) else model.cfg.n_layers

@@ -1,0 +1,1 @@
+"""Swapping activations between two models."""

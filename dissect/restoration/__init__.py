@@ -1,0 +1,1 @@
+"""Swapping parameters between two models."""

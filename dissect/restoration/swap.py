@@ -1,0 +1,44 @@
+"""The intervention of restoration: a donor's parameters in place of the recipient's own."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from transformer_lens import HookedTransformer
+
+from dissect.models.parameters import first_layer_of
+from dissect.sweep.batch import Batch
+
+
+@dataclass(frozen=True)
+class ParameterSwap:
+    """Let some parameters of the recipient be those of the donor.
+
+    The tensors themselves change places, nothing is copied: undoing it puts back the very tensor that was there, so
+    it is exact to the bit, and a sweep needs no copy of the state dict.
+    """
+
+    donor: HookedTransformer
+    names: tuple[str, ...]
+    """As in ``named_parameters()``."""
+
+    @property
+    def first_layer(self) -> int:
+        """The first layer whose computation the parameters enter."""
+        return first_layer_of(self.donor, self.names)
+
+    @contextmanager
+    def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Iterator[None]:
+        """The donor's parameters in the body, the model's own afterwards; nesting is allowed."""
+        kept = {}
+        try:
+            for name in self.names:
+                parameter = model.get_parameter(name)
+                own = parameter.data
+                donated = self.donor.get_parameter(name).data.to(device=own.device, dtype=own.dtype)
+                kept[name] = own
+                parameter.data = donated
+            yield
+        finally:
+            for name, own in kept.items():
+                model.get_parameter(name).data = own

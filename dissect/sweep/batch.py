@@ -1,0 +1,76 @@
+"""Prompts cut into batches on the recipient's device, with the positions that are scored."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from dissect.data.prompts import Prompts
+from dissect.errors import DissectError
+
+Scoring = Literal["answer", "published"]
+"""``answer``: the positions that predict the answer's tokens. ``published``: the window of the published notebooks,
+``logits[-n:]`` with their count n, which takes in the prediction after the last token and leaves out at least the
+first answer token (science of the paper's section 3; kept to reproduce its numbers, not to be used)."""
+
+NO_TARGET = -100
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some prompts, ready to run. Logits are read at the ``scored`` positions, row by row."""
+
+    index: int
+    """Number of the batch in its sweep: the key under which donors keep its activations."""
+    prompts: slice
+    """Which prompts of the sweep these are."""
+    tokens: Int[Tensor, "batch pos"]
+    """Right-padded."""
+    scored: Bool[Tensor, "batch pos"]
+    """Positions whose logits are scored."""
+    rows: Int[Tensor, "scored"]
+    """The row that each scored position belongs to."""
+    targets: Int[Tensor, "scored"]
+    """The token that each scored position should predict; ``NO_TARGET`` after the last token of a text."""
+
+
+def batches(
+    prompts: Prompts, batch_size: int, *, scoring: Scoring = "answer", device: torch.device | str = "cpu"
+) -> Iterator[Batch]:
+    """Cut ``prompts`` in their order into batches of ``batch_size``, each padded to its own longest row."""
+    scored = scored_positions(prompts, scoring)
+    following = torch.full_like(prompts.tokens, NO_TARGET)
+    following[:, :-1] = prompts.tokens[:, 1:]
+    last = (prompts.lengths - 1)[:, None]
+    following.scatter_(1, last.long(), NO_TARGET)
+    for index, start in enumerate(range(0, len(prompts), batch_size)):
+        part = slice(start, min(start + batch_size, len(prompts)))
+        width = int(prompts.lengths[part].max())
+        where = scored[part, :width]
+        yield Batch(
+            index=index,
+            prompts=part,
+            tokens=prompts.tokens[part, :width].to(device),
+            scored=where.to(device),
+            rows=where.nonzero()[:, 0].to(device),
+            targets=following[part, :width][where].to(device),
+        )
+
+
+def scored_positions(prompts: Prompts, scoring: Scoring) -> Bool[Tensor, "prompt pos"]:
+    """Which positions' logits are compared; see ``Scoring``.
+
+    Raises:
+        DissectError: an unknown scoring, or prompts for which the published window is empty.
+    """
+    if scoring == "answer":
+        return prompts.predicting_mask
+    if scoring != "published":
+        raise DissectError(f"no scoring {scoring!r}: choose from {', '.join(get_args(Scoring))}")
+    counts = prompts.published_counts()
+    positions = torch.arange(prompts.tokens.shape[1])[None]
+    end = prompts.lengths[:, None]
+    return (positions < end) & (positions >= end - counts[:, None])

@@ -1,0 +1,54 @@
+"""Means over prompts with bootstrap intervals."""
+
+import numpy as np
+import xarray as xr
+from scipy import stats
+
+from dissect.errors import DissectError
+
+RESAMPLES = 2000
+
+
+def interval(values: xr.DataArray, *, level: float = 0.95, seed: int = 0, dim: str = "prompt") -> xr.Dataset:
+    """Mean over ``dim`` with a percentile bootstrap interval; NaN entries are left out and counted.
+
+    Prompts are resampled, the same ones for every cell, so curves can be compared point by point.
+
+    Returns:
+        ``mean``, ``low``, ``high``, ``n`` and ``n_undefined`` over the remaining dimensions. Intervals are NaN where
+        fewer than two values enter.
+    """
+    if not 0 < level < 1:
+        raise DissectError(f"level={level}: the share of an interval lies between 0 and 1, for instance 0.95")
+    rest = [name for name in values.dims if name != dim]
+    table = values.transpose(*rest, dim)
+    flat = table.values.reshape(-1, values.sizes[dim])
+    low, high = np.full(len(flat), np.nan), np.full(len(flat), np.nan)
+    for index, row in enumerate(flat):
+        defined = row[np.isfinite(row)]
+        if len(defined) > 1:
+            low[index], high[index] = _bootstrap(defined, level, seed)
+    shape = table.shape[:-1]
+    counted = np.isfinite(table).sum(dim)
+    return xr.Dataset(
+        {
+            "mean": table.where(np.isfinite(table)).mean(dim),
+            "low": (rest, low.reshape(shape)),
+            "high": (rest, high.reshape(shape)),
+            "n": counted,
+            "n_undefined": values.sizes[dim] - counted,
+        }
+    )
+
+
+def _bootstrap(sample: np.ndarray, level: float, seed: int) -> tuple[float, float]:
+    drawn = stats.bootstrap(
+        (sample,),
+        np.mean,
+        n_resamples=RESAMPLES,
+        confidence_level=level,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    )
+    return drawn.confidence_interval

@@ -1,0 +1,35 @@
+"""Sweeps on disk, as netCDF."""
+
+import os
+from pathlib import Path
+
+import xarray as xr
+
+from dissect.errors import DissectError
+from dissect.files import atomic_file
+
+ENGINE = "h5netcdf"
+
+
+def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
+    """Write ``data``; an existing file is replaced whole or not at all."""
+    with atomic_file(path) as temporary:
+        data.to_netcdf(temporary, engine=ENGINE)
+
+
+def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
+    """Read a dataset whose attribute ``format`` is ``expected``.
+
+    Raises:
+        DissectError: no such file, not netCDF, or something else than a sweep.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise DissectError(f"no sweep file {file}: give what `dissect patch` or SweepResult.save wrote")
+    try:
+        data = xr.load_dataset(file, engine=ENGINE)
+    except (OSError, ValueError) as error:
+        raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
+    if data.attrs.get("format") != expected:
+        raise DissectError(f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: not a sweep of ours")
+    return data

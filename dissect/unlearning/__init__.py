@@ -1,0 +1,1 @@
+"""Training hooked models to forget."""
