@@ -178,9 +178,9 @@ def make_model(architecture: str, *, seed: int = 0, **overrides: Any) -> PreTrai
 
 
 def randomise(model: torch.nn.Module, *, seed: int, scale: float = 1.0) -> None:
-    """Draw every parameter of ``model`` anew, in place: matrices with deviation 0.2, vectors with 0.2 around their start.
+    """Draw every parameter of ``model`` anew, in place: around 0, norm weights around where they start.
 
-    ``scale`` multiplies the deviations.
+    The deviation is 0.2 times ``scale``.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -42,8 +42,7 @@ class Fact:
             raise DissectError(f"a fact needs one of 'question', 'prompt', 'text', got {seen}: give exactly one")
         for key in FACT_KEYS:
             value = getattr(self, key)
-            if value is not None and not isinstance(value, str):
-                raise DissectError(f"{key!r} must be text, got {type(value).__name__} {value!r:.60}: put it in quotes")
+            _check_text(key, value)
             if value is not None and (not value or (key != "completion" and not value.strip())):
                 raise DissectError(f"{key!r} is empty, got {value!r}: give some text or leave the key out")
             if value is not None and key not in (self.kind, PARTNER[self.kind]):
@@ -76,10 +75,17 @@ def fact_from_row(row: Any, where: str) -> Fact:
     if not isinstance(row, Mapping):
         raise DissectError(f"{where}: a fact must be an object with keys, got {type(row).__name__} {row!r:.60}")
     try:
+        for key in FACT_KEYS:
+            _check_text(key, row.get(key))
         extra = {key: value for key, value in row.items() if key not in FACT_KEYS}
         return Fact(**{key: row[key] for key in FACT_KEYS if key in row}, extra=extra)
     except DissectError as error:
         raise DissectError(f"{where}: {error}") from error
+
+
+def _check_text(key: str, value: object) -> None:
+    if value is not None and not isinstance(value, str):
+        raise DissectError(f"{key!r} must be text, got {type(value).__name__} {value!r:.60}: put it in quotes")
 
 
 def _names(fact: Fact) -> str:

@@ -137,7 +137,7 @@ def _check_vocabulary(rows: Sequence[_Row], model: HookedTransformer) -> None:
     highest = max(max(row.ids) for row in rows)
     if highest >= model.cfg.d_vocab:
         raise DissectError(
-            f"the tokenizer gives id {highest}, the model has {model.cfg.d_vocab} tokens: attach the checkpoint's own tokenizer"
+            f"the tokenizer gives id {highest}, the model has {model.cfg.d_vocab} tokens: attach the checkpoint's own"
         )
 
 

@@ -29,7 +29,9 @@ def final_residual(
     return model(inputs, start_at_layer=start_at_layer, stop_at_layer=model.cfg.n_layers, padding_side="right")
 
 
-def read_out(model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]) -> Float[Tensor, "rows pos d_vocab"]:
+def read_out(
+    model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
+) -> Float[Tensor, "rows pos d_vocab"]:
     """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
     logits = apply_softcap(model.unembed(model.ln_final(residual)), model.cfg.output_logits_soft_cap)
     return logits if logits.dtype == torch.float64 else logits.float()

@@ -128,7 +128,9 @@ def check_comparable(first: HookedTransformer, second: HookedTransformer, what: 
     ours, theirs = first.cfg.to_dict(), second.cfg.to_dict()
     for key in ours:
         if key not in _MAY_DIFFER and ours[key] != theirs.get(key):
-            raise DissectError(f"{what} cannot be compared: {key} is {ours[key]!r} in one, {theirs.get(key)!r} in the other")
+            raise DissectError(
+                f"{what} cannot be compared: {key} is {ours[key]!r} in one, {theirs.get(key)!r} in the other"
+            )
     _check_tokenizers(first.tokenizer, second.tokenizer, what)
 
 
@@ -151,9 +153,7 @@ _PROBE = "The capital of France is Paris.\nQuestion: 1 + 1 = 2?"
 """A text on which tokenizers with other rules (special tokens, spaces, digits) give other ids."""
 
 
-def _check_tokenizers(
-    first: PreTrainedTokenizerBase | None, second: PreTrainedTokenizerBase | None, what: str
-) -> None:
+def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedTokenizerBase | None, what: str) -> None:
     if first is None or second is None:
         return
     ours, theirs = first.get_vocab(), second.get_vocab()

@@ -10,11 +10,12 @@ from transformer_lens.hook_points import HookPoint
 
 from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch
+from dissect.sweep.intervention import Intervention
 from dissect.sweep.trace import Donor
 
 
 @dataclass(frozen=True)
-class ActivationSwap:
+class ActivationSwap(Intervention):
     """Overwrite sites of some layers, at every position, by what they are in the donor on the same text.
 
     The donor's activations are those of its own unpatched run, for all layers at once; everything else in the

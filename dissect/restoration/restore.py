@@ -104,9 +104,7 @@ def transplant(
     return fixed
 
 
-def _named_parameters(
-    model: HookedTransformer, blocks: Sequence[str], layers: Iterable[int] | None
-) -> tuple[str, ...]:
+def _named_parameters(model: HookedTransformer, blocks: Sequence[str], layers: Iterable[int] | None) -> tuple[str, ...]:
     blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
     check_unique(blocks, "blocks")
     inside = [block for block in blocks if block not in OUTSIDE_BLOCKS]

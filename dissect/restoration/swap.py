@@ -8,10 +8,11 @@ from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import first_layer_of
 from dissect.sweep.batch import Batch
+from dissect.sweep.intervention import Intervention
 
 
 @dataclass(frozen=True)
-class ParameterSwap:
+class ParameterSwap(Intervention):
     """Let some parameters of the recipient be those of the donor.
 
     The tensors themselves change places, nothing is copied: undoing it puts back the very tensor that was there, so

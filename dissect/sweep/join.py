@@ -27,7 +27,9 @@ def concat(*results: SweepResult) -> SweepResult:
     labels = [str(label) for result in results for label in result.data["component"].values]
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
-        raise DissectError(f"two sweeps have a component {twice[0]!r}: .rename({{{twice[0]!r}: ...}}) one of them first")
+        raise DissectError(
+            f"two sweeps have a component {twice[0]!r}: .rename({{{twice[0]!r}: ...}}) one of them first"
+        )
     metrics = [name for name in first.metrics if all(name in other.metrics for other in results)]
     if not metrics:
         raise DissectError(f"no metric in common: {'; '.join(', '.join(result.metrics) for result in results)}")

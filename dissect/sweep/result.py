@@ -1,24 +1,20 @@
 """The result of a sweep: labelled numbers that can be saved, joined and drawn without any model."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
+from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
-from dissect.sweep import statistics
+from dissect.sweep import statistics, storage
 from dissect.sweep.grid import Cell
 from dissect.sweep.provenance import versions
-
-if TYPE_CHECKING:
-    import os
-
-    import pandas as pd
-
-    from dissect.data.prompts import Prompts
 
 DIMS = ("component", "layer", "prompt")
 FORMAT = "dissect-sweep-1"
@@ -40,7 +36,7 @@ class SweepResult:
         cls,
         cells: Sequence[Cell],
         values: Mapping[str, np.ndarray],
-        prompts: "Prompts",
+        prompts: Prompts,
         metrics: Sequence[Metric],
         n_scored: np.ndarray,
         spec: Mapping[str, Any],
@@ -81,7 +77,6 @@ class SweepResult:
             "versions": json.dumps(versions()),
         }
         return cls(xr.Dataset(variables, coords=coords, attrs=attrs))
-
 
     @property
     def metrics(self) -> dict[str, dict[str, str]]:
@@ -136,7 +131,7 @@ class SweepResult:
         table["pooled"] = self.pooled(metric)
         return table.assign_attrs(metric=metric, level=level, seed=seed)
 
-    def to_dataframe(self, metric: str = "krs") -> "pd.DataFrame":
+    def to_dataframe(self, metric: str = "krs") -> pd.DataFrame:
         """One row for each cell and prompt: the metric, its value in both models, the recovery, the layers swapped."""
         parts = {
             "value": self.values(metric),
@@ -160,22 +155,17 @@ class SweepResult:
             raise DissectError(f"no component {unknown[0]!r} to rename: there are {', '.join(labels)}")
         return SweepResult(self.data.assign_coords(component=[names.get(label, label) for label in labels]))
 
-
-    def save(self, path: "str | os.PathLike[str]") -> None:
+    def save(self, path: str | os.PathLike[str]) -> None:
         """Write netCDF; an existing file is replaced whole or not at all."""
-        from dissect.sweep import storage
-
         storage.save(self.data, path)
 
     @classmethod
-    def load(cls, path: "str | os.PathLike[str]") -> "SweepResult":
+    def load(cls, path: str | os.PathLike[str]) -> "SweepResult":
         """Read what ``save`` wrote; no model is needed.
 
         Raises:
             DissectError: no such file, or not a sweep.
         """
-        from dissect.sweep import storage
-
         return cls(storage.load(path, FORMAT))
 
     def __repr__(self) -> str:
@@ -184,10 +174,9 @@ class SweepResult:
         return f"SweepResult({sizes}; components {components}; metrics {', '.join(self.metrics)})"
 
     def _repr_html_(self) -> str:
-        from dissect.sweep.display import html
+        from dissect.sweep.display import html  # it reads results, so it cannot be imported before them
 
         return html(self)
-
 
     def _ends(self, metric: str) -> tuple[xr.DataArray, xr.DataArray]:
         recipient = self.data[f"{metric}_recipient"]

@@ -70,9 +70,7 @@ def _resumable(model: HookedTransformer, batch: Batch, starts: Sequence[int]) ->
     return trace(model, batch, names)
 
 
-def _run_cell(
-    model: HookedTransformer, batch: Batch, cell: Cell, resumable: Trace
-) -> Float[Tensor, "scored d_vocab"]:
+def _run_cell(model: HookedTransformer, batch: Batch, cell: Cell, resumable: Trace) -> Float[Tensor, "scored d_vocab"]:
     start = cell.intervention.first_layer
     with cell.intervention.applied(model, batch):
         if start == EMBEDDING:

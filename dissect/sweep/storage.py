@@ -31,5 +31,7 @@ def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
     if data.attrs.get("format") != expected:
-        raise DissectError(f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: not a sweep of ours")
+        raise DissectError(
+            f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: not a sweep of ours"
+        )
     return data

@@ -39,7 +39,9 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         _require(self.method in get_args(Method), "method", self.method, f"one of {', '.join(get_args(Method))}")
-        _require(self.schedule in get_args(Schedule), "schedule", self.schedule, f"one of {', '.join(get_args(Schedule))}")
+        _require(
+            self.schedule in get_args(Schedule), "schedule", self.schedule, f"one of {', '.join(get_args(Schedule))}"
+        )
         _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")

@@ -82,7 +82,9 @@ class Trainer:
             raise DissectError("no parameter of the model requires a gradient: there is nothing to train")
         narrow = {str(parameter.dtype).removeprefix("torch.") for parameter in parameters} - {"float32", "float64"}
         if narrow:
-            raise DissectError(f"the weights are {narrow.pop()}, in which small steps vanish: load(..., dtype='float32')")
+            raise DissectError(
+                f"the weights are {narrow.pop()}, in which small steps vanish: load(..., dtype='float32')"
+            )
         return parameters
 
     def _batches(self) -> Iterator[tuple[int, list[int]]]:

@@ -1,4 +1,4 @@
-"""ConceptVectors records (Hong et al. 2024, arXiv:2406.11614) and the answered ones of Dissecting Fine-Tuning Unlearning.
+"""ConceptVectors records (Hong et al. 2024, arXiv:2406.11614), and those of *Dissecting Fine-Tuning Unlearning*.
 
 A record is a concept with the MLP layer and column that holds it: ``Concept``, ``Layer``, ``Dim``, ``QA`` (10
 questions without answers), ``text_completion`` (First_half, Second_half), ``unrelated_QA`` (50 questions of other

@@ -57,9 +57,8 @@ def json_lines(path: Path) -> list[tuple[str, Any]]:
             try:
                 rows.append((where, json.loads(line)))
             except json.JSONDecodeError as error:
-                raise DissectError(
-                    f"{where}: not valid JSON ({error.msg} at column {error.colno}), got {line.strip()!r:.60}: mend the line"
-                ) from error
+                seen = f"{error.msg} at column {error.colno}, got {line.strip()!r:.60}"
+                raise DissectError(f"{where}: not valid JSON ({seen}): mend the line") from error
     return rows
 
 

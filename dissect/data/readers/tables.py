@@ -25,7 +25,7 @@ def read_csv(path: Path) -> list[Fact]:
                 where = f"{path}, line {reader.line_num}"
                 width = len(reader.fieldnames or [])
                 if None in row or None in row.values():
-                    seen = width + len(row.get(None, ())) - sum(value is None for value in row.values())  # type: ignore[call-overload]
+                    seen = width + len(row.get(None, ())) - sum(value is None for value in row.values())
                     raise DissectError(f"{where}: {seen} cells where the header has {width}: quote cells with commas")
                 facts.append(fact_from_row(_without_empty(row), where))
         except csv.Error as error:

@@ -1,0 +1,56 @@
+"""An empty hooked model: every parameter in place, none of them in memory yet."""
+
+import warnings
+from collections.abc import Iterable
+
+import torch
+from accelerate import init_empty_weights  # type: ignore[import-untyped]
+from torch import nn
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+
+from dissect.models.families.family import Family
+from dissect.models.modules import TiedUnembed
+
+
+def build_empty(family: Family, cfg: HookedTransformerConfig, *, tied: bool) -> HookedTransformer:
+    """A hooked model in evaluation mode whose parameters are on the meta device and whose buffers are real.
+
+    With ``tied`` the output head reads the embedding and has no matrix of its own.
+    """
+    with init_empty_weights(include_buffers=False):
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "HookedTransformer is deprecated", DeprecationWarning)
+            model = HookedTransformer(cfg, move_to_device=False)
+        if family.adapt is not None:
+            family.adapt(model)
+    if tied:
+        model.unembed = TiedUnembed(model.unembed, model.embed)
+    model.setup()  # names the modules that were replaced, and lists their hooks
+    return model.eval()
+
+
+def put_parameter(model: HookedTransformer, name: str, value: torch.Tensor, *, requires_grad: bool) -> None:
+    """Make ``value`` the parameter ``name`` of ``model``."""
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=requires_grad))
+
+
+def constant_of(family: Family, name: str) -> float | None:
+    """The value of a parameter that a checkpoint need not have: 0 for biases, 1 for OLMo's norms, else None."""
+    parent, _, leaf = name.rpartition(".")
+    if leaf in ("b", "b_Q", "b_K", "b_V", "_b_K", "_b_V", "b_O", "b_in", "b_out", "b_U"):
+        return 0.0
+    is_norm = parent.rpartition(".")[2].startswith("ln")
+    return 1.0 if family.unit_norms and is_norm and leaf == "w" else None
+
+
+def fill_constants(
+    model: HookedTransformer, family: Family, names: Iterable[str], *, dtype: torch.dtype, device: torch.device
+) -> None:
+    """Give the parameters ``names``, which the checkpoint does not have, their constant values, without gradient."""
+    for name in names:
+        value = constant_of(family, name)
+        if value is None:
+            raise RuntimeError(f"the weight map of {family.architecture} misses {name}")
+        shape = model.get_parameter(name).shape
+        put_parameter(model, name, torch.full(shape, value, dtype=dtype, device=device), requires_grad=False)

@@ -1,0 +1,63 @@
+"""What a loaded model remembers of the checkpoint it came from."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.families import FAMILIES, transformers_config, weight_map
+from dissect.models.families.weights import Weight
+
+
+@dataclass(frozen=True, eq=False)
+class CheckpointInfo:
+    """Where a model came from, and what is needed to write it back. It is ``model.checkpoint``."""
+
+    path: Path
+    """Directory of the files; of the base model where an adapter was merged."""
+    source: str
+    """What the user asked for: a directory or a hub id."""
+    revision: str | None
+    """Of a hub id."""
+    adapter: Path | None
+    """Directory of the LoRA adapter that was merged."""
+    config: dict[str, Any]
+    """Contents of ``config.json``."""
+    generation_config: dict[str, Any] | None
+    """Contents of ``generation_config.json``."""
+    architecture: str
+    """For example ``LlamaForCausalLM``."""
+    dtype: str
+    """Of most of the stored weights, for example ``bfloat16``."""
+    fingerprint: str
+    """Hash (xxh3, 128 bits, hex) of every stored weight as it was read, and of the configuration.
+
+    The same for any sharding and any dtype or device that the model was loaded with; another for any other weight.
+    """
+    tied: bool
+    """Whether the output head is the embedding; then ``unembed.W_U`` is no parameter but a view of ``embed.W_E``."""
+    frozen: frozenset[str]
+    """Parameters that the checkpoint does not have: constants that TransformerLens adds, without gradient."""
+    padding_side: str
+    """The tokenizer's own, before it was set to ``right``."""
+
+
+def checkpoint_of(model: HookedTransformer) -> CheckpointInfo:
+    """The checkpoint of a model.
+
+    Raises:
+        DissectError: the model was not loaded by dissect.
+    """
+    info = getattr(model, "checkpoint", None)
+    if not isinstance(info, CheckpointInfo):
+        raise DissectError("this model was not loaded with dissect.load, so it has no Hugging Face form to go back to")
+    return info
+
+
+def weights_of(model: HookedTransformer) -> list[Weight]:
+    """The map between the parameters of ``model`` and the tensors of its checkpoint."""
+    info = checkpoint_of(model)
+    family = next(each for each in FAMILIES if each.architecture == info.architecture)
+    return weight_map(family, transformers_config(family, info.config), model.cfg)

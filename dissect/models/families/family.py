@@ -1,0 +1,90 @@
+"""What a family of architectures has to say, and what all of them say alike."""
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from transformer_lens import HookedTransformer, HookedTransformerConfig
+from transformer_lens.utilities.activation_functions import SUPPORTED_ACTIVATIONS
+from transformers import PretrainedConfig
+
+from dissect.errors import DissectError
+from dissect.models.families.weights import Weight
+
+
+@dataclass(frozen=True)
+class Family:
+    """How the checkpoints of one architecture become hooked models."""
+
+    architecture: str
+    """As in the ``architectures`` of ``config.json``."""
+    model_type: str
+    """As in the ``model_type`` of ``config.json``."""
+    settings: Callable[[PretrainedConfig], dict[str, Any]]
+    """Fields of ``HookedTransformerConfig``; refuses what a hooked model cannot express."""
+    weights: Callable[[PretrainedConfig, HookedTransformerConfig], list[Weight]]
+    """Every tensor of the checkpoint but the output head, which `dissect.models.families.weight_map` adds."""
+    prefix: str = "model."
+    """What stands before the names of all tensors but the output head's."""
+    embedding: str = "embed_tokens.weight"
+    """Name of the token embedding, without the prefix."""
+    head: str = "lm_head.weight"
+    """Name of the output head, as transformers writes it into files."""
+    unit_norms: bool = False
+    """Whether the norms have no weights in the checkpoint, so that TransformerLens's stay at one."""
+    adapt: Callable[[HookedTransformer], None] | None = None
+    """Replaces modules of the empty hooked model where TransformerLens's own compute from other parameters."""
+
+
+BUFFERS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)$")
+"""Tensors in older checkpoints that are no parameters: transformers computes them anew."""
+
+_ACTIVATIONS = {"swish": "silu", "gelu_python": "gelu"}
+
+
+def refuse(feature: str, supported: str) -> DissectError:
+    """The error for a feature that a hooked model cannot express."""
+    return DissectError(f"this checkpoint cannot be a HookedTransformer: it has {feature}; supported: {supported}")
+
+
+def activation(name: str) -> str:
+    """TransformerLens's name for the activation function that transformers calls ``name``."""
+    found = _ACTIVATIONS.get(name, name)
+    # A trainable xIELU has parameters of its own; "solu" is no function of transformers.
+    known = [each for each in SUPPORTED_ACTIVATIONS if each not in ("solu", "solu_ln", "xielu")]
+    if found not in known:
+        raise refuse(f"the activation {name!r}", ", ".join(known))
+    return found
+
+
+def grouped(config: PretrainedConfig) -> int | None:
+    """The number of key/value heads where it is smaller than that of the query heads, else None."""
+    heads, shared = config.num_attention_heads, config.num_key_value_heads
+    if heads % shared:
+        raise DissectError(f"config.json: {heads} attention heads cannot share {shared} key/value heads evenly")
+    return None if shared == heads else shared
+
+
+def head_width(config: PretrainedConfig) -> int:
+    """Width of one attention head: said by some configurations, else the model's width by the number of heads."""
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(width)
+
+
+def local_attention(kinds: Sequence[str], window: int | None) -> dict[str, Any]:
+    """Settings for layers that see only the last ``window`` tokens, the current one included.
+
+    ``kinds`` says for each layer ``"local"`` or ``"global"``, or as newer configurations do, ``"sliding_attention"``
+    or ``"full_attention"``.
+    """
+    words = {"sliding_attention": "local", "full_attention": "global", "local": "local", "global": "global"}
+    unknown = [kind for kind in kinds if kind not in words]
+    if unknown:
+        raise refuse(f"layers of the attention type {unknown[0]!r}", ", ".join(words))
+    attn_types = [words[kind] for kind in kinds]
+    if "local" not in attn_types:
+        return {}
+    if window is None:
+        raise DissectError("config.json: layers with sliding attention, but no sliding_window")
+    return {"use_local_attn": True, "window_size": window, "attn_types": attn_types}

@@ -1,0 +1,104 @@
+"""From numbers to colours, and what to say about numbers beyond the scale."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dissect.errors import DissectError
+from dissect.plots import labels, style
+
+_DRIFT = {
+    "relative_norm": "relative change ‖W\N{PRIME} \N{MINUS SIGN} W‖ / ‖W‖",
+    "cosine": "1 \N{MINUS SIGN} cosine between W and W\N{PRIME}",
+    "moved": "share of parameters that differ",
+}
+_PAD = "\u2007" * 2
+"""Figure spaces after the numbers of the bar: plotly sets its title too close to them."""
+_SHARES = ("relative_norm", "moved")
+"""Read best as a percentage."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Colours from ``low`` to ``high``; what lies beyond has the colour of the end."""
+
+    name: str
+    """Beside the colour bar."""
+    colours: tuple[str, ...]
+    low: float
+    high: float
+    form: str
+    """d3 format of a number."""
+    note: str = ""
+    ends: tuple[str, str] = ("", "")
+    """Put before the numbers at the ends of the bar where cells lie beyond them."""
+
+    def coloraxis(self) -> dict[str, Any]:
+        """As plotly wants it."""
+        last = len(self.colours) - 1
+        ticks = np.linspace(self.low, self.high, 5)
+        texts = [labels.number(tick) for tick in ticks]
+        texts = [self.ends[0] + texts[0], *texts[1:-1], self.ends[1] + texts[-1]]
+        marked = {"tickvals": ticks.tolist(), "ticktext": [text + _PAD for text in texts]}
+        return {
+            "colorscale": [[place / last, colour] for place, colour in enumerate(self.colours)],
+            "cmin": self.low,
+            "cmax": self.high,
+            "colorbar": {
+                "title": {"text": self.name, "side": "right", "font": {"size": 13}},
+                **(marked if self.low < 0 else {"tickformat": self.form, "ticksuffix": _PAD}),
+                "ticklabeloverflow": "allow",
+                "lenmode": "pixels",
+                "len": 260,
+                "y": 1,
+                "yanchor": "top",
+                "thickness": 14,
+                "outlinewidth": 0,
+            },
+        }
+
+
+def recovery_scale(values: np.ndarray, name: str, limit: float | None) -> Scale:
+    """Diverging around 0, as far to either side, so that no colour flatters."""
+    limit = _positive(1.0 if limit is None else limit)
+    seen = values[np.isfinite(values)]
+    below, above = seen[seen < -limit], seen[seen > limit]
+    sentences = [
+        f"{labels.counted(len(below), 'cell')} below {labels.number(-limit)} (lowest {labels.number(below.min())})."
+        if len(below)
+        else "",
+        f"{labels.counted(len(above), 'cell')} above {limit:g} (highest {labels.number(above.max())})."
+        if len(above)
+        else "",
+    ]
+    return Scale(
+        name=name,
+        colours=style.DIVERGING,
+        low=-limit,
+        high=limit,
+        form=".2f",
+        note=" ".join(sentence for sentence in sentences if sentence),
+        ends=("≤ " if len(below) else "", "≥ " if len(above) else ""),
+    )
+
+
+def drift_scale(values: np.ndarray, variable: str, limit: float | None) -> Scale:
+    """White at 0, where nothing changed."""
+    seen = values[np.isfinite(values)]
+    name = _DRIFT.get(variable, variable)
+    high = float(seen.max()) if limit is None else _positive(limit)
+    beyond = seen[seen > high]
+    note = (
+        f"{labels.counted(len(beyond), 'cell')} above {high:g} (highest {labels.number(beyond.max())})."
+        if len(beyond)
+        else ""
+    )
+    form = ".2~p" if variable in _SHARES else ".2~g"
+    return Scale(name, style.SEQUENTIAL, 0.0, high or 1.0, form, note)
+
+
+def _positive(limit: float) -> float:
+    if not limit > 0:
+        raise DissectError(f"limit={limit}: the strongest colour stands for a number above 0, for instance 1")
+    return float(limit)

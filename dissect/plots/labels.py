@@ -1,0 +1,102 @@
+"""The words on figures: components in the letters of the papers, metrics, and what is swapped into what."""
+
+import textwrap
+from collections.abc import Mapping
+from html import escape
+from pathlib import PurePath
+from typing import Any
+
+_PHRASES = {
+    "mlp_post": ("m", "coefficients m"),
+    "attn_out": ("A", "attention A"),
+    "mlp_out": ("MLP", "MLP output"),
+    "resid_pre": ("residual", "residual stream before the layer"),
+    "resid_mid": ("residual", "residual stream after attention"),
+    "resid_post": ("residual", "residual stream after the layer"),
+    "mlp.W_out": ("W_V", "value vectors W_V"),
+    "mlp.W_in": ("W_K", "keys W_K"),
+    "mlp.W_gate": ("W_gate", "gate"),
+    "mlp": ("MLP", "whole MLP"),
+    "attn": ("attention", "whole attention"),
+    "ln": ("norms", "layer norms"),
+    "block": ("block", "whole block"),
+    "embed": ("embedding", "embedding"),
+    "unembed": ("unembedding", "unembedding"),
+}
+"""Component to its letter in the papers and to a phrase."""
+
+_METRICS = {"krs": "KRS", "kl": "KL to the donor", "logprob": "answer log-probability"}
+_AXES = {
+    "component": "component",
+    "block": "parameter block",
+    "layer": "layer",
+    "prompt": "prompt",
+    "position": "token position",
+    "head": "head",
+}
+
+
+def component(name: str) -> str:
+    """``coefficients m (mlp_post)``, ``m + A`` for components swapped together; unknown names stay as they are.
+
+    Safe in plotly text, which reads some HTML.
+    """
+    parts = name.split("+")
+    if len(parts) > 1 and all(part in _PHRASES for part in parts):
+        return " + ".join(_PHRASES[part][0] for part in parts)
+    return escape(f"{_PHRASES[name][1]} ({name})" if name in _PHRASES else name, quote=False)
+
+
+def recovery(metric: str, about: Mapping[str, str], *, pooled: bool = False) -> str:
+    """The recovery axis of a metric: ``recovery (KRS)``."""
+    name = _METRICS.get(metric, about.get("label", metric))
+    return escape(f"{'pooled recovery' if pooled else 'recovery'} ({name})", quote=False)
+
+
+def axis(dim: str, window: Any = 1) -> str:
+    """Title of the axis of a dimension; layers are the centres of their windows where these are wider than one."""
+    if dim == "layer" and window != 1:
+        return "centre layer of the window"
+    return _AXES.get(dim, escape(dim, quote=False))
+
+
+def swap(spec: Mapping[str, Any]) -> str:
+    """What was swapped into what: ``Activations of the base model put into the unlearned model``."""
+    kinds = list(dict.fromkeys(_listed(spec.get("kind", "components"))))
+    what = " and ".join(kinds).capitalize()
+    return f"{what} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"
+
+
+def setting(spec: Mapping[str, Any], n_prompts: int) -> str:
+    """One line: the checkpoints (their last names), the window and how many prompts."""
+    names = [
+        PurePath(str(spec[f"{spec.get(role)}_path"])).name
+        for role in ("donor", "recipient")
+        if f"{spec.get(role)}_path" in spec
+    ]
+    windows = [str(width) for width in dict.fromkeys(_listed(spec.get("window", [])))]
+    parts = [
+        escape(" → ".join(names), quote=False),
+        f"window of {' or '.join(windows)} layer{'' if windows == ['1'] else 's'}" if windows else "",
+        counted(n_prompts, "prompt"),
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def number(value: float) -> str:
+    """Three digits, with a real minus sign."""
+    return f"{value:.3g}".replace("-", "\N{MINUS SIGN}")
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 prompt``, ``2 prompts``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+def wrapped(sentences: list[str], width: int = 118) -> str:
+    """Sentences as lines of plotly text of at most ``width`` characters."""
+    return "<br>".join(textwrap.wrap(" ".join(sentence for sentence in sentences if sentence), width))
+
+
+def _listed(value: Any) -> list:
+    return list(value) if isinstance(value, (list, tuple)) else [value]

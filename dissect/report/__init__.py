@@ -1,0 +1,1 @@
+"""Results gathered on one HTML page."""

@@ -1,0 +1,50 @@
+"""Fixtures that are made once a session."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import PreTrainedModel
+
+from dissect.data.facts import Fact, Facts
+from tests.tiny import make_checkpoint, randomise
+
+torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
+
+
+@pytest.fixture(scope="session")
+def facts() -> Facts:
+    """Questions and answers of unequal lengths."""
+    return Facts(
+        [
+            Fact(question="Where was Ada Lovelace born?", answer="In London, by the sea.", extra={"subject": "Ada Lovelace"}),
+            Fact(question="What is the profession of Basil?", answer="a baker", extra={"subject": "Basil"}),
+            Fact(question="Who likes to swim?", answer="Lily", extra={"subject": "Lily"}),
+        ]
+    )
+
+
+def moved(model: PreTrainedModel) -> None:
+    """A stand-in for unlearning: every weight moves a little."""
+    before = {name: parameter.clone() for name, parameter in model.named_parameters()}
+    randomise(model, seed=99)
+    for name, parameter in model.named_parameters():
+        parameter.copy_(before[name] + 0.3 * (parameter - before[name]))
+
+
+@pytest.fixture(scope="session")
+def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple[Path, Path]]:
+    """Directories of a tiny base checkpoint of an architecture and of one with other weights."""
+    made: dict[str, tuple[Path, Path]] = {}
+
+    def get(architecture: str) -> tuple[Path, Path]:
+        if architecture not in made:
+            root = tmp_path_factory.mktemp(architecture)
+            made[architecture] = (
+                make_checkpoint(architecture, root / "llama-gemma"),
+                make_checkpoint(architecture, root / "gpt2-olmo", change=moved),
+            )
+        return made[architecture]
+
+    return get
