@@ -18,7 +18,11 @@ def facts() -> Facts:
     """Questions and answers of unequal lengths."""
     return Facts(
         [
-            Fact(question="Where was Ada Lovelace born?", answer="In London, by the sea.", extra={"subject": "Ada Lovelace"}),
+            Fact(
+                question="Where was Ada Lovelace born?",
+                answer="In London, by the sea.",
+                extra={"subject": "Ada Lovelace"},
+            ),
             Fact(question="What is the profession of Basil?", answer="a baker", extra={"subject": "Basil"}),
             Fact(question="Who likes to swim?", answer="Lily", extra={"subject": "Lily"}),
         ]

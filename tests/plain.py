@@ -82,7 +82,9 @@ def krs(
     return torch.stack(result)
 
 
-def _with_values(base: nn.Module, unlearned: nn.Module, rows: Rows, architecture: str, layers: list[int]) -> list[Tensor]:
+def _with_values(
+    base: nn.Module, unlearned: nn.Module, rows: Rows, architecture: str, layers: list[int]
+) -> list[Tensor]:
     modules = [VALUES[architecture].format(l=layer) for layer in layers]
     kept = [unlearned.get_submodule(module).weight.clone() for module in modules]
     for module in modules:

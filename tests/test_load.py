@@ -7,7 +7,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from dissect.models.build import make_contiguous
 from dissect.models.load import load
+from dissect.models.save import save_hf
 from tests.tiny import ARCHITECTURES, FAMILIES, SENTENCES, WINDOW, make_checkpoint
 
 STORIES = Path(__file__).parents[2] / "shared/data/stories260k"
@@ -172,6 +174,18 @@ def test_matrices_lie_as_transformers_forward_pass_wants_them(tmp_path):
     for matrix in (block.mlp.W_in, block.mlp.W_gate, block.mlp.W_out, model.unembed.W_U):
         assert matrix.T.is_contiguous()
     assert block.attn.W_Q.transpose(1, 2).is_contiguous()
+
+
+@pytest.mark.parametrize("architecture", ["llama_tied", "gpt2", "neox", "phi3"])
+def test_contiguous_parameters_compute_and_save_the_same(architecture, tmp_path):
+    path = make_checkpoint(architecture, tmp_path / "model")
+    model, other = load(path, progress=False), load(path, progress=False)
+    make_contiguous(other)
+    tokens, _ = right_padded(model.cfg.d_vocab)
+    assert all(parameter.is_contiguous() for parameter in other.parameters())
+    torch.testing.assert_close(other(tokens), model(tokens), atol=1e-5, rtol=0)
+    again = load(save_hf(other, tmp_path / "out"), progress=False)
+    assert again.checkpoint.fingerprint == model.checkpoint.fingerprint
 
 
 @pytest.mark.skipif(not STORIES.is_dir(), reason="the real checkpoint is not here")

@@ -49,7 +49,7 @@ class World:
         *,
         n_paraphrases: int = 4,
         n_held_out: int = 2,
-        n_filler: int = 400,
+        n_filler: int | None = None,
         seed: int = 0,
     ) -> "World":
         """Make a world.
@@ -59,7 +59,7 @@ class World:
             n_attributes: of birthplace, profession, employer, pastime, language and instrument, the first so many.
             n_paraphrases: sentence forms of each fact in the texts.
             n_held_out: further forms of each fact that are kept out of them.
-            n_filler: sentences in the texts that state no fact.
+            n_filler: sentences in the texts that state no fact; None makes one for every two facts.
             seed: decides names, values, filler and which forms are held out.
 
         Raises:
@@ -71,7 +71,8 @@ class World:
         _check("n_attributes", n_attributes, 1, len(ATTRIBUTES))
         _check("n_paraphrases", n_paraphrases, 1, most_forms)
         _check("n_held_out", n_held_out, 0, most_forms - n_paraphrases)
-        _check("n_filler", n_filler, 0, 10**6)
+        n_filler = n_people * n_attributes // 2 if n_filler is None else n_filler
+        _check("n_filler", n_filler, 0, len(_every_filler()))
         rng = random.Random(seed)
         names = _names(n_people, rng)
         n_forms = n_paraphrases + n_held_out
@@ -133,9 +134,8 @@ class World:
 
     def filler(self) -> list[str]:
         """The sentences that state no fact, none of them twice."""
-        every = [dict(zip(FILLER_WORDS, words, strict=True)) for words in itertools.product(*FILLER_WORDS.values())]
         rng = random.Random(f"filler {self.seed}")
-        return [FILLER.format_map(words) for words in rng.sample(every, min(self.n_filler, len(every)))]
+        return rng.sample(_every_filler(), self.n_filler)
 
     def tokenizer(self) -> "PreTrainedTokenizerFast":
         """A word-level tokenizer with all words of this world; the same for every model of it."""
@@ -236,6 +236,11 @@ def _names(n: int, rng: random.Random) -> list[str]:
     names = [f"{a} {b}" for a, b in pairs[:n]]
     rng.shuffle(names)  # neighbours on the list, and so those who are forgotten together, share nothing
     return names
+
+
+def _every_filler() -> list[str]:
+    every = itertools.product(*FILLER_WORDS.values())
+    return [FILLER.format_map(dict(zip(FILLER_WORDS, words, strict=True))) for words in every]
 
 
 def _check(name: str, value: int, low: int, high: int) -> None:

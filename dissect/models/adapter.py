@@ -1,7 +1,8 @@
 """PEFT LoRA adapters, merged into the tensors of their base model as those are read.
 
-A merged tensor is W' = W + s · B A with A of shape (r, in), B of shape (out, r) and s = alpha / r, or alpha / sqrt(r)
-for rank-stabilised LoRA. Weights that the adapter saved whole (``modules_to_save``, embeddings) replace the base's (Hu et al. 2021, arXiv:2106.09685; Kalajdzievski 2023, arXiv:2312.03732).
+A merged tensor is W' = W + s · B A with A of shape (r, in), B of shape (out, r) and s = alpha / r (Hu et al. 2021,
+arXiv:2106.09685), or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732). Weights that the
+adapter saved whole (``modules_to_save``, embeddings) take the place of the base's.
 """
 
 import math
@@ -22,11 +23,11 @@ from dissect.models.reader import TensorSource, open_source
 
 # fmt: off
 _HARMLESS = frozenset((
-    "task_type", "modules_to_save", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path", "revision", "inference_mode",
-    "r", "target_modules", "exclude_modules", "lora_alpha", "lora_dropout", "fan_in_fan_out", "use_rslora",
-    "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern", "alpha_pattern", "megatron_config",
-    "megatron_core", "loftq_config", "eva_config", "qalora_group_size", "ensure_weight_tying", "runtime_config",
-    "lora_ga_config", "corda_config",
+    "task_type", "modules_to_save", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path",
+    "revision", "inference_mode", "r", "target_modules", "exclude_modules", "lora_alpha", "lora_dropout",
+    "fan_in_fan_out", "use_rslora", "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern",
+    "alpha_pattern", "megatron_config", "megatron_core", "loftq_config", "eva_config", "qalora_group_size",
+    "ensure_weight_tying", "runtime_config", "lora_ga_config", "corda_config",
 ))
 # fmt: on
 """Settings that are handled here, or that do not enter what a merged tensor is."""
@@ -152,7 +153,7 @@ class _Change:
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Of the product of the factors and of the whole weight, as far as they are there."""
-        found = []
+        found: list[tuple[int, ...]] = []
         if "A" in self.names:
             out, inner = self.tensors.shape(self.names["B"])[0], self.tensors.shape(self.names["A"])[1]
             found.append((inner, out) if self.transposed else (out, inner))

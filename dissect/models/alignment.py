@@ -41,8 +41,7 @@ class Alignment:
         self.outside = outside
 
     def __repr__(self) -> str:
-        rows = [("block", "layers", "relative change", "cosine", "moved")]
-        rows += [tuple(row) for row in self._rows()]
+        rows = [["block", "layers", "relative change", "cosine", "moved"], *self._rows()]
         widths = [max(len(row[column]) for row in rows) for column in range(5)]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
 

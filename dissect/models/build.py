@@ -54,3 +54,13 @@ def fill_constants(
             raise RuntimeError(f"the weight map of {family.architecture} misses {name}")
         shape = model.get_parameter(name).shape
         put_parameter(model, name, torch.full(shape, value, dtype=dtype, device=device), requires_grad=False)
+
+
+def make_contiguous(model: HookedTransformer) -> None:
+    """Bring every parameter into the order of its own axes, in place, as FSDP2 demands before ``fully_shard``.
+
+    Values, names and the tie of an embedding stay. Without FSDP2 it is better left undone: TransformerLens then
+    transposes every matrix in every forward pass.
+    """
+    for parameter in model.parameters():
+        parameter.data = parameter.data.contiguous()

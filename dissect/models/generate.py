@@ -16,14 +16,14 @@ from dissect.errors import DissectError
 
 def greedy(
     model: HookedTransformer,
-    prompts: Sequence[Int[Tensor, "pos"]],
+    prompts: Sequence[Int[Tensor, "_"]],
     *,
     max_new_tokens: int,
     eos_ids: Collection[int] = (),
     n_ctx: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
-) -> list[Int[Tensor, "new"]]:
+) -> list[Int[Tensor, "_"]]:
     """The most likely continuation of each prompt, token by token, with a key/value cache.
 
     Prompts of equal length are run together, so a batch holds no padding and the result does not depend on what else
@@ -94,7 +94,7 @@ def _equal_lengths(prompts: Sequence[Tensor], batch_size: int) -> Iterator[list[
 @torch.no_grad()
 def _continue(
     model: HookedTransformer, batch: Int[Tensor, "batch pos"], steps: int, eos_ids: Sequence[int]
-) -> list[Int[Tensor, "new"]]:
+) -> list[Int[Tensor, "_"]]:
     """Continue prompts of one length; a row that has ended runs on with the others and is cut afterwards."""
     device = next(model.parameters()).device
     cache = TransformerLensKeyValueCache.init_cache(model.cfg, device, len(batch))

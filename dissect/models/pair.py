@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from transformer_lens import HookedTransformer
@@ -13,12 +13,29 @@ from dissect.errors import DissectError
 from dissect.models.alignment import Alignment, align
 from dissect.models.load import load
 
-Role = Literal["base", "unlearned", "retain"]
+ROLES = ("base", "unlearned", "retain")
 
 _MAY_DIFFER = frozenset(
-    "model_name tokenizer_name tokenizer_prepends_bos default_prepend_bos device dtype seed n_ctx init_mode "
-    "initializer_range init_weights n_devices checkpoint_index checkpoint_label_type checkpoint_value n_params "
-    "from_checkpoint trust_remote_code".split()
+    [
+        "model_name",
+        "tokenizer_name",
+        "tokenizer_prepends_bos",
+        "default_prepend_bos",
+        "device",
+        "dtype",
+        "seed",
+        "n_ctx",
+        "init_mode",
+        "initializer_range",
+        "init_weights",
+        "n_devices",
+        "checkpoint_index",
+        "checkpoint_label_type",
+        "checkpoint_value",
+        "n_params",
+        "from_checkpoint",
+        "trust_remote_code",
+    ]
 )
 """Fields of a model's configuration that do not enter what it computes."""
 
@@ -59,7 +76,7 @@ class ModelPair:
         """How far apart the parameters of base and unlearned are, block by block; computed when first asked for."""
         return align(self.base, self.unlearned)
 
-    def roles(self, donor: Role, recipient: Role) -> tuple[HookedTransformer, HookedTransformer]:
+    def roles(self, donor: str, recipient: str) -> tuple[HookedTransformer, HookedTransformer]:
         """The models that play donor and recipient.
 
         Raises:
@@ -70,7 +87,7 @@ class ModelPair:
     def provenance(self) -> dict[str, Any]:
         """Path and fingerprint of each checkpoint, for the attributes of results."""
         found = {}
-        for role in ("base", "unlearned", "retain"):
+        for role in ROLES:
             checkpoint = getattr(getattr(self, role), "checkpoint", None)
             if checkpoint is not None:
                 found[f"{role}_path"] = str(checkpoint.path)
@@ -80,15 +97,15 @@ class ModelPair:
     def __repr__(self) -> str:
         cfg = self.base.cfg
         lines = [f"ModelPair: {cfg.original_architecture}, {cfg.n_layers} layers of width {cfg.d_model}"]
-        for role in ("base", "unlearned", "retain"):
+        for role in ROLES:
             checkpoint = getattr(getattr(self, role), "checkpoint", None)
             if checkpoint is not None:
                 lines.append(f"  {role:<10}{checkpoint.path}")
         return "\n".join(lines)
 
-    def _role(self, name: Role) -> HookedTransformer:
-        if name not in ("base", "unlearned", "retain"):
-            raise DissectError(f"no model {name!r} in a pair: choose from base, unlearned, retain")
+    def _role(self, name: str) -> HookedTransformer:
+        if name not in ROLES:
+            raise DissectError(f"no model {name!r} in a pair: choose from {', '.join(ROLES)}")
         model = getattr(self, name)
         if model is None:
             raise DissectError("the pair has no retain model: load_pair(base, unlearned, retain=...)")

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 
 from dissect.data.prompts import Prompts
-from dissect.models.pair import ModelPair, Role
+from dissect.models.pair import ModelPair
 from dissect.patching.sites import Component, check_components
 from dissect.patching.swap import ActivationSwap
-from dissect.sweep.batch import Scoring
 from dissect.sweep.grid import Cell, windows
 from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import sweep
@@ -23,10 +22,10 @@ def patch(
     *,
     window: int = 5,
     layers: Iterable[int] | None = None,
-    donor: Role = "base",
-    recipient: Role = "unlearned",
+    donor: str = "base",
+    recipient: str = "unlearned",
     metrics: Sequence[str] = ("krs",),
-    scoring: Scoring = "answer",
+    scoring: str = "answer",
     batch_size: int = 32,
     progress: bool = True,
 ) -> SweepResult:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
+from typing import TypeAlias
 
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
@@ -37,7 +38,7 @@ class Drawing:
     caption: str = ""
 
 
-Part = str | Table | Code | Drawing | go.Figure
+Part: TypeAlias = str | Table | Code | Drawing | go.Figure
 """What a section is made of; a string is a paragraph."""
 
 

@@ -8,10 +8,9 @@ import torch
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.pair import ModelPair, Role, check_same_shapes
+from dissect.models.pair import ModelPair, check_same_shapes
 from dissect.models.parameters import OUTSIDE_BLOCKS, layer_block_parameters, outside_block_parameters
 from dissect.restoration.swap import ParameterSwap
-from dissect.sweep.batch import Scoring
 from dissect.sweep.grid import Cell, centres, check_unique, windows
 from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import sweep
@@ -28,10 +27,10 @@ def restore(
     *,
     window: int = 5,
     layers: Iterable[int] | None = None,
-    donor: Role = "base",
-    recipient: Role = "unlearned",
+    donor: str = "base",
+    recipient: str = "unlearned",
     metrics: Sequence[str] = ("krs",),
-    scoring: Scoring = "answer",
+    scoring: str = "answer",
     batch_size: int = 32,
     progress: bool = True,
 ) -> SweepResult:
@@ -91,8 +90,8 @@ def transplant(
     *,
     blocks: Sequence[str],
     layers: Iterable[int] | None = None,
-    donor: Role = "base",
-    recipient: Role = "unlearned",
+    donor: str = "base",
+    recipient: str = "unlearned",
 ) -> HookedTransformer:
     """A new model: the recipient with the donor's ``blocks`` in ``layers``. ``dissect.save_hf`` writes it."""
     giver, taker = pair.roles(donor, recipient)

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Int
@@ -11,7 +10,7 @@ from torch import Tensor
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 
-Scoring = Literal["answer", "published"]
+SCORINGS = ("answer", "published")
 """``answer``: the positions that predict the answer's tokens. ``published``: the window of the published notebooks,
 ``logits[-n:]`` with their count n, which takes in the prediction after the last token and leaves out at least the
 first answer token (science of the paper's section 3; kept to reproduce its numbers, not to be used)."""
@@ -38,7 +37,7 @@ class Batch:
 
 
 def batches(
-    prompts: Prompts, batch_size: int, *, scoring: Scoring = "answer", device: torch.device | str = "cpu"
+    prompts: Prompts, batch_size: int, *, scoring: str = "answer", device: torch.device | str = "cpu"
 ) -> Iterator[Batch]:
     """Cut ``prompts`` in their order into batches of ``batch_size``, each padded to its own longest row."""
     scored = scored_positions(prompts, scoring)
@@ -60,8 +59,8 @@ def batches(
         )
 
 
-def scored_positions(prompts: Prompts, scoring: Scoring) -> Bool[Tensor, "prompt pos"]:
-    """Which positions' logits are compared; see ``Scoring``.
+def scored_positions(prompts: Prompts, scoring: str) -> Bool[Tensor, "prompt pos"]:
+    """Which positions' logits are compared; see ``SCORINGS``.
 
     Raises:
         DissectError: an unknown scoring, or prompts for which the published window is empty.
@@ -69,7 +68,7 @@ def scored_positions(prompts: Prompts, scoring: Scoring) -> Bool[Tensor, "prompt
     if scoring == "answer":
         return prompts.predicting_mask
     if scoring != "published":
-        raise DissectError(f"no scoring {scoring!r}: choose from {', '.join(get_args(Scoring))}")
+        raise DissectError(f"no scoring {scoring!r}: choose from {', '.join(SCORINGS)}")
     counts = prompts.published_counts()
     positions = torch.arange(prompts.tokens.shape[1])[None]
     end = prompts.lengths[:, None]

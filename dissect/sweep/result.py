@@ -88,6 +88,11 @@ class SweepResult:
         """How the sweep was made: window, direction, scoring, checkpoints."""
         return json.loads(self.data.attrs["spec"])
 
+    @property
+    def versions(self) -> dict[str, str]:
+        """With which Python and packages it was computed."""
+        return json.loads(self.data.attrs["versions"])
+
     def values(self, metric: str = "krs") -> xr.DataArray:
         """The metric itself in the patched recipient, (component, layer, prompt).
 

@@ -15,7 +15,7 @@ from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
 from dissect.models.forward import final_residual, logits_at
 from dissect.models.parameters import EMBEDDING
-from dissect.sweep.batch import NO_TARGET, Batch, Scoring, batches
+from dissect.sweep.batch import NO_TARGET, Batch, batches
 from dissect.sweep.grid import Cell
 from dissect.sweep.trace import Donor, Trace, trace
 
@@ -34,7 +34,7 @@ def run(
     cells: Sequence[Cell],
     *,
     metrics: Sequence[Metric],
-    scoring: Scoring = "answer",
+    scoring: str = "answer",
     batch_size: int = 32,
     progress: bool = True,
 ) -> Values:
@@ -96,7 +96,7 @@ def _record(
         values[metric.name][index, batch.prompts] = per_prompt.cpu().numpy()
 
 
-def _check_targets(batch: Batch, metrics: Sequence[Metric], scoring: Scoring) -> None:
+def _check_targets(batch: Batch, metrics: Sequence[Metric], scoring: str) -> None:
     needy = [metric.name for metric in metrics if metric.needs_targets]
     if needy and bool((batch.targets == NO_TARGET).any()):
         raise DissectError(

@@ -2,13 +2,14 @@
 
 import os
 from pathlib import Path
+from typing import Literal
 
 import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.files import atomic_file
 
-ENGINE = "h5netcdf"
+ENGINE: Literal["h5netcdf"] = "h5netcdf"
 
 
 def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:

@@ -8,7 +8,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
-from dissect.sweep.batch import Scoring, scored_positions
+from dissect.sweep.batch import scored_positions
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.result import SweepResult
 from dissect.sweep.runner import run
@@ -22,7 +22,7 @@ def sweep(
     cells: Sequence[Cell],
     *,
     metrics: Sequence[str],
-    scoring: Scoring,
+    scoring: str,
     batch_size: int,
     progress: bool,
     spec: Mapping[str, Any],

@@ -29,7 +29,9 @@ def read_csv(path: Path) -> list[Fact]:
                     raise DissectError(f"{where}: {seen} cells where the header has {width}: quote cells with commas")
                 facts.append(fact_from_row(_without_empty(row), where))
         except csv.Error as error:
-            raise DissectError(f"{path}, line {reader.line_num}: not valid CSV ({error}): mend the quoting") from error
+            raise DissectError(
+                f"{path}, line {reader.reader.line_num}: not valid CSV ({error}): mend the quoting"
+            ) from error
     return facts
 
 

@@ -1,0 +1,90 @@
+"""The command line: one file a command, and one place for what happens when something goes wrong.
+
+A user's mistake is one line on stderr and exit status 2, Ctrl-C is 130; any other exception is a bug and shows its
+traceback. Commands import what they need when they run, so that ``dissect --help`` stays quick.
+"""
+
+import logging
+import sys
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+
+import typer
+
+from dissect.cli import demo, inspect, patch, plot, restore, unlearn
+from dissect.cli.flatten import flattened
+from dissect.errors import DissectError
+
+app = typer.Typer(
+    name="dissect",
+    help="What did unlearning do to a language model? Patch, restore and measure.",
+    add_completion=False,
+    rich_markup_mode=None,  # plain help: nothing to import, and it reads the same in a log
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
+)
+for _command in (demo.demo, inspect.inspect, unlearn.unlearn, patch.patch, restore.restore, plot.plot):
+    app.command()(flattened(_command))
+
+_USAGE_ERROR: type[Exception] = next(
+    kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind)
+)
+"""What typer raises for a wrong command line: click's, or its own copy of it, by version."""
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    show_version: bool = typer.Option(False, "--version", help="Show the version and exit."),
+) -> None:
+    if show_version:
+        typer.echo(_version())
+    elif context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: without the program's name; those of the process by default.
+
+    Returns:
+        the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    given = None if arguments is None else list(arguments)
+    try:
+        status = app(given, prog_name="dissect", standalone_mode=False)
+    except DissectError as error:
+        return _failed(str(error))
+    except _USAGE_ERROR as error:
+        return _failed(_usage(error))
+    except (KeyboardInterrupt, typer.Abort):
+        typer.echo("interrupted", err=True)
+        return 130
+    except Exception as error:
+        if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here for its sake
+            raise
+        return _failed("out of memory on the device: try a smaller --batch-size, --dtype bfloat16 or --device cpu")
+    return status if isinstance(status, int) else 0
+
+
+def _failed(message: str) -> int:
+    """One line, whatever the message holds."""
+    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    return 2
+
+
+def _usage(error: Exception) -> str:
+    """What typer says, and where the right way is written down."""
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "dissect"
+    return f"{error.format_message().strip().rstrip('.')}: see `{command} --help`"  # type: ignore[attr-defined]
+
+
+def _version() -> str:
+    try:
+        return f"dissect {version('dissect')}"
+    except PackageNotFoundError:  # a source tree that was put on the path without being installed
+        return "dissect (not installed)"

@@ -1,0 +1,40 @@
+"""Options that several commands share, written once."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, Field, fields, is_dataclass
+from inspect import Parameter, Signature
+from typing import Any
+
+
+def flattened(command: Callable[..., None]) -> Callable[..., None]:
+    """A command for typer, which reads signatures, from one that takes groups of options as dataclasses.
+
+    Where a parameter's type is a dataclass, the fields of it stand in its place; the command gets them back as that
+    dataclass. Everything else of the command stays as it is.
+    """
+    groups: dict[str, type] = {}
+    parameters: list[Parameter] = []
+    for parameter in inspect.signature(command).parameters.values():
+        kind = parameter.annotation
+        if is_dataclass(kind) and isinstance(kind, type):
+            groups[parameter.name] = kind
+            parameters += [_parameter(field) for field in fields(kind)]
+        else:
+            parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
+
+    def flat(**given: Any) -> None:
+        filled = {
+            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
+        }
+        command(**given, **filled)
+
+    flat.__name__, flat.__doc__ = command.__name__, command.__doc__
+    flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    flat.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+    return flat
+
+
+def _parameter(field: Field) -> Parameter:
+    default = Parameter.empty if field.default is MISSING else field.default
+    return Parameter(field.name, Parameter.KEYWORD_ONLY, default=default, annotation=field.type)

@@ -1,0 +1,124 @@
+"""`dissect inspect`: what a checkpoint is, and how far two are apart."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from dissect.cli import options
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+
+
+def inspect(
+    base: options.Base,
+    unlearned: Annotated[
+        str | None, typer.Argument(metavar="[UNLEARNED]", help="Checkpoint to compare it with.", show_default=False)
+    ] = None,
+    *,
+    running: options.RunOptions,
+) -> None:
+    """What a checkpoint is; how far two are apart.
+
+    Sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
+    UNLEARNED, also how far the parameters moved, block by block.
+    """
+    running.start()
+    from dissect.models.load import load
+    from dissect.models.pair import load_pair
+
+    model = load(base, dtype=running.dtype, device=running.device, progress=running.progress)
+    if unlearned is None:
+        typer.echo(describe(model))
+        return
+    pair = load_pair(model, unlearned, dtype=running.dtype, device=running.device, progress=running.progress)
+    typer.echo(describe(model))
+    typer.echo(f"\n{pair.unlearned.checkpoint.source}: the same but for its weights\n\n{pair.alignment!r}")
+
+
+def describe(model: "HookedTransformer") -> str:
+    """Sizes, tokenizer, and the sites and blocks with the names of their hooks and parameters."""
+    from dissect.cli.summary import columns
+
+    about = [*_sizes(model), ("tokenizer", _tokenizer(model.tokenizer))]
+    sites, blocks = _sites(model), _blocks(model)
+    return "\n".join(
+        [
+            str(model.checkpoint.source),
+            _indented(columns(about)),
+            "",
+            "activation sites (dissect patch --components)",
+            _indented(columns(sites)),
+            "",
+            "parameter blocks (dissect restore --blocks)",
+            _indented(columns(blocks)),
+        ]
+    )
+
+
+def _sizes(model: "HookedTransformer") -> list[tuple[str, str]]:
+    from dissect.models.parameters import in_checkpoint
+
+    cfg, checkpoint = model.cfg, model.checkpoint
+    parameters = sum(model.get_parameter(name).numel() for name in in_checkpoint(model))
+    groups = cfg.n_key_value_heads or cfg.n_heads
+    shared = "" if groups == cfg.n_heads else f", {groups} key/value heads"
+    rows = [
+        ("architecture", checkpoint.architecture),
+        ("layers", str(cfg.n_layers)),
+        ("width", str(cfg.d_model)),
+        ("heads", f"{cfg.n_heads} of width {cfg.d_head}{shared}"),
+        ("MLP", f"width {cfg.d_mlp}, {cfg.act_fn}{', gated' if cfg.gated_mlp else ''}"),
+        ("vocabulary", f"{cfg.d_vocab} tokens"),
+        ("context", f"{cfg.n_ctx} tokens"),
+        ("parameters", f"{parameters:,}"),
+        ("embeddings", "tied: output is input" if checkpoint.tied else "input and output apart"),
+        ("stored as", checkpoint.dtype),
+        ("fingerprint", checkpoint.fingerprint),
+    ]
+    if checkpoint.adapter is not None:
+        rows.append(("adapter", f"{checkpoint.adapter}, merged"))
+    return rows
+
+
+def _tokenizer(tokenizer: Any) -> str:
+    if tokenizer is None:
+        return "none"
+    specials = ", ".join(
+        f"{name} {token!r}" for name in ("bos", "eos") if (token := getattr(tokenizer, f"{name}_token"))
+    )
+    first = tokenizer("a")["input_ids"][:1]
+    adds = "puts BOS first" if first and first[0] == tokenizer.bos_token_id else "puts nothing first"
+    return f"{type(tokenizer).__name__}, {len(tokenizer)} tokens, {specials or 'no bos, no eos'}, {adds}"
+
+
+def _sites(model: "HookedTransformer") -> list[tuple[str, str]]:
+    from dissect.patching.sites import HOOKS, hook_name
+
+    return [
+        (site, hook_name(site, 0).replace(".0.", ".{layer}.", 1))
+        for site in HOOKS
+        if hook_name(site, 0) in model.hook_dict
+    ]
+
+
+def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:
+    """Each block with its parameters; the larger ones with the number of them."""
+    from dissect.errors import DissectError
+    from dissect.models.parameters import LAYER_BLOCKS, in_checkpoint, layer_block_parameters
+
+    stored = set(in_checkpoint(model))
+    rows = []
+    for block in LAYER_BLOCKS:
+        try:
+            names = [name for name in layer_block_parameters(model, block, 0) if name in stored]
+        except DissectError:
+            continue  # the architecture has no such block
+        shown = ", ".join(name.replace("blocks.0.", "blocks.{layer}.", 1) for name in names)
+        if names:
+            rows.append((block, shown if len(names) < 3 else f"{len(names)} parameters of each layer"))
+    return rows
+
+
+def _indented(text: str) -> str:
+    return "\n".join(f"  {line}" for line in text.splitlines())

@@ -1,0 +1,42 @@
+"""Whether a result can be written, asked before the work and not after it."""
+
+import os
+from pathlib import Path
+
+from dissect.errors import DissectError
+
+
+def check_file(path: Path, *suffixes: str) -> None:
+    """Whether a file of that name can be written.
+
+    Raises:
+        DissectError: another suffix, a directory, or no right to write there.
+    """
+    if path.suffix.lower() not in suffixes:
+        raise DissectError(f"--out {path}: use a name that ends in {', '.join(suffixes)}")
+    if path.is_dir():
+        raise DissectError(f"--out {path} is a directory: give the name of a file")
+    check_parent(path)
+
+
+def check_directory(path: Path, *, overwrite: bool = False) -> None:
+    """Whether a new directory of that name can be made.
+
+    Raises:
+        DissectError: it exists and is not empty, or no right to write there.
+    """
+    from dissect.files import check_new_directory
+
+    check_new_directory(path, overwrite=overwrite)
+    check_parent(path)
+
+
+def check_parent(path: Path) -> None:
+    """The nearest directory that exists must let us write: the others are made in it."""
+    parent = path.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise DissectError(f"--out {path}: {parent} is a file, not a directory: choose another place")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise DissectError(f"--out {path}: no right to write in {parent}: choose another place")

@@ -1,0 +1,90 @@
+"""`dissect plot`: figures from stored sweeps."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from dissect.cli import options, outputs
+from dissect.errors import DissectError
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+    from dissect.sweep.result import SweepResult
+
+
+def plot(
+    sweeps: Annotated[
+        list[Path], typer.Argument(metavar="SWEEP.nc...", help="Sweeps, drawn together.", show_default=False)
+    ],
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="FIGURE", help="Where to write: .html, .png, .pdf or .svg.", show_default=False)
+    ],
+    kind: Annotated[
+        str, options.choice("--kind", "Curves over layers, or two dimensions as colours.", "curves", "heatmap")
+    ] = "curves",
+    metric: Annotated[
+        str | None, typer.Option(help="One that the sweeps measured; krs or else the first by default.")
+    ] = None,
+    component: Annotated[str | None, typer.Option(metavar="A,B", help="Only these components; all by default.")] = None,
+    x: Annotated[str | None, typer.Option(help="Horizontal dimension of a heatmap. [default: layer]")] = None,
+    y: Annotated[str | None, typer.Option(help="Vertical dimension of a heatmap. [default: component]")] = None,
+    pooled: Annotated[
+        bool, typer.Option("--pooled", help="Curves: the ratio of sums, not the mean of ratios.")
+    ] = False,
+    level: Annotated[float, typer.Option(help="Curves: of the bootstrap interval.")] = 0.95,
+    title: Annotated[str | None, typer.Option(help="In place of the usual one.")] = None,
+    running: options.RunOptions,
+) -> None:
+    """Draw stored sweeps.
+
+    No model is run, so --device and --dtype have no effect; --seed is the bootstrap's.
+    """
+    from dissect.plots import export
+
+    outputs.check_file(out, *export.PAGES, *export.IMAGES)
+    export.check_path(out)
+    if kind == "curves" and (x or y):
+        raise DissectError("--x and --y belong to --kind heatmap: add it, or leave them out")
+    result = _read(sweeps, component)
+    chosen = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
+    figure = _drawn(result, kind, chosen, x, y, pooled=pooled, level=level, seed=running.seed, title=title)
+    export.write(figure, out)
+    typer.echo(f"saved {out}")
+
+
+def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
+    """All sweeps as one, with some of its components."""
+    from dissect.sweep.join import concat
+    from dissect.sweep.result import SweepResult
+
+    result = concat(*(SweepResult.load(path) for path in sweeps))
+    if component is None:
+        return result
+    wanted = options.listed(component, "--component")
+    there = [str(name) for name in result.data["component"].values]
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise DissectError(f"no component {missing[0]!r} in the sweeps: they have {', '.join(there)}")
+    return SweepResult(result.data.sel(component=wanted))
+
+
+def _drawn(
+    result: "SweepResult",
+    kind: str,
+    metric: str,
+    x: str | None,
+    y: str | None,
+    *,
+    pooled: bool,
+    level: float,
+    seed: int,
+    title: str | None,
+) -> "go.Figure":
+    from dissect import plots
+
+    if kind == "curves":
+        return plots.curves(result, metric, pooled=pooled, level=level, seed=seed, title=title)
+    return plots.heatmap(result, metric, x=x or "layer", y=y, title=title)

@@ -1,0 +1,82 @@
+"""What `dissect patch` and `dissect restore` have in common."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from dissect.cli import options, outputs
+
+if TYPE_CHECKING:
+    from dissect.sweep.result import SweepResult
+
+
+def run(
+    sweep: Callable[[], Callable[..., "SweepResult"]],
+    what: dict[str, list[str]],
+    base: str,
+    unlearned: str,
+    facts: str,
+    out: Path,
+    *,
+    sweeping: options.SweepOptions,
+    prompting: options.PromptOptions,
+    running: options.RunOptions,
+) -> None:
+    """Check, load, ask, sweep, save, and say where the recovery peaks.
+
+    Args:
+        sweep: gives ``dissect.patch`` or ``dissect.restore``, when it is time to import it.
+        what: the argument of it that names what is swapped.
+        base, unlearned, facts, out: from the command line.
+        sweeping, prompting, running: options.
+
+    Raises:
+        DissectError: whatever was wrong with what the user gave, as much of it as possible before a model is loaded.
+    """
+    outputs.check_file(out, ".nc")
+    layers = options.numbered(sweeping.layers, "--layers")
+    metrics = options.listed(sweeping.metrics, "--metrics")
+    asked = prompting.facts(facts)
+    running.start()
+    _check_early(sweeping.window, metrics)
+
+    from dissect.models.pair import load_pair
+
+    pair = load_pair(
+        base,
+        unlearned,
+        retain=sweeping.retain_model,
+        dtype=running.dtype,
+        device=running.device,
+        progress=running.progress,
+    )
+    prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
+    arguments: dict[str, Any] = {
+        "window": sweeping.window,
+        "layers": layers,
+        "donor": sweeping.donor,
+        "recipient": sweeping.recipient,
+        "metrics": metrics,
+        "scoring": sweeping.scoring,
+        "batch_size": sweeping.batch_size,
+    }
+    result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+    result.data.attrs["seed"] = running.seed
+    result.save(out)
+
+    from dissect.cli.summary import peaks
+
+    typer.echo(peaks(result, seed=running.seed))
+    typer.echo(f"saved {out}")
+
+
+def _check_early(window: int, metrics: list[str]) -> None:
+    """What needs no model is checked before one is loaded, which may take minutes."""
+    from dissect.metrics import metric
+    from dissect.sweep.grid import window_members
+
+    window_members(0, window, 1)
+    for name in metrics:
+        metric.get(name)

@@ -1,0 +1,65 @@
+"""Attention in one fused operation, where nothing needs to see its scores or patterns."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+from transformer_lens.components.abstract_attention import AbstractAttention
+from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
+
+
+def attend(
+    attn: AbstractAttention, entering: Float[Tensor, "batch pos d_model"], *, fused: bool
+) -> Float[Tensor, "batch pos d_model"]:
+    """What the attention of a block computes from its (normed) input, output projection included.
+
+    With ``fused``, scores, softmax and weighted sum are one operation of PyTorch, if the architecture and the hooks
+    that are set allow it; otherwise TransformerLens's own steps run.
+    """
+    if not fused or not can_fuse(attn):
+        return attn(query_input=entering, key_input=entering, value_input=entering)
+    q, k, v = attn.calculate_qkv_matrices(entering, entering, entering)
+    if attn.cfg.clip_qkv is not None:
+        limit = attn.cfg.clip_qkv
+        q, k, v = (part.clamp(min=-limit, max=limit) for part in (q, k, v))
+    if attn.cfg.positional_embedding_type == "rotary":
+        q, k = attn.hook_rot_q(attn.apply_rotary(q, 0, None)), attn.hook_rot_k(attn.apply_rotary(k, 0, None))
+    mask = _local_mask(attn, q.shape[1], q.device)
+    z = functional.scaled_dot_product_attention(
+        q.transpose(1, 2),
+        k.transpose(1, 2),
+        v.transpose(1, 2),
+        attn_mask=mask,
+        is_causal=mask is None,
+        scale=1 / attn.attn_scale,
+        enable_gqa=k.shape[2] != q.shape[2],
+    )
+    z = attn.hook_z(z.transpose(1, 2))
+    # The transposed view of the parameter is the checkpoint's own layout, so nothing is copied here.
+    weights = attn.W_O.permute(2, 0, 1).flatten(1)
+    return functional.linear(z.flatten(2), weights, attn.b_O)
+
+
+def can_fuse(attn: AbstractAttention) -> bool:
+    """Whether the fused operation computes what this attention does, and no hook would be passed over."""
+    cfg = attn.cfg
+    expressible = (
+        cfg.attention_dir == "causal"
+        and cfg.positional_embedding_type in ("rotary", "standard")
+        and cfg.original_architecture not in POST_NORM_ARCHITECTURES
+        and cfg.attn_scores_soft_cap <= 0
+        and not cfg.use_attn_result
+        and not cfg.use_attention_sinks
+        and not cfg.use_logn_attn
+    )
+    hooked = any(hook.fwd_hooks or hook.bwd_hooks for hook in (attn.hook_attn_scores, attn.hook_pattern))
+    return expressible and not hooked
+
+
+def _local_mask(attn: AbstractAttention, length: int, device: torch.device) -> Bool[Tensor, "pos pos"] | None:
+    """Which keys each query sees under a sliding window; None where the window is no limit."""
+    if attn.attn_type != "local" or length <= attn.cfg.window_size:
+        return None
+    positions = torch.arange(length, device=device)
+    distance = positions[:, None] - positions[None, :]
+    return (distance >= 0) & (distance < attn.cfg.window_size)
