@@ -8,7 +8,7 @@ import torch
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
 from dissect.metrics import metric as metrics_by_name
-from dissect.sweep.grid import Cell, window_members
+from dissect.sweep.grid import Cell, windows
 from dissect.sweep.intervention import Joint
 from dissect.sweep.result import SweepResult
 
@@ -26,7 +26,7 @@ def make_result(
     values = {name: np.array(table, dtype=float) for name, table in rows.items()}
     n_prompts = next(iter(values.values())).shape[1]
     asked = _prompts(n_prompts, marker=prompts)
-    cells = [Cell(component, layer, window_members(layer, window, max(layers) + 1), Joint(())) for layer in layers]
+    cells = [Cell(component, layer, members, Joint(())) for layer, members in windows(layers, window, max(layers) + 1)]
     spec = {"window": window, "donor": donor, "recipient": "unlearned", "scoring": "answer"}
     metrics = [metrics_by_name.get(name) for name in values]
     return SweepResult.assemble(cells, values, asked, metrics, np.full(n_prompts, 3), spec)

@@ -121,10 +121,13 @@ def test_restoring_everything_gives_the_base_model(architecture, tiny_pair, fact
 def test_restored_is_undone_after_an_exception(architecture, tiny_pair):
     pair = dissect.load_pair(*tiny_pair(architecture), progress=False)
     before = sha(pair.unlearned)
-    with pytest.raises(KeyboardInterrupt), dissect.restored(pair.unlearned, pair.base, blocks=["block", "embed"]):
-        with dissect.restored(pair.unlearned, pair.base, blocks=["mlp.W_out"], layers=[1]):
-            assert sha(pair.unlearned) != before
-            raise KeyboardInterrupt
+    with (
+        pytest.raises(KeyboardInterrupt),
+        dissect.restored(pair.unlearned, pair.base, blocks=["block", "embed"]),
+        dissect.restored(pair.unlearned, pair.base, blocks=["mlp.W_out"], layers=[1]),
+    ):
+        assert sha(pair.unlearned) != before
+        raise KeyboardInterrupt
     assert sha(pair.unlearned) == before
 
 

@@ -12,7 +12,7 @@ import dissect
 from dissect import plots
 from dissect.errors import DissectError
 from dissect.plots import labels, style
-from dissect.sweep.grid import window_members
+from dissect.sweep.grid import windows
 from dissect.sweep.result import SweepResult
 
 FOUR = ("mlp_post", "attn_out", "mlp_post+attn_out", "mlp.W_out")
@@ -25,7 +25,7 @@ def made_up(components=FOUR, *, n_layers=6, n_prompts=8, window=3, layers=None, 
     recipient = rng.uniform(1, 3, n_prompts)
     recipient[1] = 0.0
     recovery = 0.3 + rng.normal(0, 0.3, (len(components), len(layers), n_prompts))
-    members = [[",".join(map(str, window_members(layer, window, n_layers))) for layer in layers] for _ in components]
+    members = [[",".join(map(str, m)) for _, m in windows(layers, window, n_layers)] for _ in components]
     spec = {"kind": "activations", "window": window, "donor": "base", "recipient": "unlearned"}
     return SweepResult(
         xr.Dataset(
@@ -130,6 +130,27 @@ def test_a_component_without_some_layers_is_drawn_where_it_is():
     drawn = lines(plots.curves(result))
     assert list(drawn[labels.component("attn_out")].x) == [0, 1, 2]
     assert list(drawn[labels.component("mlp_post")].x) == [0, 1, 2, 3, 4, 5]
+    assert "1 prompt with nothing to recover" in caption(plots.curves(result))
+    assert "up to 1 undefined left out. Grey: 3 cells without a value." in caption(plots.heatmap(result))
+
+
+def test_curves_over_sets_of_layers_use_their_names():
+    result = made_up(("mlp_post",), layers=[0, 1, 2])
+    named = SweepResult(result.data.assign_coords(layer=["0,1", "2,3", "4,5"]))
+    (trace,) = lines(plots.curves(named)).values()
+    assert list(trace.x) == ["0,1", "2,3", "4,5"]
+    assert plots.curves(named).layout.xaxis.type == "category"
+
+
+def test_curves_have_no_place_for_further_dimensions():
+    result = made_up(("mlp_post",))
+    heads = result.data[["krs"]].expand_dims(head=3).transpose("component", "layer", "head", "prompt")
+    wider = SweepResult(result.data.assign(krs=heads["krs"]))
+    with pytest.raises(DissectError, match=r'also runs over head: plots.heatmap\(result, x="head", y="layer"\)'):
+        plots.curves(wider)
+    figure = plots.heatmap(wider, x="head", y="layer")
+    np.testing.assert_allclose(figure.data[0].z, wider.recovery().mean("prompt")[0])
+    assert list(figure.data[0].x) == ["0", "1", "2"]
 
 
 def test_a_single_layer_has_error_bars():

@@ -212,6 +212,10 @@ def test_rows_can_be_chosen_and_batched():
         assert torch.equal(chosen.tokens[mine, :n], prompts.tokens[theirs, :n])
         assert torch.equal(chosen.answer_mask[mine, :n], prompts.answer_mask[theirs, :n])
     assert len(prompts[6:]) == 0 and prompts[6:].tokens.shape == (0, 0)
+    assert prompts[prompts.lengths > 20].facts == tuple(
+        f for f, n in zip(prompts.facts, prompts.lengths, strict=True) if n > 20
+    )
+    assert len(prompts[[]]) == 0
     with pytest.raises(IndexError):
         prompts[6]
     with pytest.raises(DissectError, match="batch_size"):

@@ -5,7 +5,7 @@ import pytest
 
 import dissect
 from dissect.metrics import metric as metrics_by_name
-from dissect.sweep.grid import window_members
+from dissect.sweep.grid import windows
 from dissect.sweep.result import SweepResult
 from tests.results import make_result
 
@@ -137,7 +137,7 @@ def test_a_metric_that_was_not_measured_is_refused():
 
 
 def test_windows_are_cut_off_at_the_ends():
-    assert [window_members(centre, 5, 6) for centre in range(6)] == [
+    assert [members for _, members in windows(None, 5, 6)] == [
         (0, 1, 2),
         (0, 1, 2, 3),
         (0, 1, 2, 3, 4),

@@ -124,7 +124,7 @@ def test_what_cannot_be_made(options: dict[str, int], message: str):
         World.make(**options)
 
 
-TINY = {"n_layers": 4, "d_model": 64, "progress": False}
+TINY = {"n_layers": 4, "d_model": 64, "lr": 3e-3, "batch_size": 64, "progress": False}
 
 
 def test_base_training(tmp_path: Path):

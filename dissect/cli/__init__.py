@@ -7,7 +7,9 @@ traceback. Commands import what they need when they run, so that ``dissect --hel
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as installed
+from typing import Annotated
 
 import typer
 
@@ -26,21 +28,28 @@ app = typer.Typer(
 for _command in (demo.demo, inspect.inspect, unlearn.unlearn, patch.patch, restore.restore, plot.plot):
     app.command()(flattened(_command))
 
+INTERRUPTED = 130
+"""Exit status after Ctrl-C, as shells have it."""
 _USAGE_ERROR: type[Exception] = next(
     kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind)
 )
 """What typer raises for a wrong command line: click's, or its own copy of it, by version."""
 
 
-@app.callback(invoke_without_command=True)
-def _root(
-    context: typer.Context,
-    show_version: bool = typer.Option(False, "--version", help="Show the version and exit."),
-) -> None:
-    if show_version:
+def _show_version(wanted: bool) -> bool:
+    if wanted:
         typer.echo(_version())
-    elif context.invoked_subcommand is None:
-        typer.echo(context.get_help())
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Options of the program itself; what they do is done in their callbacks."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -53,16 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
-    given = None if arguments is None else list(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(given, prog_name="dissect", standalone_mode=False)
+        if status == INTERRUPTED:  # newer typers catch Ctrl-C themselves and return this
+            raise KeyboardInterrupt
     except DissectError as error:
         return _failed(str(error))
     except _USAGE_ERROR as error:
         return _failed(_usage(error))
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
-        return 130
+        return INTERRUPTED
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here for its sake
             raise
@@ -85,6 +96,6 @@ def _usage(error: Exception) -> str:
 
 def _version() -> str:
     try:
-        return f"dissect {version('dissect')}"
+        return f"dissect {installed('dissect')}"
     except PackageNotFoundError:  # a source tree that was put on the path without being installed
         return "dissect (not installed)"

@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 _CHECKPOINT = "a directory, a hub id or a LoRA adapter"
 
 
-def one_of(*allowed: str) -> Callable[[str], str]:
+def one_of(*allowed: str) -> Callable[[str | None], str | None]:
     """A callback that refuses other values."""
 
-    def check(value: str) -> str:
+    def check(value: str | None) -> str | None:
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(allowed)}")
         return value

@@ -28,8 +28,8 @@ def patch(
 ) -> None:
     """Put activations of BASE into UNLEARNED.
 
-    Which of them bring the knowledge back? Swaps activations for every component and centre layer, measures the recovery
-    of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
+    Which of them bring the knowledge back? Swaps activations for every component and centre layer, measures the
+    recovery of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
     """
     what = {"components": options.listed(components, "--components")}
     sweeping.run(_patch, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)

@@ -2,6 +2,9 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import xarray as xr
+
 from dissect.sweep.result import SweepResult
 
 
@@ -10,24 +13,25 @@ def peaks(result: SweepResult, *, seed: int = 0) -> str:
     blocks = []
     for metric in result.metrics:
         table = result.ci(metric, seed=seed)
-        rows: list[Sequence[str]] = [(f"recovery of {metric}", "highest mean", "95 % interval", "at layer", "swapped")]
-        for component in table["component"].values:
-            means = table["mean"].sel(component=component)
-            if not bool(means.notnull().any()):
-                rows.append((str(component), "nothing to recover", "", "", ""))
-                continue
-            place = means.fillna(-float("inf")).argmax("layer")
-            best = table.sel(component=component).isel(layer=place)
-            members = str(result.data["members"].sel(component=component, layer=best["layer"]).item())
-            interval = f"{float(best['low']):.3f} to {float(best['high']):.3f}" if bool(best["low"].notnull()) else "-"
-            rows.append((str(component), f"{float(best['mean']):.3f}", interval, str(int(best["layer"])), members))
+        rows = [(f"recovery of {metric}", "highest mean", "95 % interval", "at")]
+        rows += [_peak(table.sel(component=name), str(name)) for name in table["component"].values]
         blocks.append(columns(rows))
-        undefined = int(table["n_undefined"].max())
+        recovery = result.recovery(metric)
+        undefined = int(recovery.isnull().all([dim for dim in recovery.dims if dim != "prompt"]).sum())
         if undefined:
-            blocks.append(
-                f"{undefined} of {result.data.sizes['prompt']} prompts had nothing to recover and are left out"
-            )
-    return "\n".join(blocks)
+            blocks.append(f"{undefined} of {recovery.sizes['prompt']} prompts had nothing to recover and are left out")
+    return "\n\n".join(blocks)
+
+
+def _peak(table: xr.Dataset, component: str) -> tuple[str, str, str, str]:
+    """The row of a component."""
+    dims = [str(dim) for dim in table["mean"].dims]
+    cells = table.stack(cell=dims)
+    if not bool(cells["mean"].notnull().any()):
+        return component, "nothing to recover", "", ""
+    best = cells.isel(cell=int(np.nanargmax(cells["mean"].values)))
+    interval = f"{float(best['low']):.3f} to {float(best['high']):.3f}" if bool(best["low"].notnull()) else "-"
+    return component, f"{float(best['mean']):.3f}", interval, ", ".join(f"{dim} {best[dim].item()}" for dim in dims)
 
 
 def columns(rows: Sequence[Sequence[str]]) -> str:

@@ -75,8 +75,8 @@ def run(
 def _check_early(window: int, metrics: list[str]) -> None:
     """What needs no model is checked before one is loaded, which may take minutes."""
     from dissect.metrics import metric
-    from dissect.sweep.grid import window_members
+    from dissect.sweep.grid import windows
 
-    window_members(0, window, 1)
+    windows([0], window, 1)
     for name in metrics:
         metric.get(name)

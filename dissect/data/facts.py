@@ -12,6 +12,7 @@ from dissect.data.readers.conceptvectors import ConceptPart, concept_facts, look
 from dissect.data.readers.json_rows import json_content
 from dissect.data.readers.saved_dataset import dataset_facts
 from dissect.data.readers.tofu import tofu_facts
+from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource
 from dissect.errors import DissectError
 from dissect.files import atomic_file
 
@@ -105,11 +106,43 @@ class Facts(Sequence[Fact]):
         """The facts for which ``keep`` is true, in order."""
         return Facts(fact for fact in self if keep(fact))
 
-    def prompts(self, source: Any, **options: Any) -> "Prompts":
-        """Tokenise: see `dissect.data.make_prompts.make_prompts` for ``source`` and the options."""
+    def prompts(
+        self,
+        source: Any,
+        *,
+        template: str = DEFAULT_TEMPLATE,
+        answers: AnswerSource = "gold",
+        max_new_tokens: int = 30,
+        n_ctx: int | None = None,
+        batch_size: int = 32,
+        progress: bool = True,
+    ) -> "Prompts":
+        """Tokenise, with the answers marked; the particulars are those of `dissect.data.make_prompts.make_prompts`.
+
+        Args:
+            source: a fast tokenizer, or a model with one; a model also bounds the length by its context.
+            template: for questions; ``{question}`` and whatever else the facts carry in ``extra``.
+            answers: "gold" for the answers of the facts, "base" for the model's own greedy ones.
+            max_new_tokens: at most so many tokens of a model's own answer.
+            n_ctx: the longest row allowed; None takes the model's context, or none for a tokenizer.
+            batch_size: prompts of equal length that are answered together.
+            progress: show a bar while the model answers.
+
+        Raises:
+            DissectError: what cannot be asked: see `make_prompts`.
+        """
         from dissect.data.make_prompts import make_prompts
 
-        return make_prompts(self, source, **options)
+        return make_prompts(
+            self,
+            source,
+            template=template,
+            answers=answers,
+            max_new_tokens=max_new_tokens,
+            n_ctx=n_ctx,
+            batch_size=batch_size,
+            progress=progress,
+        )
 
     @overload
     def __getitem__(self, key: int) -> Fact: ...

@@ -9,8 +9,8 @@ import torch
 from transformer_lens import HookedTransformer
 
 from dissect.data.fact import Fact
-from dissect.data.prompts import AnswerSource, Prompts
-from dissect.data.render import DEFAULT_TEMPLATE, Rendered, check_template, render
+from dissect.data.prompts import Prompts
+from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource, Rendered, check_template, render
 from dissect.data.tokenise import Encoded, answer_start, check_tokenizer, encode, subject_positions
 from dissect.errors import DissectError
 
@@ -67,6 +67,8 @@ def make_prompts(
     """
     model = source if isinstance(source, HookedTransformer) else None
     tokenizer = source if model is None else model.tokenizer
+    if tokenizer is None:
+        raise DissectError("the model has no tokenizer: load a checkpoint with one, or set model.tokenizer")
     if len(facts) == 0:
         raise DissectError("there are no facts to make prompts of: give at least one")
     if answers not in get_args(AnswerSource):

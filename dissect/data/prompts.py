@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +11,8 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dissect.data.fact import Fact
+from dissect.data.render import AnswerSource
 from dissect.errors import DissectError
-
-AnswerSource = Literal["gold", "base"]
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
@@ -127,16 +126,18 @@ class Prompts:
         """Number of rows."""
         return len(self.facts)
 
-    def __getitem__(self, key: int | slice | Sequence[int] | Int[Tensor, "chosen"]) -> "Prompts":
-        """Some of the rows, as wide as the longest of them; one index gives one row.
+    def __getitem__(
+        self, key: int | slice | Sequence[int] | Int[Tensor, "chosen"] | Bool[Tensor, "prompt"]
+    ) -> "Prompts":
+        """Some of the rows, as wide as the longest of them; one index gives one row, a mask those where it is True.
 
         Raises:
             IndexError: no such row.
         """
-        rows = torch.arange(len(self))[
-            key if isinstance(key, (int, slice)) else torch.as_tensor(key, dtype=torch.int64)
-        ]
-        rows = rows.reshape(-1)
+        if not isinstance(key, (int, slice)):
+            chosen = torch.as_tensor(key)
+            key = chosen if chosen.dtype == torch.bool else chosen.long()  # an empty list would be floats
+        rows = torch.arange(len(self))[key].reshape(-1)
         width = int(self.lengths[rows].max()) if len(rows) else 0
         return Prompts(
             tokens=self.tokens[rows, :width],

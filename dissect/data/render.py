@@ -2,11 +2,13 @@
 
 import string
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from dissect.data.fact import Fact
 from dissect.errors import DissectError
 
+AnswerSource = Literal["gold", "base"]
+"""Whose answers are scored: those of the facts, or the model's own greedy ones."""
 DEFAULT_TEMPLATE = "Question: {question}\nAnswer:"
 
 

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Float, Int
@@ -23,6 +23,14 @@ class Scored:
     """Of the donor, at the same positions of the same texts."""
     targets: Int[Tensor, "scored"]
     """The answer's tokens; -100 where there is none."""
+    foils: Int[Tensor, "scored"] | None = None
+    """A wrong answer's token at the one position where it parts from the answer, -100 elsewhere; see
+    ``dissect.data.foils``. None where nothing that is measured asks for it."""
+
+
+Reduction = Literal["mean", "mean_present", "exp_mean", "min"]
+"""From the scored positions of a prompt to one number: the mean (NaN if any is NaN), the mean of those that are not
+NaN (NaN if none is), exp of the mean (of log-probabilities: the geometric mean of the probabilities), the smallest."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +39,17 @@ class Metric:
 
     ``recovery`` needs no more than its value in the patched model, the recipient and the donor, so a distance to the
     donor (0 in the donor itself) and a score (such as the answer's log-probability) are handled alike.
+
+    An object of one's own is taken wherever the name of a metric is::
+
+        def entropy(scored):
+            p = scored.logits.softmax(-1)
+            return -(p * p.log()).sum(-1)
+
+        dissect.patch(pair, prompts, metrics=["krs", Metric(name="entropy", label="entropy", measure=entropy)])
+
+    Raises:
+        DissectError: an empty name, or a direction or reduction that does not exist.
     """
 
     name: str
@@ -43,21 +62,72 @@ class Metric:
     """Which direction is nearer to knowing the answer."""
     needs_targets: bool = False
     """Whether it reads ``targets``: then it cannot be taken where some position has none."""
+    needs_foils: bool = False
+    """Whether it reads ``foils``."""
+    reduction: Reduction = "mean"
+    """From positions to prompts."""
+    smooth: bool = True
+    """Whether it has a gradient with respect to the logits that says anything; counts and ranks have none."""
+
+    def __post_init__(self) -> None:
+        """Check what a user can get wrong."""
+        if not self.name.strip():
+            raise DissectError(
+                f"a metric's name is {self.name!r}: results and figures need one, for instance 'entropy'"
+            )
+        for field, value, known in (
+            ("better", self.better, ("lower", "higher")),
+            ("reduction", self.reduction, get_args(Reduction)),
+        ):
+            if value not in known:
+                raise DissectError(f"metric {self.name!r}: {field}={value!r}, choose from {', '.join(known)}")
 
     def per_prompt(self, scored: Scored, rows: Int[Tensor, "scored"], n_prompts: int) -> Float[Tensor, "prompt"]:
-        """Mean over the scored positions of each prompt, in float64 so that the sum does not round."""
-        values = self.measure(scored).double()
-        total = torch.zeros(n_prompts, dtype=torch.float64, device=values.device).index_add_(0, rows, values)
-        count = torch.zeros_like(total).index_add_(0, rows, torch.ones_like(values))
-        return total / count
+        """``measure`` at each scored position, reduced over those of each prompt.
+
+        Sums are in float64, so that they do not round. Differentiable wherever ``measure`` is.
+
+        Args:
+            rows: the prompt that each scored position belongs to.
+
+        Raises:
+            DissectError: ``measure`` gave something else than one number for each position, or it reads foils and
+                there are none.
+        """
+        if self.needs_foils and scored.foils is None:
+            raise DissectError(f"metric {self.name!r} compares with a foil, and none were given")
+        values = self.measure(scored)
+        if not isinstance(values, Tensor) or values.shape != rows.shape:
+            seen = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
+            raise DissectError(
+                f"metric {self.name!r} gave {seen}, expected a tensor of one number for each of {len(rows)} positions"
+            )
+        return _reduce(values.double(), rows, n_prompts, self.reduction)
 
 
-def get(name: str) -> Metric:
-    """The metric of that name: module ``dissect.metrics.<name>`` holds it as ``METRIC``.
+def _reduce(
+    values: Float[Tensor, "scored"], rows: Int[Tensor, "scored"], n_prompts: int, how: Reduction
+) -> Float[Tensor, "prompt"]:
+    zeros = torch.zeros(n_prompts, dtype=values.dtype, device=values.device)
+    present = ~values.isnan() if how == "mean_present" else None
+    counted = torch.ones_like(values) if present is None else present.to(values.dtype)
+    count = zeros.index_add(0, rows, counted)
+    if how == "min":
+        return torch.where(count > 0, zeros.scatter_reduce(0, rows, values, "amin", include_self=False), torch.nan)
+    # ``where`` and not a product: the gradient of a position that does not count is then 0 and not NaN.
+    total = zeros.index_add(0, rows, values if present is None else torch.where(present, values, 0.0))
+    mean = torch.where(count > 0, total / count.clamp(min=1), torch.nan)
+    return mean.exp() if how == "exp_mean" else mean
+
+
+def get(name: "str | Metric") -> Metric:
+    """The metric of that name: module ``dissect.metrics.<name>`` holds it as ``METRIC``. A Metric is itself.
 
     Raises:
         DissectError: there is none; the message lists those there are.
     """
+    if isinstance(name, Metric):
+        return name
     if name in _modules():
         metric = getattr(importlib.import_module(f"dissect.metrics.{name}"), "METRIC", None)
         if metric is not None:

@@ -29,6 +29,11 @@ def final_residual(
     return model(inputs, start_at_layer=start_at_layer, stop_at_layer=model.cfg.n_layers, padding_side="right")
 
 
+def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream before the first block; see ``final_residual`` for the padding."""
+    return model(tokens, stop_at_layer=0, padding_side="right")
+
+
 def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:

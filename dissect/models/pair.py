@@ -15,28 +15,11 @@ from dissect.models.load import load
 
 ROLES = ("base", "unlearned", "retain")
 
-_MAY_DIFFER = frozenset(
-    [
-        "model_name",
-        "tokenizer_name",
-        "tokenizer_prepends_bos",
-        "default_prepend_bos",
-        "device",
-        "dtype",
-        "seed",
-        "n_ctx",
-        "init_mode",
-        "initializer_range",
-        "init_weights",
-        "n_devices",
-        "checkpoint_index",
-        "checkpoint_label_type",
-        "checkpoint_value",
-        "n_params",
-        "from_checkpoint",
-        "trust_remote_code",
-    ]
-)
+_MAY_DIFFER = {
+    *("model_name", "tokenizer_name", "tokenizer_prepends_bos", "default_prepend_bos", "trust_remote_code"),
+    *("device", "n_devices", "dtype", "seed", "init_mode", "initializer_range", "init_weights"),
+    *("n_ctx", "n_params", "from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value"),
+}
 """Fields of a model's configuration that do not enter what it computes."""
 
 
@@ -158,7 +141,8 @@ def check_same_shapes(first: HookedTransformer, second: HookedTransformer, what:
     for name in dict.fromkeys([*ours, *theirs]):
         if ours.get(name) != theirs.get(name):
             raise DissectError(
-                f"{what} cannot be compared: {name} is {_shown(ours.get(name))} in one, {_shown(theirs.get(name))} in the other"
+                f"{what} cannot be compared: {name} is {_shown(ours.get(name))} in one, "
+                f"{_shown(theirs.get(name))} in the other"
             )
 
 

@@ -22,6 +22,9 @@ from dissect.models.attention import attend
 Given = Mapping[str, Tensor]
 """Whole activations by full hook name, such as ``blocks.3.hook_attn_out``."""
 
+Products = dict[tuple[int, int], tuple[Tensor, Tensor]]
+"""MLP outputs that several passes share: (layer, identity of the coefficients) to (coefficients, output)."""
+
 GIVABLE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out", "hook_mlp_out", "mlp.hook_post")
 """The hooks of a block, after ``blocks.{l}.``, whose activation may be given."""
 
@@ -32,6 +35,7 @@ def run_layers(
     *,
     start: int,
     given: Given | None = None,
+    products: Products | None = None,
     fused_attention: bool = True,
 ) -> Float[Tensor, "batch pos d_model"]:
     """The residual stream after the last block, from the one before block ``start``.
@@ -39,6 +43,8 @@ def run_layers(
     Args:
         given: activations that replace what the model would compute. What stands nearer to the end wins: with a
             residual stream given, nothing before it is run. Hooks of parts that are left out do not fire.
+        products: where the MLP outputs that belong to given coefficients are kept for the next pass with the same
+            tensors and the same weights; by layer and identity of the coefficients.
         fused_attention: compute attention in one fused operation where nothing hooks scores or patterns and the
             architecture allows it. It differs from the open computation by rounding, so a comparison of two passes
             wants the same choice in both.
@@ -48,6 +54,13 @@ def run_layers(
     for layer in range(start, model.cfg.n_layers):
         prefix = f"blocks.{layer}."
         known = {name.removeprefix(prefix): value for name, value in given.items() if name.startswith(prefix)}
+        coefficients = known.get("mlp.hook_post")
+        if products is not None and coefficients is not None and "hook_mlp_out" not in known:
+            block = model.blocks[layer]
+            key = (layer, id(coefficients))
+            if key not in products:  # the coefficients are kept too: their identity stays theirs while they live
+                products[key] = coefficients, mlp_output(block, coefficients)
+            known["hook_mlp_out"] = block.hook_mlp_out(products[key][1])
         residual = _block(model.blocks[layer], residual, known, fused_attention)
     return residual
 
@@ -65,7 +78,7 @@ def mlp_output(
         out = block.ln2_post(out)
     if block.cfg.original_architecture in POST_NORM_ARCHITECTURES:
         out = block.ln2(out)
-    return block.hook_mlp_out(out)
+    return out
 
 
 def _latest(
@@ -98,7 +111,7 @@ def _block(
     if "hook_mlp_out" in known:
         mlp_out = known["hook_mlp_out"]
     elif "mlp.hook_post" in known:
-        mlp_out = mlp_output(block, known["mlp.hook_post"])
+        mlp_out = block.hook_mlp_out(mlp_output(block, known["mlp.hook_post"]))
     else:
         entering = before if parallel else middle
         post_norm = block.cfg.original_architecture in POST_NORM_ARCHITECTURES

@@ -1,15 +1,23 @@
 """Activation sweeps."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import Any
+
+from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
+from dissect.patching import where as spans
+from dissect.patching.controls import RandomDonor, ShuffledDonor, check_controls
+from dissect.patching.select import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
 from dissect.patching.swap import ActivationSwap
-from dissect.sweep.grid import Cell, windows
+from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.result import SweepResult
-from dissect.sweep.sweep import sweep
-from dissect.sweep.trace import Donor
+from dissect.sweep.sweep import Options, sweep
 
 THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 """Coefficients m, attention states A, and both: the activation curves of Hong et al. (2024)."""
@@ -18,52 +26,121 @@ THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 def patch(
     pair: ModelPair,
     prompts: Prompts,
-    components: Sequence[Component] = THE_PAPERS,
+    components: Component | Sequence[Component] = THE_PAPERS,
     *,
     window: int = 5,
-    layers: Iterable[int] | None = None,
+    layers: Layers | None = None,
+    positions: str | Sequence[int] = "all",
+    heads: str | Sequence[int | Sequence[int]] | None = None,
+    neurons: Sequence[int | Sequence[int]] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
-    metrics: Sequence[str] = ("krs",),
-    scoring: str = "answer",
-    batch_size: int = 32,
-    progress: bool = True,
+    controls: Sequence[str] | bool = False,
+    seed: int = 0,
+    **options: Any,
 ) -> SweepResult:
     """Swap activations of ``donor`` into ``recipient``, for every component and centre layer, and measure.
 
     With the defaults: which activations of the base model, put into the unlearned one, bring the knowledge back
-    (Hong et al., EMNLP 2024). Recovery 1 is the donor's behaviour, 0 the recipient's own.
+    (Hong et al., EMNLP 2024). Recovery 1 is the donor's behaviour, 0 the recipient's own. With ``donor="unlearned",
+    recipient="base"`` it asks the opposite: which activations of the unlearned model make the base model forget; 1 is
+    then the unlearned model's behaviour.
 
     Args:
-        components: activation sites (``mlp_post``, ``attn_out``); a tuple of sites is swapped together.
+        components: activation sites (``dissect.patching.sites.SITES``); a tuple of sites is swapped together.
         window: odd number of layers swapped together around each centre; fewer at the ends.
-        layers: the centres; all layers by default.
-        metrics: names of ``dissect.metrics``; distances are taken to the donor.
-        scoring: ``answer`` (positions that predict the answer) or ``published`` (the notebooks' window).
-        batch_size: prompts in one forward pass.
+        layers: the centres, all by default; or sets of layers, each swapped together as it is.
+        positions: a span of tokens (``all``, ``prompt``, ``answer``, ``predicting``, ``last_prompt``, ``subject``), or
+            ``each`` or a list of numbers for a dimension ``position``: one cell for every position, counted from the
+            first token of the answer (0; -1 is the last token of the prompt).
+        heads: ``each``, or heads or groups of them, for a dimension ``head``; for sites that have heads.
+        neurons: neurons or groups of them, for a dimension ``neurons``; for ``mlp_post``.
+        donor, recipient: ``base``, ``unlearned`` or ``retain``.
+        controls: ``identity``, ``shuffled``, ``random``, ``single``, or ``True`` for all: further components with which
+            the curves are to be compared; see ``dissect.patching.controls``.
+        seed: of the controls.
+        options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
+            a file, and go on there after an interruption), ``progress``.
 
     Returns:
-        a result with dimensions (component, layer, prompt).
+        a result with dimensions (component, layer, [position, head, neurons,] prompt).
 
     Raises:
         DissectError: something asked for does not exist; before any model runs.
     """
     giver, taker = pair.roles(donor, recipient)
+    checked = check_components(taker, components)
+    wanted = check_controls(controls, len(prompts))
+    if wanted and any("pattern" in sites for sites in checked.values()) and "shuffled" in wanted:
+        raise DissectError("controls: attention patterns of another prompt have no meaning here: leave 'shuffled' out")
     source = Donor(giver)
+    donors = {"": source}
+    if "identity" in wanted:
+        donors["identity"] = Donor(taker)
+    if "shuffled" in wanted:
+        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=seed)
+    if "random" in wanted:
+        donors["random"] = RandomDonor(source, seed=seed)
+    selections = list(_selections(taker, checked, prompts, positions, heads, neurons))
     cells = [
-        Cell(label, centre, members, ActivationSwap(source, sites, members))
-        for label, sites in check_components(taker, components).items()
+        Cell(_label(label, control), centre, members, ActivationSwap(given, sites, members, **selected), coords)
+        for control, given in donors.items()
+        for label, sites in checked.items()
         for centre, members in windows(layers, window, taker.cfg.n_layers)
+        for coords, selected in selections
     ]
-    spec = {"kind": "activations", "window": window, "donor": donor, "recipient": recipient}
-    return sweep(
-        taker,
-        source,
-        prompts,
-        cells,
-        metrics=metrics,
-        scoring=scoring,
-        batch_size=batch_size,
-        progress=progress,
-        spec=spec | pair.provenance(),
-    )
+    if "single" in wanted and window > 1:
+        cells += [
+            Cell(
+                _label(label, "single layers"),
+                centre,
+                members,
+                ActivationSwap(source, sites, members, **selected),
+                coords,
+            )
+            for label, sites in checked.items()
+            for centre, members in windows(layers, 1, taker.cfg.n_layers)
+            for coords, selected in selections
+        ]
+    spec = {
+        "kind": "activations",
+        "window": window,
+        "donor": donor,
+        "recipient": recipient,
+        "positions": positions if isinstance(positions, str) else list(positions),
+        "seed": seed,
+    }
+    return sweep(taker, source, prompts, cells, Options(**options), spec=spec | pair.provenance())
+
+
+def _label(component: str, control: str) -> str:
+    return f"{component} ({control})" if control else component
+
+
+def _selections(
+    model: HookedTransformer,
+    components: Mapping[str, tuple[str, ...]],
+    prompts: Prompts,
+    positions: str | Sequence[int],
+    heads: str | Sequence[int | Sequence[int]] | None,
+    neurons: Sequence[int | Sequence[int]] | None,
+) -> Iterator[tuple[dict[str, Label], dict[str, Any]]]:
+    """Coordinates and arguments of ``ActivationSwap`` for every combination of positions, heads and neurons."""
+    axes: list[list[tuple[dict[str, Label], dict[str, Any]]]] = []
+    if isinstance(positions, str) and positions != "each":
+        spans.check_span(positions, prompts)
+        axes.append([({}, {"where": positions})])
+    else:
+        axes.append([({"position": p}, {"where": p}) for p in spans.single_positions(positions, prompts)])
+    if heads is not None:
+        axes.append([({"head": label}, {"heads": group}) for label, group in check_heads(model, components, heads)])
+    if neurons is not None:
+        found = check_neurons(model, components, neurons)
+        axes.append([({"neurons": label}, {"neurons": group}) for label, group in found])
+    for combination in product(*axes):
+        coords: dict[str, Label] = {}
+        selected: dict[str, Any] = {}
+        for one, other in combination:
+            coords |= one
+            selected |= other
+        yield coords, selected

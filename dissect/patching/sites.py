@@ -1,16 +1,38 @@
 """Activation sites: the words of the papers for the hooks of a hooked model."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 
-HOOKS = {
-    "mlp_post": "mlp.hook_post",  # coefficients m^l: the input of down_proj, after gate and activation
-    "attn_out": "hook_attn_out",  # attention state A^l: what attention adds to the residual stream
+
+@dataclass(frozen=True)
+class Site:
+    """One kind of activation, of which every layer has one."""
+
+    hook: str
+    """Full name: ``blocks.{layer}.{hook}``."""
+    meaning: str
+    head_axis: int | None = None
+    """Where the heads are; None for activations of no head."""
+
+
+SITES: Mapping[str, Site] = {
+    "mlp_post": Site("mlp.hook_post", "coefficients m: the input of down_proj, after gate and activation"),
+    "attn_out": Site("hook_attn_out", "attention state A: what attention adds to the residual stream"),
+    "mlp_out": Site("hook_mlp_out", "what the MLP adds to the residual stream"),
+    "resid_pre": Site("hook_resid_pre", "residual stream before the layer"),
+    "resid_mid": Site("hook_resid_mid", "residual stream between attention and MLP"),
+    "resid_post": Site("hook_resid_post", "residual stream after the layer"),
+    "z": Site("attn.hook_z", "weighted values of each head, before the output projection", 2),
+    "q": Site("attn.hook_q", "queries of each head, before the rotation", 2),
+    "k": Site("attn.hook_k", "keys of each key/value head, before the rotation", 2),
+    "v": Site("attn.hook_v", "values of each key/value head", 2),
+    "pattern": Site("attn.hook_pattern", "attention weights of each head", 1),
 }
-"""Component to hook within a block. Its ``hook`` is ``blocks.{layer}.{hook}``."""
+"""Every activation that can be swapped, by the name that users give."""
 
 Component = str | tuple[str, ...]
 """A site, or several that are swapped together."""
@@ -18,10 +40,17 @@ Component = str | tuple[str, ...]
 
 def hook_name(site: str, layer: int) -> str:
     """Full name of the hook of ``site`` in ``layer``."""
-    return f"blocks.{layer}.{HOOKS[site]}"
+    return f"blocks.{layer}.{SITES[site].hook}"
 
 
-def check_components(model: HookedTransformer, components: Sequence[Component]) -> dict[str, tuple[str, ...]]:
+def available(model: HookedTransformer) -> list[str]:
+    """The sites that this architecture has; one with parallel attention and MLP has no ``resid_mid``."""
+    return [site for site in SITES if hook_name(site, 0) in model.hook_dict]
+
+
+def check_components(
+    model: HookedTransformer, components: Component | Sequence[Component]
+) -> dict[str, tuple[str, ...]]:
     """Label to sites for each component; a joint component's label joins its sites with ``+``.
 
     A site may be given twice in different components but not within one; ``"mlp_post+attn_out"`` is the same as the
@@ -36,11 +65,12 @@ def check_components(model: HookedTransformer, components: Sequence[Component]) 
     for component in components:
         sites = tuple(component.split("+")) if isinstance(component, str) else tuple(component)
         for site in sites:
-            if site not in HOOKS:
-                raise DissectError(f"no activation site {site!r}: choose from {', '.join(HOOKS)}")
-            if hook_name(site, 0) not in model.hook_dict:
-                has = ", ".join(known for known in HOOKS if hook_name(known, 0) in model.hook_dict)
-                raise DissectError(f"this architecture has no activation site {site!r}: it has {has}")
+            if site not in SITES:
+                raise DissectError(f"no activation site {site!r}: choose from {', '.join(SITES)}")
+            if site not in available(model):
+                raise DissectError(
+                    f"this architecture has no activation site {site!r}: it has {', '.join(available(model))}"
+                )
         label = "+".join(sites)
         if len(set(sites)) != len(sites) or not sites:
             raise DissectError(f"component {label!r} names a site twice or none at all")
@@ -50,3 +80,11 @@ def check_components(model: HookedTransformer, components: Sequence[Component]) 
     if not checked:
         raise DissectError("components=[] leaves nothing to sweep: name at least one")
     return checked
+
+
+def n_heads(model: HookedTransformer, site: str) -> int | None:
+    """How many heads the activation has: grouped key/value heads count once; None where it has none."""
+    if SITES[site].head_axis is None:
+        return None
+    grouped = model.cfg.n_key_value_heads
+    return grouped if site in ("k", "v") and grouped is not None else model.cfg.n_heads

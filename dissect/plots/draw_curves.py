@@ -58,9 +58,16 @@ def curves(
         title: in place of the one that tells what was swapped into what.
 
     Raises:
-        DissectError: the sweep did not measure the metric, or no prompt had anything to recover.
+        DissectError: the sweep did not measure the metric, runs over more than components and layers, or no prompt had
+            anything to recover.
     """
     table = result.ci(metric, level=level, seed=seed)
+    further = [str(dim) for dim in table.dims if dim not in ("component", "layer")]
+    if further:
+        raise DissectError(
+            f"curves run over layers, this sweep also runs over {', '.join(further)}: "
+            f'plots.heatmap(result, x="{further[0]}", y="layer") shows that'
+        )
     drawn = [
         curve
         for place, name in enumerate(map(str, table["component"].values))
@@ -99,7 +106,7 @@ def _curve(result: SweepResult, table: xr.Dataset, name: str, place: int, level:
         cell = here.isel(layer=index)
         low, high, undefined = float(cell["low"]), float(cell["high"]), int(cell["n_undefined"])
         hover.append(
-            f"<b>{label}</b><br>centre layer {int(cell['layer'])}, swapped: {text.replace(',', ', ')}"
+            f"<b>{label}</b><br>layer {cell['layer'].item()}, swapped: {text.replace(',', ', ')}"
             f"<br>mean recovery {float(cell['mean']):.3f}"
             + (f", {level:.0%} interval {low:.3f} to {high:.3f}" if np.isfinite(low) else "")
             + f"<br>pooled recovery {float(cell['pooled']):.3f}"
@@ -213,7 +220,8 @@ def _limits(drawn: list[_Curve]) -> tuple[float, float]:
 
 def _note(table: xr.Dataset, drawn: list[_Curve], limits: tuple[float, float], level: float, pooled: bool) -> str:
     """What the figure shows, and what of it is not seen."""
-    n, undefined = int(table["n"].max()), int(table["n_undefined"].max())
+    run = table["n"] > 0  # joined sweeps may lack some layers; those are not prompts without anything to recover
+    n, undefined = int(table["n"].max()), int(table["n_undefined"].where(run, 0).max())
     over = labels.counted(n, "prompt")
     interval = f" with a {level:.0%} bootstrap interval" if n > 1 else ""
     sentences = [f"Ratio of sums over {over}." if pooled else f"Mean over {over}{interval}."]
@@ -235,13 +243,16 @@ def _note(table: xr.Dataset, drawn: list[_Curve], limits: tuple[float, float], l
 def _axes(figure: go.Figure, result: SweepResult, metric: str, pooled: bool, limits: tuple[float, float]) -> None:
     """Ranges, ticks, legend, and the lines of the two models."""
     layers = result.data["layer"].values
-    span = int(layers.max() - layers.min())
-    figure.update_xaxes(
-        title_text=labels.axis("layer", result.spec.get("window", 1)),
-        range=[float(layers.min()) - 0.5, float(layers.max()) + 0.5],
-        tick0=0,
-        dtick=next(step for step in (1, 2, 4, 8, 16, 32) if span / step <= 20 or step == 32),
-    )
+    if np.issubdtype(layers.dtype, np.number):
+        span = int(layers.max() - layers.min())
+        figure.update_xaxes(
+            title_text=labels.axis("layer", result.spec.get("window", 1)),
+            range=[float(layers.min()) - 0.5, float(layers.max()) + 0.5],
+            tick0=0,
+            dtick=next(step for step in (1, 2, 4, 8, 16, 32) if span / step <= 20 or step == 32),
+        )
+    else:  # sets of layers by name
+        figure.update_xaxes(title_text="layers", type="category", range=[-0.5, len(layers) - 0.5])
     figure.update_yaxes(title_text=labels.recovery(metric, result.metrics[metric], pooled=pooled), range=list(limits))
     for height, role in ((0, "recipient"), (1, "donor")):
         if limits[0] <= height <= limits[1]:

@@ -150,15 +150,17 @@ def _arranged(values: xr.DataArray, x: str, y: str, data: xr.Dataset) -> _Grid:
         values, panel = values.expand_dims("panel"), "panel"
     rest = [str(dim) for dim in values.dims if dim not in (panel, x, y)]
     defined = values.notnull() & (abs(values) < np.inf)
-    over = " and ".join(labels.counted(values.sizes[dim], dim) for dim in rest)
-    fewest = int(defined.sum(rest).min())
-    left_out = int(np.prod([values.sizes[dim] for dim in rest])) - fewest
+    counts = defined.sum(rest)
+    averaged = ""
+    if rest:
+        fewest = int(counts.where(counts > 0, counts.max()).min())
+        left_out = int(np.prod([values.sizes[dim] for dim in rest])) - fewest
+        averaged = "Mean over " + " and ".join(labels.counted(values.sizes[dim], dim) for dim in rest)
+        averaged += f", up to {left_out} undefined left out." if left_out else "."
     return _Grid(
         mean=values.where(defined).mean(rest).transpose(panel, y, x),
-        count=defined.sum(rest).transpose(panel, y, x),
-        averaged=(f"Mean over {over}" + (f", up to {left_out} undefined left out." if left_out else "."))
-        if rest
-        else "",
+        count=counts.transpose(panel, y, x),
+        averaged=averaged,
         data=data,
     )
 
@@ -250,6 +252,7 @@ def _details(grid: _Grid, place: int) -> list[list[str]]:
         lines[:] = [[f"mean of {labels.counted(int(n), 'value')}" for n in row] for row in cells.values]
     if "members" in grid.data and {"component", "layer"} <= set(cells.coords) and "prompt" not in cells.dims:
         members = grid.data["members"].sel(component=cells["component"], layer=cells["layer"])
-        text = xr.broadcast(members, cells)[0].transpose(*cells.dims).values.astype(object)
-        lines = np.where(text == "", lines, lines + "<br>swapped: " + text)
+        if set(members.dims) <= set(cells.dims):
+            text = xr.broadcast(members, cells)[0].transpose(*cells.dims).values.astype(object)
+            lines = np.where(text == "", lines, lines + "<br>swapped: " + text)
     return lines.tolist()

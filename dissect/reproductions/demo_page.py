@@ -47,8 +47,8 @@ def write_page(
         ],
         path,
         lead=(
-            f"A small model learnt {settings['n_attributes']} things about each of {settings['n_people']} people who do "
-            f"not exist; gradient ascent then made it forget {settings['n_forget']} of them. Is what it knew of them "
+            f"A small model learnt {settings['n_attributes']} things about each of {settings['n_people']} people who "
+            f"do not exist; gradient ascent then made it forget {settings['n_forget']} of them. Is what it knew of them "
             "gone, or is it only no longer read out? To find out, parts of the model before unlearning (base) are put "
             "into the model after it (unlearned), and the page shows how much of the base model's behaviour comes back."
         ),
@@ -90,8 +90,8 @@ def _recovery(result: SweepResult) -> list[Any]:
     words = (
         "Recovery (KRS) is 1 - loss(patched) / loss(unlearned), where the loss is the mean squared difference of the "
         "logits from the base model's at the positions that predict the answer: 1 where the base model's behaviour is "
-        f"back, 0 where nothing changed, negative where it is further away. {result.spec['window']} layers are replaced "
-        "together around each centre."
+        "back, 0 where nothing changed, negative where it is further away. "
+        f"{result.spec['window']} layers are replaced together around each centre."
     )
     caution = (
         "Read it with care: coefficients and attention states come from a run of the base model, and in late layers "
@@ -113,7 +113,7 @@ def _drift(pair: ModelPair) -> list[Any]:
     alignment = pair.alignment
     words = (
         "How far each block of parameters moved, as the norm of the change over the norm of the base model's "
-        f"parameters; the largest change of a block in one layer is {float(alignment.layers['relative_norm'].max()):.2%}."
+        f"parameters; the largest change of a block in a layer is {float(alignment.layers['relative_norm'].max()):.2%}."
     )
     return [words, Drawing(plots.heatmap(alignment.layers, x="layer", y="block"), "Relative norm of the change.")]
 

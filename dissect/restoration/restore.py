@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from transformer_lens import HookedTransformer
@@ -11,10 +12,10 @@ from dissect.data.prompts import Prompts
 from dissect.models.pair import ModelPair, check_same_shapes
 from dissect.models.parameters import OUTSIDE_BLOCKS, layer_block_parameters, outside_block_parameters
 from dissect.restoration.swap import ParameterSwap
-from dissect.sweep.grid import Cell, centres, check_unique, windows
+from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Cell, Layers, check_unique, windows
 from dissect.sweep.result import SweepResult
-from dissect.sweep.sweep import sweep
-from dissect.sweep.trace import Donor
+from dissect.sweep.sweep import Options, sweep
 
 THE_PAPERS = ("mlp.W_out",)
 """Value vectors W_V: the parameter curve of Hong et al. (2024)."""
@@ -26,13 +27,10 @@ def restore(
     blocks: Sequence[str] = THE_PAPERS,
     *,
     window: int = 5,
-    layers: Iterable[int] | None = None,
+    layers: Layers | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
-    metrics: Sequence[str] = ("krs",),
-    scoring: str = "answer",
-    batch_size: int = 32,
-    progress: bool = True,
+    **options: Any,
 ) -> SweepResult:
     """Put parameters of ``donor`` into ``recipient``, for every block and centre layer, and measure.
 
@@ -41,7 +39,7 @@ def restore(
 
     Args:
         blocks: parameter blocks of a layer, such as ``mlp.W_out``, ``attn``, ``block``.
-        window, layers, metrics, scoring, batch_size: as in ``dissect.patch``.
+        window, layers, donor, recipient, options: as in ``dissect.patch``.
 
     Returns:
         a result with dimensions (component, layer, prompt); the components are the blocks.
@@ -58,17 +56,7 @@ def restore(
         for centre, members in windows(layers, window, taker.cfg.n_layers)
     ]
     spec = {"kind": "parameters", "window": window, "donor": donor, "recipient": recipient}
-    return sweep(
-        taker,
-        Donor(giver),
-        prompts,
-        cells,
-        metrics=metrics,
-        scoring=scoring,
-        batch_size=batch_size,
-        progress=progress,
-        spec=spec | pair.provenance(),
-    )
+    return sweep(taker, Donor(giver), prompts, cells, Options(**options), spec=spec | pair.provenance())
 
 
 @contextmanager
@@ -107,7 +95,8 @@ def _named_parameters(model: HookedTransformer, blocks: Sequence[str], layers: I
     blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
     check_unique(blocks, "blocks")
     inside = [block for block in blocks if block not in OUTSIDE_BLOCKS]
-    names = list(_layers_parameters(model, inside, centres(layers, model.cfg.n_layers))) if inside else []
+    chosen = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members] if inside else []
+    names = list(_layers_parameters(model, inside, chosen))
     for block in blocks:
         if block in OUTSIDE_BLOCKS:
             names.extend(outside_block_parameters(model, block))

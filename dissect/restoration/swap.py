@@ -10,8 +10,11 @@ from dissect.models.parameters import first_layer_of
 from dissect.sweep.batch import Batch
 from dissect.sweep.intervention import Intervention
 
+_AFTER_COEFFICIENTS = ("mlp.W_out", "mlp.b_out", "ln2_post.")
+_AFTER_ATTENTION = ("mlp.", "ln2.", "ln2_post.")
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, eq=False)
 class ParameterSwap(Intervention):
     """Let some parameters of the recipient be those of the donor.
 
@@ -27,6 +30,23 @@ class ParameterSwap(Intervention):
     def first_layer(self) -> int:
         """The first layer whose computation the parameters enter."""
         return first_layer_of(self.donor, self.names)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What the first layer computes before it meets a swapped parameter."""
+        prefix = f"blocks.{self.first_layer}."
+        inside = [name.removeprefix(prefix) for name in self.names if name.startswith(prefix)]
+        kept = []
+        if inside and all(name.startswith(_AFTER_ATTENTION) for name in inside):
+            kept.append(f"{prefix}hook_attn_out")
+        if inside and all(name.startswith(_AFTER_COEFFICIENTS) for name in inside):
+            kept.append(f"{prefix}mlp.hook_post")
+        return tuple(kept)
+
+    @property
+    def changes_weights(self) -> bool:
+        """Always."""
+        return True
 
     @contextmanager
     def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Iterator[None]:

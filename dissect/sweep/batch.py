@@ -18,14 +18,16 @@ first answer token (science of the paper's section 3; kept to reproduce its numb
 NO_TARGET = -100
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Batch:
     """Some prompts, ready to run. Logits are read at the ``scored`` positions, row by row."""
 
     index: int
     """Number of the batch in its sweep: the key under which donors keep its activations."""
-    prompts: slice
+    place: slice
     """Which prompts of the sweep these are."""
+    prompts: Prompts
+    """They themselves, on the CPU, as wide as the longest of them."""
     tokens: Int[Tensor, "batch pos"]
     """Right-padded."""
     scored: Bool[Tensor, "batch pos"]
@@ -41,21 +43,18 @@ def batches(
 ) -> Iterator[Batch]:
     """Cut ``prompts`` in their order into batches of ``batch_size``, each padded to its own longest row."""
     scored = scored_positions(prompts, scoring)
-    following = torch.full_like(prompts.tokens, NO_TARGET)
-    following[:, :-1] = prompts.tokens[:, 1:]
-    last = (prompts.lengths - 1)[:, None]
-    following.scatter_(1, last.long(), NO_TARGET)
     for index, start in enumerate(range(0, len(prompts), batch_size)):
-        part = slice(start, min(start + batch_size, len(prompts)))
-        width = int(prompts.lengths[part].max())
-        where = scored[part, :width]
+        place = slice(start, min(start + batch_size, len(prompts)))
+        part = prompts[place]
+        where = scored[place, : part.tokens.shape[1]]
         yield Batch(
             index=index,
+            place=place,
             prompts=part,
-            tokens=prompts.tokens[part, :width].to(device),
+            tokens=part.tokens.to(device),
             scored=where.to(device),
             rows=where.nonzero()[:, 0].to(device),
-            targets=following[part, :width][where].to(device),
+            targets=_following(part)[where].to(device),
         )
 
 
@@ -73,3 +72,11 @@ def scored_positions(prompts: Prompts, scoring: str) -> Bool[Tensor, "prompt pos
     positions = torch.arange(prompts.tokens.shape[1])[None]
     end = prompts.lengths[:, None]
     return (positions < end) & (positions >= end - counts[:, None])
+
+
+def _following(prompts: Prompts) -> Int[Tensor, "prompt pos"]:
+    """The token after each position, ``NO_TARGET`` from the last one of a text on."""
+    following = torch.full_like(prompts.tokens, NO_TARGET)
+    following[:, :-1] = prompts.tokens[:, 1:]
+    inside = torch.arange(prompts.tokens.shape[1])[None] < (prompts.lengths - 1)[:, None]
+    return following.masked_fill(~inside, NO_TARGET)

@@ -1,10 +1,14 @@
 """Cells of a sweep: which intervention stands at which place of the result."""
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from dissect.errors import DissectError
 from dissect.sweep.intervention import Intervention
+
+Layers = Iterable[int] | Iterable[Collection[int]]
+"""Centres of windows, or whole sets of layers that are swapped together."""
+Label = int | str
 
 
 @dataclass(frozen=True)
@@ -13,45 +17,44 @@ class Cell:
 
     component: str
     """What is swapped, for instance ``mlp_post`` or ``mlp.W_out``."""
-    layer: int
-    """The centre of the window."""
+    layer: Label
+    """The centre of the window, or the members where sets of layers were asked for."""
     members: tuple[int, ...]
     """The layers that are really swapped: windows are cut off at the first and the last layer."""
     intervention: Intervention
+    coords: Mapping[str, Label] = field(default_factory=dict, hash=False)
+    """Further coordinates, such as ``head`` or ``position``; the same dimensions in all cells of a sweep."""
 
 
-def window_members(centre: int, width: int, n_layers: int) -> tuple[int, ...]:
-    """The ``width`` layers around ``centre`` that exist; at the ends fewer, and the curve's ends mean less there.
+def windows(layers: Layers | None, width: int, n_layers: int) -> list[tuple[Label, tuple[int, ...]]]:
+    """Label and members of each window: around all layers, around some, or sets given as they are.
 
     Raises:
-        DissectError: the width is even or not positive.
+        DissectError: a width that has no centre, nothing asked for, a layer that does not exist or is named twice.
     """
     if width < 1 or width % 2 == 0:
         raise DissectError(f"window={width}: a window has a centre, so its width is an odd number such as 1, 3 or 5")
-    half = width // 2
-    return tuple(range(max(0, centre - half), min(n_layers, centre + half + 1)))
+    asked: list = list(range(n_layers)) if layers is None else list(layers)
+    if not asked:
+        raise DissectError("layers=[] leaves nothing to sweep: name some layers, or leave it out for all of them")
+    chosen = [_window(one, width, n_layers) for one in asked]
+    labels = [label for label, _ in chosen]
+    if len(set(labels)) != len(labels):
+        raise DissectError(f"layers={asked} names a layer twice")
+    return chosen
 
 
-def windows(layers: Iterable[int] | None, width: int, n_layers: int) -> list[tuple[int, tuple[int, ...]]]:
-    """Each centre layer of a sweep with the members of its window."""
-    return [(centre, window_members(centre, width, n_layers)) for centre in centres(layers, n_layers)]
-
-
-def centres(layers: Iterable[int] | None, n_layers: int) -> tuple[int, ...]:
-    """The centre layers of a sweep: all of them unless some are named.
-
-    Raises:
-        DissectError: none is named, one twice, or one does not exist.
-    """
-    chosen = tuple(range(n_layers)) if layers is None else tuple(layers)
-    wrong = [layer for layer in chosen if not 0 <= layer < n_layers]
+def _window(asked: int | Collection[int], width: int, n_layers: int) -> tuple[Label, tuple[int, ...]]:
+    members = (asked,) if isinstance(asked, int) else tuple(sorted(set(asked)))
+    if not members:
+        raise DissectError("layers holds an empty set: name at least one layer in each")
+    wrong = [layer for layer in members if not 0 <= layer < n_layers]
     if wrong:
         raise DissectError(f"no layer {wrong[0]}: the model has layers 0 to {n_layers - 1}")
-    if not chosen:
-        raise DissectError("layers=[] leaves nothing to sweep: name some layers, or leave it out for all of them")
-    if len(set(chosen)) != len(chosen):
-        raise DissectError(f"layers={list(chosen)} names a layer twice")
-    return chosen
+    if isinstance(asked, int):
+        half = width // 2
+        return asked, tuple(range(max(0, asked - half), min(n_layers, asked + half + 1)))
+    return ",".join(map(str, members)), members
 
 
 def check_unique(labels: Sequence[str], what: str) -> None:

@@ -5,13 +5,19 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 
+from jaxtyping import Bool
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.sweep.batch import Batch
 
 
 class Intervention(ABC):
-    """A change to a model's forward pass: the runner knows nothing else of activations or parameters."""
+    """A change to a model's forward pass: the runner knows nothing else of activations or parameters.
+
+    Only ``first_layer`` and ``applied`` must be given. The other members tell the runner what it may leave out; their
+    defaults leave out nothing.
+    """
 
     @property
     @abstractmethod
@@ -25,10 +31,33 @@ class Intervention(ABC):
     def applied(self, model: HookedTransformer, batch: Batch) -> AbstractContextManager[None]:
         """In the body ``model`` runs changed; after it, and after any exception in it, it is exactly as before."""
 
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """Hooks of the first layer whose activation stays the recipient's own although the layer is touched."""
+        return ()
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether parameters are swapped, so that products of activations and weights are this cell's own."""
+        return False
+
+    @property
+    def needs_patterns(self) -> bool:
+        """Whether scores or patterns are hooked, so that attention has to be computed in the open."""
+        return False
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """Whole activations, by hook name, that take the place of the recipient's own."""
+        return {}
+
+    def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
+        """For which prompts the intervention means anything; None: for all."""
+        return None
+
 
 @dataclass(frozen=True)
 class Joint(Intervention):
-    """Several interventions at once."""
+    """Several interventions at once, for instance value vectors together with coefficients."""
 
     parts: tuple[Intervention, ...]
 
@@ -36,6 +65,36 @@ class Joint(Intervention):
     def first_layer(self) -> int:
         """The first layer that any part touches."""
         return min(part.first_layer for part in self.parts)
+
+    @property
+    def kept(self) -> tuple[str, ...]:
+        """What every part that begins at the first layer leaves alone."""
+        first = [part for part in self.parts if part.first_layer == self.first_layer]
+        return tuple(name for name in first[0].kept if all(name in part.kept for part in first))
+
+    @property
+    def changes_weights(self) -> bool:
+        """Whether any part does."""
+        return any(part.changes_weights for part in self.parts)
+
+    @property
+    def needs_patterns(self) -> bool:
+        """Whether any part does."""
+        return any(part.needs_patterns for part in self.parts)
+
+    def given(self, batch: Batch) -> dict[str, Tensor]:
+        """What all parts give."""
+        return {name: value for part in self.parts for name, value in part.given(batch).items()}
+
+    def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
+        """Where all parts are defined."""
+        masks = [mask for part in self.parts if (mask := part.defined(batch)) is not None]
+        if not masks:
+            return None
+        together = masks[0]
+        for mask in masks[1:]:
+            together = together & mask
+        return together
 
     @contextmanager
     def applied(self, model: HookedTransformer, batch: Batch) -> Iterator[None]:

@@ -16,16 +16,20 @@ from dissect.sweep import statistics, storage
 from dissect.sweep.grid import Cell
 from dissect.sweep.provenance import versions
 
-DIMS = ("component", "layer", "prompt")
 FORMAT = "dissect-sweep-1"
 
 
 class SweepResult:
     """Values of one or more metrics for each cell and prompt, and for both models as they are.
 
-    ``data`` is an ``xarray.Dataset``. For each metric ``m`` it holds ``m`` (component, layer, prompt) in the patched
-    recipient, and ``m_recipient`` and ``m_donor`` (prompt) in the two models unpatched; ``members`` (component, layer)
-    lists the layers swapped in each cell, ``n_scored`` (prompt) the scored tokens. ``data.attrs`` tell how it was made.
+    ``data`` is an ``xarray.Dataset``. For each metric ``m`` it holds
+
+    - ``m`` (component, layer, prompt): its value in the patched recipient. Where the sweep went over them, ``position``,
+      ``head`` or ``neurons`` are further dimensions before the prompt.
+    - ``m_recipient`` and ``m_donor`` (prompt): its value in the two models unpatched
+
+    and besides ``members`` (component, layer), the layers swapped in each cell, and ``n_scored`` (prompt), the number of
+    scored tokens. ``data.attrs`` tell how it was made.
     """
 
     def __init__(self, data: xr.Dataset) -> None:
@@ -43,27 +47,29 @@ class SweepResult:
     ) -> "SweepResult":
         """Put the runner's rows (recipient, donor, cells in their order) into their places.
 
-        The grid is components x layers; where it has no cell the value is NaN.
+        The grid is components x layers x whatever further coordinates the cells have; where it has no cell the value
+        is NaN.
         """
-        components = list(dict.fromkeys(cell.component for cell in cells))
-        layers = sorted({cell.layer for cell in cells})
-        places = [(components.index(cell.component), layers.index(cell.layer)) for cell in cells]
-        members = np.full((len(components), len(layers)), "", dtype=object)
+        axes = _axes(cells)
+        dims = tuple(axes)
+        shape = tuple(len(labels) for labels in axes.values())
+        at = {dim: {label: place for place, label in enumerate(labels)} for dim, labels in axes.items()}
+        places = [tuple(at[dim][label] for dim, label in _coordinates(cell).items()) for cell in cells]
+        members = np.full(shape[:2], "", dtype=object)
         for place, cell in zip(places, cells, strict=True):
-            members[place] = ",".join(map(str, cell.members))
-        variables: dict[str, Any] = {"members": (DIMS[:2], members.astype(str))}
+            members[place[:2]] = ",".join(map(str, cell.members))
+        variables: dict[str, Any] = {"members": (dims[:2], members.astype(str))}
         for name, rows in values.items():
-            grid = np.full((len(components), len(layers), rows.shape[1]), np.nan)
+            grid = np.full((*shape, rows.shape[1]), np.nan)
             for place, row in zip(places, rows[2:], strict=True):
                 grid[place] = row
             variables |= {
-                name: (DIMS, grid),
+                name: ((*dims, "prompt"), grid),
                 f"{name}_recipient": ("prompt", rows[0]),
                 f"{name}_donor": ("prompt", rows[1]),
             }
         coords = {
-            "component": components,
-            "layer": layers,
+            **axes,
             "prompt": np.arange(len(prompts)),
             "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
             "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
@@ -116,7 +122,7 @@ class SweepResult:
         return recovery.transpose(*self.data[metric].dims).rename(f"{metric}_recovery")
 
     def pooled(self, metric: str = "krs") -> xr.DataArray:
-        """The ratio of sums over prompts, (component, layer): Σ(m(patched) - m(recipient)) / Σ(m(donor) - m(recipient)).
+        """Σ (m(patched) - m(recipient)) / Σ (m(donor) - m(recipient)), the ratio of sums over prompts.
 
         The mean of per-prompt ratios is dominated by prompts that hardly changed; this is not.
         """
@@ -174,7 +180,7 @@ class SweepResult:
         return cls(storage.load(path, FORMAT))
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{self.data.sizes[dim]} {dim}s" for dim in DIMS)
+        sizes = ", ".join(f"{self.data.sizes[dim]} {dim}s" for dim in self.data[next(iter(self.metrics))].dims)
         components = ", ".join(str(label) for label in self.data["component"].values)
         return f"SweepResult({sizes}; components {components}; metrics {', '.join(self.metrics)})"
 
@@ -190,3 +196,16 @@ class SweepResult:
     def _check_metric(self, metric: str) -> None:
         if metric not in self.metrics:
             raise DissectError(f"the sweep did not measure {metric!r}: it has {', '.join(self.metrics)}")
+
+
+def _coordinates(cell: Cell) -> dict[str, Any]:
+    return {"component": cell.component, "layer": cell.layer, **cell.coords}
+
+
+def _axes(cells: Sequence[Cell]) -> dict[str, list[Any]]:
+    """The labels of each dimension: numbers in order, names as they come."""
+    axes: dict[str, list[Any]] = {}
+    for dim in _coordinates(cells[0]):
+        labels = list(dict.fromkeys(_coordinates(cell)[dim] for cell in cells))
+        axes[dim] = sorted(labels) if all(isinstance(label, int) for label in labels) else labels
+    return axes

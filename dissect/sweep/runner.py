@@ -1,7 +1,6 @@
 """Running the cells of a sweep: each resumed at the first layer that it touches."""
 
-import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
@@ -13,13 +12,14 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
-from dissect.models.forward import final_residual, logits_at
+from dissect.models.forward import embed, logits_at
 from dissect.models.parameters import EMBEDDING
+from dissect.models.partial import Products, run_layers
 from dissect.sweep.batch import NO_TARGET, Batch, batches
+from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
-from dissect.sweep.trace import Donor, Trace, trace
-
-log = logging.getLogger(__name__)
+from dissect.sweep.journal import Journal
+from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
 """By metric name. The rows are the recipient as it is, the donor as it is, then the cells in their order."""
@@ -36,73 +36,116 @@ def run(
     metrics: Sequence[Metric],
     scoring: str = "answer",
     batch_size: int = 32,
+    journal: Journal | None = None,
     progress: bool = True,
 ) -> Values:
     """Measure the recipient under the intervention of every cell, and both models as they are.
 
     The recipient runs once a batch, keeping its residual stream before every layer at which some cell begins; a
     cell's forward pass starts there. This is exact: what comes before is the same computation. Batches are the outer
-    loop, so memory does not grow with the number of prompts.
+    loop, so memory does not grow with the number of prompts. Cells that ``journal`` holds are not run again.
     """
-    if batch_size < 1:
-        raise DissectError(f"batch_size={batch_size}: at least one prompt must be in a batch")
-    device = recipient.embed.W_E.device
-    starts = sorted({cell.intervention.first_layer for cell in cells})
+    sweep = _Run(recipient, donor, cells, metrics, scoring)
     values = {metric.name: np.full((FIRST_CELL + len(cells), len(prompts)), np.nan) for metric in metrics}
     n_batches = -(-len(prompts) // batch_size)
     with tqdm(total=n_batches * len(cells), desc="sweep", unit="cell", disable=not progress) as bar:
-        for batch in batches(prompts, batch_size, scoring=scoring, device=device):
-            _check_targets(batch, metrics, scoring)
-            reference = donor.trace(batch).logits.to(device)
-            resumable = _resumable(recipient, batch, starts)
-            rows = [resumable.logits, reference]
-            for index, logits in enumerate(rows):
-                _record(values, metrics, index, logits, reference, batch)
-            for index, cell in enumerate(cells, start=FIRST_CELL):
-                logits = _run_cell(recipient, batch, cell, resumable)
-                _record(values, metrics, index, logits, reference, batch)
-                bar.update()
+        for batch in batches(prompts, batch_size, scoring=scoring, device=recipient.embed.W_E.device):
+            done = journal.rows(batch.index) if journal is not None else {}
+            for index, row in done.items():
+                _put(values, index, batch, row)
+            bar.update(sum(index >= FIRST_CELL for index in done))
+            if len(done) == FIRST_CELL + len(cells):
+                continue
+            for index, row in sweep.rows(batch, skip=done):
+                _put(values, index, batch, row)
+                if journal is not None:
+                    journal.write(batch.index, index, row)
+                bar.update(index >= FIRST_CELL)
     return values
 
 
-def _resumable(model: HookedTransformer, batch: Batch, starts: Sequence[int]) -> Trace:
-    names = [_resid_pre(layer) for layer in starts if EMBEDDING < layer < model.cfg.n_layers]
-    return trace(model, batch, names)
+class _Run:
+    """What stays the same over the batches of a sweep."""
+
+    def __init__(
+        self,
+        recipient: HookedTransformer,
+        donor: Donor,
+        cells: Sequence[Cell],
+        metrics: Sequence[Metric],
+        scoring: str,
+    ) -> None:
+        self.recipient, self.donor, self.cells, self.metrics, self.scoring = recipient, donor, cells, metrics, scoring
+        interventions = [cell.intervention for cell in cells]
+        # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched
+        # into itself is to differ by nothing.
+        self.fused = not any(intervention.needs_patterns for intervention in interventions)
+        donor.fused_attention = self.fused
+        n_layers = recipient.cfg.n_layers
+        starts = {intervention.first_layer for intervention in interventions}
+        self.kept = {_resid_pre(layer) for layer in starts if EMBEDDING < layer < n_layers}
+        self.kept.update(name for intervention in interventions for name in intervention.kept)
+
+    def rows(self, batch: Batch, *, skip: Iterable[int]) -> Iterable[tuple[int, dict[str, np.ndarray]]]:
+        """Number and values of each row for the prompts of ``batch``, but for the rows ``skip``."""
+        self._check_targets(batch)
+        reference = self.donor.trace(batch).logits.to(batch.tokens.device)
+        own = trace(self.recipient, batch, sorted(self.kept), fused_attention=self.fused)
+        for index, logits in ((RECIPIENT, own.logits), (DONOR, reference)):
+            if index not in skip:
+                yield index, self._measure(logits, reference, batch)
+        products: Products = {}
+        for index, cell in enumerate(self.cells, start=FIRST_CELL):
+            if index not in skip:
+                measured = self._measure(self._cell_logits(batch, cell, own, products), reference, batch)
+                defined = cell.intervention.defined(batch)
+                if defined is not None:
+                    for row in measured.values():
+                        row[~defined.cpu().numpy()] = np.nan
+                yield index, measured
+
+    def _cell_logits(self, batch: Batch, cell: Cell, own: Trace, products: Products) -> Float[Tensor, "scored d_vocab"]:
+        model, intervention = self.recipient, cell.intervention
+        start = intervention.first_layer
+        with intervention.applied(model, batch):
+            if start == model.cfg.n_layers:
+                return logits_at(model, own.final, batch.scored)
+            residual = embed(model, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
+            given = {name: own.activations[name] for name in intervention.kept} | intervention.given(batch)
+            final = run_layers(
+                model,
+                residual,
+                start=max(start, 0),
+                given=given,
+                products=None if intervention.changes_weights else products,
+                fused_attention=self.fused,
+            )
+            return logits_at(model, final, batch.scored)
+
+    def _measure(
+        self,
+        logits: Float[Tensor, "scored d_vocab"],
+        reference: Float[Tensor, "scored d_vocab"],
+        batch: Batch,
+    ) -> dict[str, np.ndarray]:
+        scored = Scored(logits=logits, reference=reference, targets=batch.targets)
+        return {
+            metric.name: metric.per_prompt(scored, batch.rows, len(batch.tokens)).cpu().numpy()
+            for metric in self.metrics
+        }
+
+    def _check_targets(self, batch: Batch) -> None:
+        needy = [metric.name for metric in self.metrics if metric.needs_targets]
+        if needy and bool((batch.targets == NO_TARGET).any()):
+            raise DissectError(
+                f"metric {needy[0]!r} reads the answer's tokens, but scoring={self.scoring!r} scores a position after "
+                "the last one: use scoring='answer'"
+            )
 
 
-def _run_cell(model: HookedTransformer, batch: Batch, cell: Cell, resumable: Trace) -> Float[Tensor, "scored d_vocab"]:
-    start = cell.intervention.first_layer
-    with cell.intervention.applied(model, batch):
-        if start == EMBEDDING:
-            final = final_residual(model, batch.tokens)
-        elif start == model.cfg.n_layers:
-            final = resumable.final
-        else:
-            final = final_residual(model, resumable.activations[_resid_pre(start)], start_at_layer=start)
-        return logits_at(model, final, batch.scored)
-
-
-def _record(
-    values: Values,
-    metrics: Sequence[Metric],
-    index: int,
-    logits: Float[Tensor, "scored d_vocab"],
-    reference: Float[Tensor, "scored d_vocab"],
-    batch: Batch,
-) -> None:
-    scored = Scored(logits=logits, reference=reference, targets=batch.targets)
-    for metric in metrics:
-        per_prompt = metric.per_prompt(scored, batch.rows, len(batch.tokens))
-        values[metric.name][index, batch.prompts] = per_prompt.cpu().numpy()
-
-
-def _check_targets(batch: Batch, metrics: Sequence[Metric], scoring: str) -> None:
-    needy = [metric.name for metric in metrics if metric.needs_targets]
-    if needy and bool((batch.targets == NO_TARGET).any()):
-        raise DissectError(
-            f"metric {needy[0]!r} reads the answer's tokens, but scoring={scoring!r} scores a position after the last "
-            "one: use scoring='answer'"
-        )
+def _put(values: Values, index: int, batch: Batch, row: dict[str, np.ndarray]) -> None:
+    for name, numbers in row.items():
+        values[name][index, batch.place] = numbers
 
 
 def _resid_pre(layer: int) -> str:

@@ -1,0 +1,67 @@
+"""Single heads and single neurons of an activation."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.patching.sites import SITES, n_heads
+from dissect.sweep.grid import Label
+
+Group = int | Sequence[int]
+"""One, or several that are swapped together."""
+
+
+def check_heads(
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: str | Sequence[Group]
+) -> list[tuple[Label, tuple[int, ...]]]:
+    """Label and members of each group of heads; ``each`` stands for all heads apart.
+
+    Raises:
+        DissectError: a site without heads, sites with different numbers of them, or a head that does not exist.
+    """
+    counts = {site: n_heads(model, site) for sites in components.values() for site in sites}
+    headless = [site for site, count in counts.items() if count is None]
+    if headless:
+        having = ", ".join(site for site, about in SITES.items() if about.head_axis is not None)
+        raise DissectError(f"{headless[0]!r} has no heads: those that have are {having}")
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{site} {count}" for site, count in counts.items())
+        raise DissectError(f"these sites have different numbers of heads ({shown}): sweep them apart")
+    count = next(iter(counts.values()))
+    assert count is not None
+    if isinstance(asked, str):
+        if asked != "each":
+            raise DissectError(f"heads={asked!r}: give 'each', or numbers from 0 to {count - 1}")
+        return [(head, (head,)) for head in range(count)]
+    return _groups(asked, count, "head")
+
+
+def check_neurons(
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: Sequence[Group]
+) -> list[tuple[Label, tuple[int, ...]]]:
+    """Label and members of each group of neurons.
+
+    Raises:
+        DissectError: a component other than ``mlp_post``, or a neuron that does not exist.
+    """
+    other = [label for label, sites in components.items() if sites != ("mlp_post",)]
+    if other:
+        raise DissectError(f"neurons are entries of mlp_post: {other[0]!r} cannot be swapped neuron by neuron")
+    return _groups(asked, model.cfg.d_mlp, "neuron")
+
+
+def _groups(asked: Iterable[Group], count: int, what: str) -> list[tuple[Label, tuple[int, ...]]]:
+    groups: list[tuple[Label, tuple[int, ...]]] = []
+    for one in asked:
+        members = (one,) if isinstance(one, int) else tuple(dict.fromkeys(one))
+        wrong = [member for member in members if not 0 <= member < count]
+        if wrong:
+            raise DissectError(f"no {what} {wrong[0]}: there are {count}, from 0 to {count - 1}")
+        if not members:
+            raise DissectError(f"an empty group of {what}s: name at least one in each")
+        groups.append((one if isinstance(one, int) else ",".join(map(str, members)), members))
+    labels = [label for label, _ in groups]
+    if not groups or len(set(labels)) != len(labels):
+        raise DissectError(f"{what}s: name at least one, and none twice")
+    return groups
