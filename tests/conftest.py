@@ -24,7 +24,7 @@ def facts() -> Facts:
                 extra={"subject": "Ada Lovelace"},
             ),
             Fact(question="What is the profession of Basil?", answer="a baker", extra={"subject": "Basil"}),
-            Fact(question="Who likes to swim?", answer="Lily", extra={"subject": "Lily"}),
+            Fact(question="Does Lily swim?", answer="Yes, Lily likes to swim.", extra={"subject": "Lily"}),
         ]
     )
 

@@ -72,7 +72,7 @@ def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, "d_model"], Fl
     return high(model.unembed.W_U).mean(-1), high(model.unembed.b_U).mean()
 
 
-def final_norm_scale(
+def final_norm(
     model: HookedTransformer, residual: Float[Tensor, "scored d_model"]
 ) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, "scored"]]:
     """Output of the final norm, and the scale s that it divides by."""

@@ -61,6 +61,8 @@ def _groups(asked: Iterable[Group], count: int, what: str) -> list[tuple[Label, 
         if not members:
             raise DissectError(f"an empty group of {what}s: name at least one in each")
         groups.append((one if isinstance(one, int) else ",".join(map(str, members)), members))
+    if not all(isinstance(label, int) for label, _ in groups):  # numbers or names, never both on one axis
+        groups = [(str(label), members) for label, members in groups]
     labels = [label for label, _ in groups]
     if not groups or len(set(labels)) != len(labels):
         raise DissectError(f"{what}s: name at least one, and none twice")

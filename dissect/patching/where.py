@@ -25,7 +25,7 @@ def mask(where: Where, prompts: Prompts) -> Bool[Tensor, "prompt pos"]:
         DissectError: a span that does not exist.
     """
     if isinstance(where, int):
-        return offsets(prompts) == where
+        return (offsets(prompts) == where) & inside(prompts)
     if where == "all":
         return inside(prompts)
     if where == "prompt":

@@ -38,6 +38,8 @@ def windows(layers: Layers | None, width: int, n_layers: int) -> list[tuple[Labe
     if not asked:
         raise DissectError("layers=[] leaves nothing to sweep: name some layers, or leave it out for all of them")
     chosen = [_window(one, width, n_layers) for one in asked]
+    if not all(isinstance(label, int) for label, _ in chosen):  # numbers or names, never both on one axis
+        chosen = [(str(label), members) for label, members in chosen]
     labels = [label for label, _ in chosen]
     if len(set(labels)) != len(labels):
         raise DissectError(f"layers={asked} names a layer twice")

@@ -1,0 +1,155 @@
+"""The drop of the answer's logit, part by part, as labelled numbers."""
+
+import json
+import os
+from collections.abc import Mapping
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from dissect.data.prompts import Prompts
+from dissect.sweep import storage
+from dissect.sweep.provenance import versions
+
+FORMAT = "dissect-logits-1"
+DIMS: Mapping[str, tuple[str, ...]] = {
+    "embed": (),
+    "pos_embed": (),
+    "heads": ("layer", "head"),
+    "attn_bias": ("layer",),
+    "mlp": ("layer",),
+    "norm_scale": (),
+    "ln_final": (),
+    "unembed": (),
+}
+"""The parts, each with its dimensions before ``prompt``."""
+SHOWN = 8
+
+
+class LogitAttribution:
+    """How much each part lowered the logit of the answer, for every prompt (mean over its answer positions).
+
+    ``data`` is an ``xarray.Dataset`` in logits, positive where the part lowered the answer's logit from the model
+    ``before`` to the model ``after``: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
+    (layer, head), ``attn_bias`` and ``mlp`` (layer), ``norm_scale`` (the final norm divides by another scale),
+    ``ln_final`` and ``unembed`` (their weights), all by prompt; ``logit_before`` and ``logit_after``, as the models
+    themselves give them (before a soft cap), and ``total``, their difference.
+    """
+
+    def __init__(self, data: xr.Dataset) -> None:
+        self.data = data
+
+    @classmethod
+    def assemble(
+        cls, values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[str, Any]
+    ) -> "LogitAttribution":
+        """Label what was computed; ``values`` have the prompt as their last axis."""
+        variables: dict[str, Any] = {name: ((*DIMS.get(name, ()), "prompt"), value) for name, value in values.items()}
+        variables["total"] = ("prompt", values["logit_before"] - values["logit_after"])
+        n_layers, n_heads, n_prompts = values["heads"].shape
+        coords = {
+            "layer": np.arange(n_layers),
+            "head": np.arange(n_heads),
+            "prompt": np.arange(n_prompts),
+            "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
+            "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
+        }
+        attrs = {
+            "format": FORMAT,
+            "spec": json.dumps(dict(spec)),
+            "unit": "logits",
+            "prompts": prompts.fingerprint(),
+            "versions": json.dumps(versions()),
+        }
+        return cls(xr.Dataset(variables, coords=coords, attrs=attrs))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """Which models were compared, and what the answer's logit was measured from."""
+        return json.loads(self.data.attrs["spec"])
+
+    @property
+    def total(self) -> xr.DataArray:
+        """The drop itself, (prompt)."""
+        return self.data["total"]
+
+    def parts(self) -> xr.DataArray:
+        """All contributions, (part, prompt), with coordinates ``kind``, ``layer`` and ``head`` (-1 where it has none)."""
+        rows, kinds, layers, heads = [], [], [], []
+        for kind, dims in DIMS.items():
+            if kind not in self.data:
+                continue
+            values = self.data[kind].transpose(*dims, "prompt").values
+            for place in np.ndindex(values.shape[:-1]):
+                rows.append(values[place])
+                kinds.append({"heads": "head"}.get(kind, kind))
+                layers.append(place[0] if place else -1)
+                heads.append(place[1] if len(place) > 1 else -1)
+        names = [_name(*labels) for labels in zip(kinds, layers, heads, strict=True)]
+        coords = {"part": names, "kind": ("part", kinds), "layer": ("part", layers), "head": ("part", heads)}
+        return xr.DataArray(
+            np.stack(rows),
+            dims=("part", "prompt"),
+            coords={**coords, "prompt": self.data["prompt"].values},
+            name="drop",
+        )
+
+    def remainder(self) -> xr.DataArray:
+        """What the parts leave unexplained, (prompt): rounding, and nothing else."""
+        return (self.total - self.parts().sum("part", skipna=False)).rename("remainder")
+
+    def by_layer(self) -> xr.Dataset:
+        """``attn`` (heads and bias) and ``mlp`` of each layer, (layer, prompt)."""
+        attention = self.data["heads"].sum("head", skipna=False) + self.data["attn_bias"]
+        return xr.Dataset({"attn": attention, "mlp": self.data["mlp"]})
+
+    def top(self, n: int = SHOWN) -> pd.DataFrame:
+        """The parts that moved the answer's logit most on average: name, mean drop, share of the mean total."""
+        mean = self.parts().mean("prompt").to_series().rename("drop")
+        chosen = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
+        total = float(self.total.mean("prompt"))
+        return pd.DataFrame({"drop": chosen, "share": chosen / total if total else np.nan}).reset_index()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """One row for each part and prompt: part, kind, layer, head, prompt, drop."""
+        return self.parts().to_dataframe().reset_index()
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write netCDF; an existing file is replaced whole or not at all."""
+        storage.save(self.data, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "LogitAttribution":
+        """Read what ``save`` wrote; no model is needed.
+
+        Raises:
+            DissectError: no such file, or something else.
+        """
+        return cls(storage.load(path, FORMAT))
+
+    def __repr__(self) -> str:
+        first = ", ".join(f"{row.part} {row.drop:+.3g}" for row in self.top(4).itertuples())
+        return f"LogitAttribution({self._summary()}; {first})"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{escape(row.part)}</td><td>{row.drop:+.3f}</td><td>{row.share:.1%}</td></tr>"
+            for row in self.top().itertuples()
+        )
+        head = f"<p><b>LogitAttribution</b>: {escape(self._summary())}</p>"
+        return f"<div>{head}<table><tr><th>part</th><th>mean drop</th><th>of the whole</th></tr>{rows}</table></div>"
+
+    def _summary(self) -> str:
+        spec, against = self.spec, self.spec["against"]
+        what = "the answer's logit" + ("" if against == "nothing" else f" against the {against}")
+        return (
+            f"{what} drops by {float(self.total.mean('prompt')):.3g} from {spec['before']} to {spec['after']}, "
+            f"{self.data.sizes['prompt']} prompts, parts add up to {float(np.abs(self.remainder()).max()):.1g}"
+        )
+
+
+def _name(kind: str, layer: int, head: int) -> str:
+    return kind if layer < 0 else f"{kind} {layer}" if head < 0 else f"{kind} {layer}.{head}"
