@@ -6,7 +6,6 @@ import torch
 
 import dissect
 from dissect.data.facts import Fact, Facts
-from dissect.models.parameters import OUTSIDE_BLOCKS, layer_block_parameters
 from dissect.patching.logit_attribution import logit_attribution
 from dissect.patching.logit_result import LogitAttribution
 from tests.tiny import FAMILIES
@@ -82,6 +81,7 @@ def test_a_head_is_the_drop_that_its_output_makes(architecture, tiny_pair):
     frozen = {"norm": [], "direction": []}
     ways = []
     for model in (pair.base, pair.unlearned):
+        model.requires_grad_(False)
         _, cache = model.run_with_cache(prompts.tokens, padding_side="right")
         out = cache[f"blocks.{layer}.attn.hook_z"][:, :, head] @ model.blocks[layer].attn.W_O[head]
         name = "ln1_post" if architecture == "gemma2" else "ln1" if architecture == "olmo2" else None
@@ -110,9 +110,6 @@ def test_only_what_differs_contributes(architecture, tiny_pair):
         ("ln_final.w", {"ln_final"}),
     ):
         pair = load(tiny_pair, architecture)
-        others = [name for name in OUTSIDE_BLOCKS if name != "pos_embed" or hasattr(pair.base, "pos_embed")]
-        assert set(layer_block_parameters(pair.base, "block", 0))
-        assert others
         ours, theirs = dict(pair.base.named_parameters()), dict(pair.unlearned.named_parameters())
         if changed not in ours:
             continue  # tied: there is no matrix of its own
@@ -121,6 +118,8 @@ def test_only_what_differs_contributes(architecture, tiny_pair):
                 theirs[name].data.copy_(parameter.data)
         mean = logit_attribution(pair, FACTS.prompts(pair.tokenizer), progress=False).parts().mean("prompt")
         moved = {str(part) for part, value in zip(mean["part"].values, mean.values, strict=True) if abs(value) > 1e-12}
+        if architecture == "gemma2_untied":  # the bias too goes through the norm behind attention, whose scale moved
+            moving = moving | {"attn_bias 2"}
         assert moved - moving == set(), changed
         assert moved & moving, changed
 
@@ -185,10 +184,8 @@ def test_a_result_is_saved_shown_and_tabled(tiny_pair, tmp_path):
 )
 def test_what_does_not_exist_is_refused(asked, said, tiny_pair):
     pair = load(tiny_pair, "llama")
-    with pytest.raises(Exception, match=said) as caught:
+    with pytest.raises(dissect.DissectError, match=said):
         logit_attribution(pair, FACTS.prompts(pair.tokenizer), progress=False, **asked)
-    if "against" not in asked:  # in the tests the type checker is the first to refuse a wrong word
-        assert isinstance(caught.value, dissect.DissectError)
 
 
 def test_no_foils_are_refused(tiny_pair):

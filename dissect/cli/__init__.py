@@ -62,6 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    logging.getLogger("choreographer").setLevel(logging.CRITICAL)  # it logs tracebacks of messages that it skips
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(given, prog_name="dissect", standalone_mode=False)

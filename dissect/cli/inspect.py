@@ -92,14 +92,10 @@ def _tokenizer(tokenizer: Any) -> str:
     return f"{type(tokenizer).__name__}, {len(tokenizer)} tokens, {specials or 'no bos, no eos'}, {adds}"
 
 
-def _sites(model: "HookedTransformer") -> list[tuple[str, str]]:
-    from dissect.patching.sites import HOOKS, hook_name
+def _sites(model: "HookedTransformer") -> list[tuple[str, ...]]:
+    from dissect.patching.sites import SITES, available, hook_name
 
-    return [
-        (site, hook_name(site, 0).replace(".0.", ".{layer}.", 1))
-        for site in HOOKS
-        if hook_name(site, 0) in model.hook_dict
-    ]
+    return [(site, hook_name(site, 0).replace(".0.", ".{layer}.", 1), SITES[site].meaning) for site in available(model)]
 
 
 def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:

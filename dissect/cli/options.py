@@ -114,14 +114,15 @@ class PromptOptions:
         Raises:
             DissectError: as ``Facts.prompts``.
         """
-        template = {} if self.template is None else {"template": unescaped(self.template)}
+        from dissect.data.render import DEFAULT_TEMPLATE
+
         return facts.prompts(
             model,
-            answers=self.answers,
+            template=DEFAULT_TEMPLATE if self.template is None else unescaped(self.template),
+            answers=self.answers,  # type: ignore[arg-type]
             max_new_tokens=self.max_new_tokens,
             batch_size=batch_size,
             progress=progress,
-            **template,
         )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dissect.cli import options, outputs
+from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     from dissect.sweep.result import SweepResult
@@ -40,7 +41,7 @@ def run(
     metrics = options.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
     running.start()
-    _check_early(sweeping.window, metrics)
+    _check_early(sweeping, metrics)
 
     from dissect.models.pair import load_pair
 
@@ -72,11 +73,14 @@ def run(
     typer.echo(f"saved {out}")
 
 
-def _check_early(window: int, metrics: list[str]) -> None:
+def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
     """What needs no model is checked before one is loaded, which may take minutes."""
     from dissect.metrics import metric
     from dissect.sweep.grid import windows
 
-    windows([0], window, 1)
+    windows([0], sweeping.window, 1)
     for name in metrics:
         metric.get(name)
+    for option, role in (("--donor", sweeping.donor), ("--recipient", sweeping.recipient)):
+        if role == "retain" and sweeping.retain_model is None:
+            raise DissectError(f"{option} retain needs that model: add --retain-model DIR")

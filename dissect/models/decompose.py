@@ -46,13 +46,13 @@ def high(tensor: Tensor) -> Tensor:
 
 def gain(norm: nn.Module) -> Float[Tensor, "d_model"]:
     """w of N(x) = w ⊙ C x / s + b."""
-    weight = high(norm.w)
+    weight = high(norm.get_parameter("w"))
     return 1.0 + weight if isinstance(norm, OffsetRMSNorm) else weight
 
 
 def offset(norm: nn.Module) -> Float[Tensor, "d_model"]:
     """b of N(x) = w ⊙ C x / s + b; zeros where the norm has none."""
-    return high(norm.b) if isinstance(norm, LayerNorm) else torch.zeros_like(high(norm.w))
+    return high(norm.b) if isinstance(norm, LayerNorm) else torch.zeros_like(high(norm.get_parameter("w")))
 
 
 def centred(norm: nn.Module, vectors: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:

@@ -20,7 +20,7 @@ part that changed because an earlier one did counts as changed.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -37,16 +37,18 @@ from dissect.patching.checks import check_run
 from dissect.patching.logit_result import LogitAttribution
 from dissect.sweep.batch import Batch, batches
 
-Against = Literal["nothing", "mean", "foil"]
+AGAINST = ("nothing", "mean", "foil")
+"""What the answer's logit can be measured from."""
 
 
+@torch.no_grad()
 def logit_attribution(
     pair: ModelPair,
     prompts: Prompts,
     *,
     before: str = "base",
     after: str = "unlearned",
-    against: Against = "nothing",
+    against: str = "nothing",
     batch_size: int = 32,
     progress: bool = True,
 ) -> LogitAttribution:
@@ -69,8 +71,8 @@ def logit_attribution(
             foils where they are asked for.
     """
     models = pair.roles(before, after)
-    if against not in get_args(Against):
-        raise DissectError(f"against={against!r}: choose from {', '.join(get_args(Against))}")
+    if against not in AGAINST:
+        raise DissectError(f"against={against!r}: choose from {', '.join(AGAINST)}")
     check_run(models[0], prompts, batch_size)
     foils = foil_targets(prompts) if against == "foil" else None
     if foils is not None:
@@ -105,7 +107,7 @@ class _Readout:
 
 
 def _split(
-    models: tuple[HookedTransformer, HookedTransformer], batch: Batch, against: Against, foils: Tensor | None
+    models: tuple[HookedTransformer, HookedTransformer], batch: Batch, against: str, foils: Tensor | None
 ) -> dict[str, Tensor]:
     """Every term of the equation, at each scored position; the last axis is the position."""
     home = batch.tokens.device
@@ -119,10 +121,11 @@ def _split(
     mean_column, mean_gain = (first.column + second.column) / 2, (first.gain + second.gain) / 2
     by_gain = seen_by_stream((first.gain - second.gain) * mean_column)
     by_column = seen_by_stream(mean_gain * (first.column - second.column))
-    runs = [_run(model, batch, readout, sum(own) / 2) for model, readout in zip(models, (first, second), strict=True)]
+    direction = (own[0] + own[1]) / 2
+    runs = [_run(model, batch, readout, direction) for model, readout in zip(models, (first, second), strict=True)]
     sigma = (runs[0].sigma + runs[1].sigma) / 2
     stream = (runs[0].final + runs[1].final) / 2
-    projected = sum((run.final * vector).sum(-1) for run, vector in zip(runs, own, strict=True)) / 2
+    projected = ((runs[0].final * own[0]).sum(-1) + (runs[1].final * own[1]).sum(-1)) / 2
     offset, column_change = (first.offset + second.offset) / 2, first.column - second.column
     return {
         **{name: sigma * (along - runs[1].parts[name]) for name, along in runs[0].parts.items()},
@@ -161,7 +164,7 @@ def _run(model: HookedTransformer, batch: Batch, readout: _Readout, direction: F
     return _Run(parts, decompose.high(written.final).to(home), 1 / scale.to(home), logit)
 
 
-def _readout(model: HookedTransformer, batch: Batch, against: Against, foils: Tensor | None) -> _Readout:
+def _readout(model: HookedTransformer, batch: Batch, against: str, foils: Tensor | None) -> _Readout:
     device = model.embed.W_E.device
     column, constant = decompose.target_readout(model, batch.targets.to(device))
     if against == "mean":

@@ -77,7 +77,7 @@ class LogitAttribution:
         return self.data["total"]
 
     def parts(self) -> xr.DataArray:
-        """All contributions, (part, prompt), with coordinates ``kind``, ``layer`` and ``head`` (-1 where it has none)."""
+        """Each contribution, (part, prompt), with coordinates ``kind``, ``layer``, ``head`` (-1 where it has none)."""
         rows, kinds, layers, heads = [], [], [], []
         for kind, dims in DIMS.items():
             if kind not in self.data:
@@ -136,7 +136,7 @@ class LogitAttribution:
 
     def _repr_html_(self) -> str:
         rows = "".join(
-            f"<tr><td>{escape(row.part)}</td><td>{row.drop:+.3f}</td><td>{row.share:.1%}</td></tr>"
+            f"<tr><td>{escape(str(row.part))}</td><td>{row.drop:+.3f}</td><td>{row.share:.1%}</td></tr>"
             for row in self.top().itertuples()
         )
         head = f"<p><b>LogitAttribution</b>: {escape(self._summary())}</p>"

@@ -192,7 +192,7 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
             x=_ticks(grid.data, cells[x]),
             y=_ticks(grid.data, cells[y]),
             coloraxis="coloraxis",
-            xgap=1,
+            xgap=1 if n_columns * across <= 2 * _TEXT_COLUMNS else 0,  # among narrow cells lines would dominate
             ygap=1,
             text=_details(grid, place),
             hovertemplate=f"{labels.axis(y)}: %{{y}}<br>{labels.axis(x, window)}: %{{x}}"

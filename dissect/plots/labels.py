@@ -33,6 +33,7 @@ _AXES = {
     "prompt": "prompt",
     "position": "token position",
     "head": "head",
+    "neurons": "neurons",
 }
 
 

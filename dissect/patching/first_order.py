@@ -1,0 +1,123 @@
+"""Activation difference times gradient, batch by batch: the arithmetic of first-order attribution."""
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from tqdm.auto import tqdm
+from transformer_lens import HookedTransformer
+
+from dissect.data.foils import check_foils, foil_targets
+from dissect.data.prompts import Prompts
+from dissect.metrics.metric import Metric, Scored
+from dissect.patching.contributions import Grain, contributions
+from dissect.patching.gradients import Gradients, Objective, gradients
+from dissect.patching.sites import hook_name
+from dissect.sweep.batch import Batch, batches
+from dissect.sweep.grid import Label
+from dissect.sweep.trace import trace
+
+Scores = Float[np.ndarray, "component window grain prompt"]
+"""Estimated changes of the metric."""
+Ends = tuple[Float[np.ndarray, "prompt"], Float[np.ndarray, "prompt"]]
+"""The metric in the recipient and in the donor as they are."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is attributed to what."""
+
+    recipient: HookedTransformer
+    donor: HookedTransformer
+    components: Mapping[str, tuple[str, ...]]
+    windows: Sequence[tuple[Label, tuple[int, ...]]]
+    metric: Metric
+    grain: Grain
+    ig_steps: int
+
+    @property
+    def layers(self) -> list[int]:
+        """Every layer that some window has."""
+        return sorted({layer for _, members in self.windows for layer in members})
+
+    def names(self, sites: Sequence[str]) -> list[str]:
+        """The hooks of ``sites`` in all layers."""
+        return [hook_name(site, layer) for layer in self.layers for site in sites]
+
+    @property
+    def all_names(self) -> list[str]:
+        """The hooks of all components."""
+        return list(dict.fromkeys(name for sites in self.components.values() for name in self.names(sites)))
+
+    @property
+    def fused_attention(self) -> bool:
+        """One choice for all passes, as in a sweep: the two ways of computing attention differ by rounding."""
+        return not any("pattern" in sites for sites in self.components.values())
+
+
+def scores_of(plan: Plan, prompts: Prompts, batch_size: int, progress: bool) -> tuple[Scores, Ends]:
+    """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt)."""
+    shape = (len(plan.components), len(plan.windows), len(plan.grain), len(prompts))
+    scores = np.full(shape, np.nan)
+    ends = np.full(len(prompts), np.nan), np.full(len(prompts), np.nan)
+    foils = foil_targets(prompts) if plan.metric.needs_foils else None
+    if foils is not None:
+        check_foils(foils, plan.metric.name)
+    with tqdm(total=len(prompts), desc="attribution", unit="prompt", disable=not progress) as bar:
+        for batch in batches(prompts, batch_size, device=plan.recipient.embed.W_E.device):
+            here = None if foils is None else foils[batch.place, : batch.tokens.shape[1]][batch.scored.cpu()]
+            part, (own, theirs) = _batch(plan, batch, here)
+            scores[..., batch.place], ends[0][batch.place], ends[1][batch.place] = part, own, theirs
+            bar.update(len(batch.tokens))
+    return scores, ends
+
+
+def _batch(plan: Plan, batch: Batch, foils: Tensor | None) -> tuple[Scores, Ends]:
+    device = batch.tokens.device
+    given = trace(plan.donor, batch, plan.all_names, fused_attention=plan.fused_attention)
+    reference = given.logits.to(device)
+
+    def objective(logits: Tensor) -> Tensor:
+        scored = Scored(logits, reference, batch.targets, None if foils is None else foils.to(device))
+        return plan.metric.per_prompt(scored, batch.rows, len(batch.tokens))
+
+    own = gradients(plan.recipient, batch, plan.all_names, objective, fused_attention=plan.fused_attention)
+    theirs = {name: value.to(device) for name, value in given.activations.items()}
+    scores = np.full((len(plan.components), len(plan.windows), len(plan.grain), len(batch.tokens)), np.nan)
+    for row, sites in enumerate(plan.components.values()):
+        slopes = _slopes(plan, batch, plan.names(sites), own, theirs, objective)
+        single: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(scores.shape[2:]))
+        for layer, site in product(plan.layers, sites):
+            name = hook_name(site, layer)
+            single[layer] += contributions(site, plan.grain, own.activations[name], theirs[name], slopes[name], batch)
+        for column, (_, members) in enumerate(plan.windows):
+            scores[row, column] = sum(single[layer] for layer in members)
+    return scores, (own.values.cpu().numpy(), objective(reference).cpu().numpy())
+
+
+def _slopes(
+    plan: Plan,
+    batch: Batch,
+    names: Sequence[str],
+    own: Gradients,
+    theirs: Mapping[str, Tensor],
+    objective: Objective,
+) -> Mapping[str, Tensor]:
+    """The gradient in the recipient, or its mean along the way to the donor."""
+    if not plan.ig_steps:
+        return own.gradients
+    means = {name: torch.zeros_like(own.gradients[name]) for name in names}
+    for step in range(plan.ig_steps):
+        share = (step + 0.5) / plan.ig_steps
+        between = {name: torch.lerp(own.activations[name], theirs[name], share) for name in names}
+        found = gradients(
+            plan.recipient, batch, names, objective, replaced=between, fused_attention=plan.fused_attention
+        )
+        for name in names:
+            means[name] += found.gradients[name] / plan.ig_steps
+    return means
