@@ -41,7 +41,17 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.manual_seed(0)
     print(f"{arguments.device}, {arguments.dtype}, {torch.get_num_threads()} threads; seconds are medians")
-    head = ("layers", "plain s", "tl s", "dissect s", "floor s", "plain/dissect", "tl/dissect", "dissect/floor", "max diff")
+    head = (
+        "layers",
+        "plain s",
+        "tl s",
+        "dissect s",
+        "floor s",
+        "plain/dissect",
+        "tl/dissect",
+        "dissect/floor",
+        "max diff",
+    )
     print("  ".join(f"{title:>13}" for title in head))
     for n_layers in arguments.layers:
         row = measure(n_layers, arguments.repeats, arguments.device, arguments.dtype)
@@ -71,7 +81,9 @@ def measure(n_layers: int, repeats: int, device: str, dtype: str) -> tuple[str, 
             times[name].append(time.perf_counter() - start)
     floor = floor_seconds(n_layers, device, getattr(torch, dtype))
     middle = {name: statistics.median(seconds) for name, seconds in times.items()}
-    ratios = [statistics.median([a / b for a, b in zip(times[k], times["dissect"], strict=True)]) for k in ("plain", "tl")]
+    ratios = [
+        statistics.median([a / b for a, b in zip(times[k], times["dissect"], strict=True)]) for k in ("plain", "tl")
+    ]
     difference = max(float((found[name] - found["dissect"]).abs().max()) for name in ("plain", "tl"))
     return (
         str(n_layers),
@@ -128,7 +140,10 @@ def dissect_sweep(pair: dissect.ModelPair, prompts: Prompts) -> Tensor:
 
 
 def windows(n_layers: int) -> list[list[int]]:
-    return [[layer for layer in range(c - WINDOW // 2, c + WINDOW // 2 + 1) if 0 <= layer < n_layers] for c in range(n_layers)]
+    return [
+        [layer for layer in range(c - WINDOW // 2, c + WINDOW // 2 + 1) if 0 <= layer < n_layers]
+        for c in range(n_layers)
+    ]
 
 
 def answer_loss(logits: Tensor, target: Tensor) -> Tensor:

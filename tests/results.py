@@ -8,6 +8,7 @@ import torch
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
 from dissect.metrics import metric as metrics_by_name
+from dissect.sweep.assemble import assemble
 from dissect.sweep.grid import Cell, windows
 from dissect.sweep.intervention import Joint
 from dissect.sweep.result import SweepResult
@@ -29,7 +30,7 @@ def make_result(
     cells = [Cell(component, layer, members, Joint(())) for layer, members in windows(layers, window, max(layers) + 1)]
     spec = {"window": window, "donor": donor, "recipient": "unlearned", "scoring": "answer"}
     metrics = [metrics_by_name.get(name) for name in values]
-    return SweepResult.assemble(cells, values, asked, metrics, np.full(n_prompts, 3), spec)
+    return assemble(cells, values, asked, metrics, np.full(n_prompts, 3), spec)
 
 
 def _prompts(count: int, *, marker: int) -> Prompts:

@@ -196,9 +196,7 @@ def test_controls(llama):
     ]
     assert (recovery.sel(component="attn_out (identity)").values == 0.0).all()
     single = dissect.patch(pair, prompts, ["attn_out"], window=1, progress=False).recovery()
-    np.testing.assert_array_equal(
-        recovery.sel(component="attn_out (single layers)"), single.sel(component="attn_out")
-    )
+    np.testing.assert_array_equal(recovery.sel(component="attn_out (single layers)"), single.sel(component="attn_out"))
     again = dissect.patch(pair, prompts, ["attn_out"], window=3, controls=True, progress=False)
     assert again.recovery().identical(recovery)
     other = dissect.patch(pair, prompts, ["attn_out"], window=3, controls=["random"], seed=1, progress=False)

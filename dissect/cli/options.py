@@ -190,6 +190,30 @@ def numbered(text: str, option: str) -> list[int] | None:
     return numbers
 
 
+def whole_numbers(text: str, option: str) -> list[int]:
+    """``-2,-1,0`` as numbers.
+
+    Raises:
+        DissectError: anything else.
+    """
+    items = listed(text, option)
+    if not all(item.removeprefix("-").isdecimal() for item in items):
+        raise DissectError(f"{option} {text!r}: give whole numbers such as -1,0,1")
+    return [int(item) for item in items]
+
+
+def grouped(text: str, option: str) -> list[int | list[int]]:
+    """``3,5+7`` as numbers and groups of them.
+
+    Raises:
+        DissectError: anything else.
+    """
+    groups = [[part.strip() for part in item.split("+")] for item in listed(text, option)]
+    if not all(part.isdecimal() for group in groups for part in group):
+        raise DissectError(f"{option} {text!r}: give numbers, and groups joined by +, such as 3,5+7")
+    return [int(group[0]) if len(group) == 1 else [int(part) for part in group] for group in groups]
+
+
 def unescaped(text: str) -> str:
     r"""``\n`` and ``\t`` as a shell passes them on, as what they mean."""
     return text.replace("\\n", "\n").replace("\\t", "\t")

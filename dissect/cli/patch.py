@@ -22,6 +22,19 @@ def patch(
     components: Annotated[
         str, typer.Option(metavar="A,B,A+B", help="Activation sites, separated by commas; + for together.")
     ] = "mlp_post,attn_out,mlp_post+attn_out",
+    positions: Annotated[
+        str,
+        typer.Option(
+            metavar="SPAN|each|-1,0,...",
+            help="Tokens at which to swap: all, prompt, answer, predicting, last_prompt, subject; each for every one "
+            "apart, or numbers counted from the answer's first token.",
+        ),
+    ] = "all",
+    heads: Annotated[str, typer.Option(metavar="each|0,3+4", help="Single heads, or groups joined by +.")] = "",
+    neurons: Annotated[str, typer.Option(metavar="7,9+12", help="Single neurons of mlp_post, or groups.")] = "",
+    controls: Annotated[
+        str, typer.Option(metavar="all|A,B", help="Of identity, shuffled, random, single: curves to compare with.")
+    ] = "",
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
@@ -31,7 +44,14 @@ def patch(
     Which of them bring the knowledge back? Swaps activations for every component and centre layer, measures the
     recovery of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
     """
-    what = {"components": options.listed(components, "--components")}
+    what = {
+        "components": options.listed(components, "--components"),
+        "positions": positions if positions.isidentifier() else options.whole_numbers(positions, "--positions"),
+        "heads": heads if heads in ("", "each") else options.grouped(heads, "--heads"),
+        "neurons": options.grouped(neurons, "--neurons") if neurons else None,
+        "controls": True if controls == "all" else options.listed(controls, "--controls") if controls else False,
+    }
+    what["heads"] = what["heads"] or None
     sweeping.run(_patch, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def run(
     sweep: Callable[[], Callable[..., "SweepResult"]],
-    what: dict[str, list[str]],
+    what: dict[str, Any],
     base: str,
     unlearned: str,
     facts: str,
@@ -29,7 +29,7 @@ def run(
 
     Args:
         sweep: gives ``dissect.patch`` or ``dissect.restore``, when it is time to import it.
-        what: the argument of it that names what is swapped.
+        what: arguments that only this kind of sweep takes.
         base, unlearned, facts, out: from the command line.
         sweeping, prompting, running: options.
 
@@ -62,10 +62,10 @@ def run(
         "metrics": metrics,
         "scoring": sweeping.scoring,
         "batch_size": sweeping.batch_size,
+        "seed": running.seed,
+        "out": out,
     }
     result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
-    result.data.attrs["seed"] = running.seed
-    result.save(out)
 
     from dissect.cli.summary import peaks
 

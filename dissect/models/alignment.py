@@ -56,7 +56,7 @@ class Alignment:
         for block in self.layers["block"].values:
             part = self.layers.sel(block=block).dropna("layer")
             norms = part["relative_norm"]
-            top = int(norms["layer"][int(norms.argmax())])
+            top = int(norms["layer"][int(norms.argmax("layer"))])
             rows.append(
                 [
                     str(block),

@@ -16,6 +16,7 @@ from dissect.patching.checks import check_run
 from dissect.patching.contributions import grain_of
 from dissect.patching.first_order import Ends, Plan, scores_of
 from dissect.patching.sites import Component, check_components
+from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import scored_positions
 from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.intervention import Joint
@@ -64,7 +65,8 @@ def attribute(
         ig_steps: integrated gradients: instead of the gradient in the recipient, its mean over so many points on the
             way from the recipient's activations to the donor's (the middles of equal steps), on which the component
             moves in all layers asked for together. The sum over layers then tends to the effect of patching all of
-            them at once. Costs a forward and a backward pass a step and component.
+            them at once, and a layer's value is its share of that: no estimate of the layer patched alone, for which
+            the gradient in the recipient is the better one. Costs a forward and a backward pass a step and component.
         batch_size: prompts in one pass.
         check: so many cells, drawn at random, are also patched exactly; ``agreement`` of the result is Spearman's rank
             correlation between the two.
@@ -129,7 +131,7 @@ def _labelled(
     table = values[:, :, 0].reshape(len(cells), -1)  # with a finer grain a stand-in of the same form, replaced below
     n_scored = scored_positions(prompts, "answer").sum(1).numpy()
     rows = {plan.metric.name: np.concatenate([np.stack(ends), table])}
-    frame = SweepResult.assemble(cells, rows, prompts, [plan.metric], n_scored, spec)
+    frame = assemble(cells, rows, prompts, [plan.metric], n_scored, spec)
     result = AttributionResult(frame.data)
     if plan.grain.dim is None:
         return result

@@ -36,7 +36,6 @@ def patch(
     donor: str = "base",
     recipient: str = "unlearned",
     controls: Sequence[str] | bool = False,
-    seed: int = 0,
     **options: Any,
 ) -> SweepResult:
     """Swap activations of ``donor`` into ``recipient``, for every component and centre layer, and measure.
@@ -58,9 +57,8 @@ def patch(
         donor, recipient: ``base``, ``unlearned`` or ``retain``.
         controls: ``identity``, ``shuffled``, ``random``, ``single``, or ``True`` for all: further components with which
             the curves are to be compared; see ``dissect.patching.controls``.
-        seed: of the controls.
         options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
-            a file, and go on there after an interruption), ``progress``.
+            a file, and go on there after an interruption), ``seed``, ``progress``.
 
     Returns:
         a result with dimensions (component, layer, [position, head, neurons,] prompt).
@@ -68,6 +66,7 @@ def patch(
     Raises:
         DissectError: something asked for does not exist; before any model runs.
     """
+    how = Options(**options)
     giver, taker = pair.roles(donor, recipient)
     checked = check_components(taker, components)
     wanted = check_controls(controls, len(prompts))
@@ -78,9 +77,9 @@ def patch(
     if "identity" in wanted:
         donors["identity"] = Donor(taker)
     if "shuffled" in wanted:
-        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=seed)
+        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=how.seed)
     if "random" in wanted:
-        donors["random"] = RandomDonor(source, seed=seed)
+        donors["random"] = RandomDonor(source, seed=how.seed)
     selections = list(_selections(taker, checked, prompts, positions, heads, neurons))
     cells = [
         Cell(_label(label, control), centre, members, ActivationSwap(given, sites, members, **selected), coords)
@@ -108,9 +107,8 @@ def patch(
         "donor": donor,
         "recipient": recipient,
         "positions": positions if isinstance(positions, str) else list(positions),
-        "seed": seed,
     }
-    return sweep(taker, source, prompts, cells, Options(**options), spec=spec | pair.provenance())
+    return sweep(taker, source, prompts, cells, how, spec=spec | pair.provenance())
 
 
 def _label(component: str, control: str) -> str:

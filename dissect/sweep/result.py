@@ -2,19 +2,14 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.metrics.metric import Metric
 from dissect.sweep import statistics, storage
-from dissect.sweep.grid import Cell
-from dissect.sweep.provenance import versions
 
 FORMAT = "dissect-sweep-1"
 
@@ -24,65 +19,16 @@ class SweepResult:
 
     ``data`` is an ``xarray.Dataset``. For each metric ``m`` it holds
 
-    - ``m`` (component, layer, prompt): its value in the patched recipient. Where the sweep went over them, ``position``,
-      ``head`` or ``neurons`` are further dimensions before the prompt.
+    - ``m`` (component, layer, prompt): its value in the patched recipient. Where the sweep went over them,
+      ``position``, ``head`` or ``neurons`` are further dimensions before the prompt.
     - ``m_recipient`` and ``m_donor`` (prompt): its value in the two models unpatched
 
-    and besides ``members`` (component, layer), the layers swapped in each cell, and ``n_scored`` (prompt), the number of
-    scored tokens. ``data.attrs`` tell how it was made.
+    and besides ``members`` (component, layer), the layers swapped in each cell, and ``n_scored`` (prompt), the number
+    of scored tokens. ``data.attrs`` tell how it was made.
     """
 
     def __init__(self, data: xr.Dataset) -> None:
         self.data = data
-
-    @classmethod
-    def assemble(
-        cls,
-        cells: Sequence[Cell],
-        values: Mapping[str, np.ndarray],
-        prompts: Prompts,
-        metrics: Sequence[Metric],
-        n_scored: np.ndarray,
-        spec: Mapping[str, Any],
-    ) -> "SweepResult":
-        """Put the runner's rows (recipient, donor, cells in their order) into their places.
-
-        The grid is components x layers x whatever further coordinates the cells have; where it has no cell the value
-        is NaN.
-        """
-        axes = _axes(cells)
-        dims = tuple(axes)
-        shape = tuple(len(labels) for labels in axes.values())
-        at = {dim: {label: place for place, label in enumerate(labels)} for dim, labels in axes.items()}
-        places = [tuple(at[dim][label] for dim, label in _coordinates(cell).items()) for cell in cells]
-        members = np.full(shape[:2], "", dtype=object)
-        for place, cell in zip(places, cells, strict=True):
-            members[place[:2]] = ",".join(map(str, cell.members))
-        variables: dict[str, Any] = {"members": (dims[:2], members.astype(str))}
-        for name, rows in values.items():
-            grid = np.full((*shape, rows.shape[1]), np.nan)
-            for place, row in zip(places, rows[2:], strict=True):
-                grid[place] = row
-            variables |= {
-                name: ((*dims, "prompt"), grid),
-                f"{name}_recipient": ("prompt", rows[0]),
-                f"{name}_donor": ("prompt", rows[1]),
-            }
-        coords = {
-            **axes,
-            "prompt": np.arange(len(prompts)),
-            "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
-            "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
-            "n_scored": ("prompt", n_scored),
-        }
-        attrs = {
-            "format": FORMAT,
-            "spec": json.dumps(dict(spec)),
-            "metrics": json.dumps({m.name: {"label": m.label, "unit": m.unit, "better": m.better} for m in metrics}),
-            "prompts": prompts.fingerprint(),
-            "versions": json.dumps(versions()),
-        }
-        return cls(xr.Dataset(variables, coords=coords, attrs=attrs))
 
     @property
     def metrics(self) -> dict[str, dict[str, str]]:
@@ -196,16 +142,3 @@ class SweepResult:
     def _check_metric(self, metric: str) -> None:
         if metric not in self.metrics:
             raise DissectError(f"the sweep did not measure {metric!r}: it has {', '.join(self.metrics)}")
-
-
-def _coordinates(cell: Cell) -> dict[str, Any]:
-    return {"component": cell.component, "layer": cell.layer, **cell.coords}
-
-
-def _axes(cells: Sequence[Cell]) -> dict[str, list[Any]]:
-    """The labels of each dimension: numbers in order, names as they come."""
-    axes: dict[str, list[Any]] = {}
-    for dim in _coordinates(cells[0]):
-        labels = list(dict.fromkeys(_coordinates(cell)[dim] for cell in cells))
-        axes[dim] = sorted(labels) if all(isinstance(label, int) for label in labels) else labels
-    return axes

@@ -11,6 +11,7 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
+from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import scored_positions
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
@@ -32,6 +33,8 @@ class Options:
     out: str | os.PathLike[str] | None = None
     """A netCDF file for the result. Finished cells stand in ``<out>.partial`` until it is written, and a sweep that was
     interrupted goes on with the rest when it is called again."""
+    seed: int = 0
+    """Of everything drawn at random, such as the controls; stored with the result."""
     progress: bool = True
 
 
@@ -57,14 +60,14 @@ def sweep(
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
     n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
-    spec = {**spec, "scoring": options.scoring}
+    spec = {**spec, "scoring": options.scoring, "seed": options.seed}
     if options.out is None:
         values = run(recipient, donor, prompts, cells, metrics=metrics, journal=None, **_how(options))
-        return SweepResult.assemble(cells, values, prompts, metrics, n_scored, spec)
+        return assemble(cells, values, prompts, metrics, n_scored, spec)
     identity = _identity(recipient, prompts, cells, metrics, options, spec)
     with Journal(f"{os.fspath(options.out)}.partial", identity) as journal:
         values = run(recipient, donor, prompts, cells, metrics=metrics, journal=journal, **_how(options))
-        result = SweepResult.assemble(cells, values, prompts, metrics, n_scored, spec)
+        result = assemble(cells, values, prompts, metrics, n_scored, spec)
         result.save(options.out)
         journal.finish()
     return result
