@@ -20,7 +20,6 @@ from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import scored_positions
 from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.intervention import Joint
-from dissect.sweep.result import SweepResult
 
 
 def attribute(

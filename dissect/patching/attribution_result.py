@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect.sweep.grid import Label
 from dissect.sweep.result import SweepResult
 
 
@@ -37,7 +36,7 @@ class AttributionResult(SweepResult):
         return pd.DataFrame(json.loads(self.data.attrs.get("checked", "[]")))
 
     def refined(
-        self, metric: str, dim: str, values: np.ndarray, axes: Sequence[Sequence[Label]]
+        self, metric: str, dim: str, values: np.ndarray, axes: Sequence[Sequence[int | str]]
     ) -> "AttributionResult":
         """The same with a further dimension ``dim`` before the prompt.
 

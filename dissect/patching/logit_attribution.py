@@ -19,10 +19,14 @@ before them. Where the model caps its logits (Gemma-2) this is the logit before 
 part that changed because an earlier one did counts as changed.
 """
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -34,8 +38,9 @@ from dissect.errors import DissectError
 from dissect.models import decompose
 from dissect.models.pair import ModelPair
 from dissect.patching.checks import check_run
-from dissect.patching.logit_result import LogitAttribution
+from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
 from dissect.sweep.batch import Batch, batches
+from dissect.sweep.provenance import versions
 
 AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""
@@ -85,7 +90,7 @@ def logit_attribution(
             bar.update(len(batch.tokens))
     values = {name: torch.cat([part[name] for part in found], dim=-1).numpy() for name in found[0]}
     spec: dict[str, Any] = {"kind": "logit attribution", "before": before, "after": after, "against": against}
-    return LogitAttribution.assemble(values, prompts, spec | pair.provenance())
+    return _labelled(values, prompts, spec | pair.provenance())
 
 
 @dataclass(frozen=True)
@@ -188,3 +193,25 @@ def _per_prompt(values: dict[str, Tensor], batch: Batch, foils: Tensor | None) -
         total.index_add_(-1, rows, value.cpu().double() * counts)
         means[name] = total / count  # 0 / 0 where a prompt has no foil: NaN, which is what is meant
     return means
+
+
+def _labelled(values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[str, Any]) -> LogitAttribution:
+    """Name the axes of what was computed; ``values`` have the prompt as their last."""
+    variables: dict[str, Any] = {name: ((*DIMS.get(name, ()), "prompt"), value) for name, value in values.items()}
+    variables["total"] = ("prompt", values["logit_before"] - values["logit_after"])
+    n_layers, n_heads, n_prompts = values["heads"].shape
+    coords = {
+        "layer": np.arange(n_layers),
+        "head": np.arange(n_heads),
+        "prompt": np.arange(n_prompts),
+        "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
+        "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
+    }
+    attrs = {
+        "format": FORMAT,
+        "spec": json.dumps(dict(spec)),
+        "unit": "logits",
+        "prompts": prompts.fingerprint(),
+        "versions": json.dumps(versions()),
+    }
+    return LogitAttribution(xr.Dataset(variables, coords=coords, attrs=attrs))

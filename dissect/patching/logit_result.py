@@ -10,9 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect.data.prompts import Prompts
 from dissect.sweep import storage
-from dissect.sweep.provenance import versions
 
 FORMAT = "dissect-logits-1"
 DIMS: Mapping[str, tuple[str, ...]] = {
@@ -41,30 +39,6 @@ class LogitAttribution:
 
     def __init__(self, data: xr.Dataset) -> None:
         self.data = data
-
-    @classmethod
-    def assemble(
-        cls, values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[str, Any]
-    ) -> "LogitAttribution":
-        """Label what was computed; ``values`` have the prompt as their last axis."""
-        variables: dict[str, Any] = {name: ((*DIMS.get(name, ()), "prompt"), value) for name, value in values.items()}
-        variables["total"] = ("prompt", values["logit_before"] - values["logit_after"])
-        n_layers, n_heads, n_prompts = values["heads"].shape
-        coords = {
-            "layer": np.arange(n_layers),
-            "head": np.arange(n_heads),
-            "prompt": np.arange(n_prompts),
-            "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
-            "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
-        }
-        attrs = {
-            "format": FORMAT,
-            "spec": json.dumps(dict(spec)),
-            "unit": "logits",
-            "prompts": prompts.fingerprint(),
-            "versions": json.dumps(versions()),
-        }
-        return cls(xr.Dataset(variables, coords=coords, attrs=attrs))
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -49,8 +49,8 @@ def write_page(
         lead=(
             f"A small model learnt {settings['n_attributes']} things about each of {settings['n_people']} people who "
             f"do not exist; gradient ascent then made it forget {settings['n_forget']} of them. Is what it knew of "
-            "them gone, or is it only no longer read out? To find out, parts of the model before unlearning (base) are put "
-            "into the model after it (unlearned), and the page shows how much of the base model's behaviour comes back."
+            "them gone, or is it only no longer read out? To find out, parts of the model before unlearning (base) are "
+            "put into the model after it (unlearned), and the page shows how much of the base model's behaviour comes back."
         ),
         footer=f"Settings: {_listed(settings)}. Made with {_listed(result.versions)}.",
     )
