@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from dissect.models.pair import ModelPair as ModelPair
     from dissect.models.pair import load_pair as load_pair
     from dissect.models.save import save_hf as save_hf
+    from dissect.patching.attribute import attribute as attribute
+    from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.restore import restored as restored
@@ -33,9 +35,11 @@ _HOMES = {
     "Prompts": "dissect.data.prompts",
     "SweepResult": "dissect.sweep.result",
     "World": "dissect.data.world",
+    "attribute": "dissect.patching.attribute",
     "concat": "dissect.sweep.join",
     "load": "dissect.models.load",
     "load_pair": "dissect.models.pair",
+    "logit_attribution": "dissect.patching.logit_attribution",
     "patch": "dissect.patching.patch",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.restore",

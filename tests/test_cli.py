@@ -227,9 +227,9 @@ def test_summary_names_the_peak():
     result = made_up(("mlp_post", "attn_out"))
     table = result.ci(seed=5)["mean"].sel(component="attn_out")
     peak = int(table.argmax("layer"))
-    (row,) = [line.split() for line in summary.peaks(result, seed=5).splitlines() if line.startswith("attn_out")]
+    (row,) = [line.split() for line in summary.summary(result, seed=5).splitlines() if line.startswith("attn_out")]
     assert float(row[1]) == pytest.approx(float(table.max()), abs=5e-4)
     assert row[5:] == ["layer", str(peak)]
-    assert "1 of 8 prompts had nothing to recover" in summary.peaks(result)
+    assert "1 of 8 prompts had nothing to recover" in summary.summary(result)
     result.data["krs"][0] = float("nan")
-    assert "mlp_post         nothing to recover" in summary.peaks(result)
+    assert "mlp_post         nothing to recover" in summary.summary(result)

@@ -67,9 +67,9 @@ def run(
     }
     result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
 
-    from dissect.cli.summary import peaks
+    from dissect.cli.summary import summary
 
-    typer.echo(peaks(result, seed=running.seed))
+    typer.echo(summary(result, seed=running.seed))
     typer.echo(f"saved {out}")
 
 

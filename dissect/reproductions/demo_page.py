@@ -12,6 +12,7 @@ from dissect.metrics.answers import say
 from dissect.models.pair import ModelPair
 from dissect.plots.labels import component as label
 from dissect.report.page import Code, Drawing, Section, Table, page
+from dissect.sweep.peaks import peaks
 from dissect.sweep.result import SweepResult
 
 N_EXAMPLES = 8
@@ -50,7 +51,7 @@ def write_page(
             f"A small model learnt {settings['n_attributes']} things about each of {settings['n_people']} people who "
             f"do not exist; gradient ascent then made it forget {settings['n_forget']} of them. Is what it knew of "
             "them gone, or is it only no longer read out? To find out, parts of the model before unlearning (base) are "
-            "put into the model after it (unlearned), and the page shows how much of the base model's behaviour comes back."
+            "put into the model after it (unlearned). The page shows how much of the base model's behaviour comes back."
         ),
         footer=f"Settings: {_listed(settings)}. Made with {_listed(result.versions)}.",
     )
@@ -73,20 +74,10 @@ def _behaviour(pair: ModelPair, prompts: Prompts, recall: Sequence[Recall]) -> l
 
 
 def _recovery(result: SweepResult) -> list[Any]:
-    table = result.ci("krs")
-    rows = []
-    for component in result.data["component"].values:
-        row = table.sel(component=component)
-        best = row.isel(layer=int(row["mean"].argmax("layer")))
-        rows.append(
-            (
-                label(str(component)),
-                f"{float(best['mean']):.3f}",
-                f"{float(best['low']):.3f} to {float(best['high']):.3f}",
-                int(best["layer"]),
-                f"{float(row['mean'].mean('layer')):.3f}",
-            )
-        )
+    rows = [
+        (label(peak.component), f"{peak.mean:.3f}", peak.interval, peak.place, f"{peak.overall:.3f}")
+        for peak in peaks(result)
+    ]
     words = (
         "Recovery (KRS) is 1 - loss(patched) / loss(unlearned), where the loss is the mean squared difference of the "
         "logits from the base model's at the positions that predict the answer: 1 where the base model's behaviour is "
@@ -99,7 +90,7 @@ def _recovery(result: SweepResult) -> list[Any]:
         "knowledge is still in the unlearned model; that the value vectors alone change little shows only that they "
         "were not where the change matters."
     )
-    summary = Table(("put back", "highest mean", "95 % interval", "at layer", "mean over layers"), rows)
+    summary = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)
     return [
         words,
         Drawing(plots.curves(result), "Recovery over centre layers."),

@@ -36,12 +36,22 @@ class Batch:
     """The row that each scored position belongs to."""
     targets: Int[Tensor, "scored"]
     """The token that each scored position should predict; ``NO_TARGET`` after the last token of a text."""
+    foils: Int[Tensor, "scored"] | None = None
+    """A wrong answer's token at the position where it parts from the answer, -100 elsewhere; see ``data.foils``."""
 
 
 def batches(
-    prompts: Prompts, batch_size: int, *, scoring: str = "answer", device: torch.device | str = "cpu"
+    prompts: Prompts,
+    batch_size: int,
+    *,
+    scoring: str = "answer",
+    foils: Int[Tensor, "prompt pos"] | None = None,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Batch]:
-    """Cut ``prompts`` in their order into batches of ``batch_size``, each padded to its own longest row."""
+    """Cut ``prompts`` in their order into batches of ``batch_size``, each padded to its own longest row.
+
+    ``foils`` are those of ``dissect.data.foils.foil_targets``, if something asks for them.
+    """
     scored = scored_positions(prompts, scoring)
     for index, start in enumerate(range(0, len(prompts), batch_size)):
         place = slice(start, min(start + batch_size, len(prompts)))
@@ -55,6 +65,7 @@ def batches(
             scored=where.to(device),
             rows=where.nonzero()[:, 0].to(device),
             targets=_following(part)[where].to(device),
+            foils=None if foils is None else foils[place, : part.tokens.shape[1]][where].to(device),
         )
 
 

@@ -1,38 +1,32 @@
 """How a sweep looks in a notebook."""
 
 from html import escape
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from dissect.sweep.result import SweepResult
+from dissect.sweep.peaks import Peak, peaks
+from dissect.sweep.result import SweepResult
 
 
-def html(result: "SweepResult") -> str:
-    """A table with one row a component: where its recovery peaks, and what it is over all layers."""
+def html(result: SweepResult) -> str:
+    """A table with one row a component: where its recovery peaks, and what it is over all cells."""
     spec, data = result.spec, result.data
     blocks = []
     for metric, about in result.metrics.items():
-        table = result.ci(metric)
-        rows = []
-        for component in data["component"].values:
-            row = table.sel(component=component)
-            if not bool(row["mean"].notnull().any()):
-                rows.append(f"<tr><td>{escape(str(component))}</td><td colspan=4>nothing to recover</td></tr>")
-                continue
-            best = row.isel(layer=int(row["mean"].argmax("layer")))
-            rows.append(
-                f"<tr><td>{escape(str(component))}</td><td>{float(best['mean']):.3f}</td>"
-                f"<td>{float(best['low']):.3f} to {float(best['high']):.3f}</td>"
-                f"<td>{int(best['layer'])}</td><td>{float(row['mean'].mean()):.3f}</td></tr>"
-            )
+        rows = "".join(_row(peak) for peak in peaks(result, metric))
         unit = f" ({about['unit']})" if about["unit"] else ""
         blocks.append(
             f"<p><b>recovery of {escape(metric)}</b>: {escape(about['label'])}{escape(unit)}</p>"
-            "<table><tr><th>component</th><th>highest mean</th><th>95 %</th><th>at layer</th>"
-            f"<th>mean over layers</th></tr>{''.join(rows)}</table>"
+            "<table><tr><th>component</th><th>highest mean</th><th>95 %</th><th>at</th>"
+            f"<th>mean over cells</th></tr>{rows}</table>"
         )
     made = (
         f"{spec.get('donor')} into {spec.get('recipient')}, window {spec.get('window')}, "
         f"{data.sizes['prompt']} prompts, {data.sizes['layer']} layers"
     )
     return f"<div><p><b>SweepResult</b>: {escape(made)}</p>{''.join(blocks)}</div>"
+
+
+def _row(peak: Peak) -> str:
+    if not peak.defined:
+        return f"<tr><td>{escape(peak.component)}</td><td colspan=4>nothing to recover</td></tr>"
+    cells = (peak.component, f"{peak.mean:.3f}", peak.interval, peak.place, f"{peak.overall:.3f}")
+    return "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in cells) + "</tr>"

@@ -126,7 +126,7 @@ class SweepResult:
         return cls(storage.load(path, FORMAT))
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{self.data.sizes[dim]} {dim}s" for dim in self.data[next(iter(self.metrics))].dims)
+        sizes = ", ".join(f"{dim} {self.data.sizes[dim]}" for dim in self.data[next(iter(self.metrics))].dims)
         components = ", ".join(str(label) for label in self.data["component"].values)
         return f"SweepResult({sizes}; components {components}; metrics {', '.join(self.metrics)})"
 

@@ -4,11 +4,12 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
@@ -45,11 +46,12 @@ def run(
     cell's forward pass starts there. This is exact: what comes before is the same computation. Batches are the outer
     loop, so memory does not grow with the number of prompts. Cells that ``journal`` holds are not run again.
     """
+    foils = _foils(prompts, metrics)
     sweep = _Run(recipient, donor, cells, metrics, scoring)
     values = {metric.name: np.full((FIRST_CELL + len(cells), len(prompts)), np.nan) for metric in metrics}
     n_batches = -(-len(prompts) // batch_size)
     with tqdm(total=n_batches * len(cells), desc="sweep", unit="cell", disable=not progress) as bar:
-        for batch in batches(prompts, batch_size, scoring=scoring, device=recipient.embed.W_E.device):
+        for batch in batches(prompts, batch_size, scoring=scoring, foils=foils, device=recipient.embed.W_E.device):
             done = journal.rows(batch.index) if journal is not None else {}
             for index, row in done.items():
                 _put(values, index, batch, row)
@@ -128,7 +130,7 @@ class _Run:
         reference: Float[Tensor, "scored d_vocab"],
         batch: Batch,
     ) -> dict[str, np.ndarray]:
-        scored = Scored(logits=logits, reference=reference, targets=batch.targets)
+        scored = Scored(logits=logits, reference=reference, targets=batch.targets, foils=batch.foils)
         return {
             metric.name: metric.per_prompt(scored, batch.rows, len(batch.tokens)).cpu().numpy()
             for metric in self.metrics
@@ -141,6 +143,15 @@ class _Run:
                 f"metric {needy[0]!r} reads the answer's tokens, but scoring={self.scoring!r} scores a position after "
                 "the last one: use scoring='answer'"
             )
+
+
+def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt pos"] | None:
+    needy = [metric.name for metric in metrics if metric.needs_foils]
+    if not needy:
+        return None
+    found = foil_targets(prompts)
+    check_foils(found, needy[0])
+    return found
 
 
 def _put(values: Values, index: int, batch: Batch, row: dict[str, np.ndarray]) -> None:

@@ -79,7 +79,7 @@ def _how(options: Options) -> dict[str, Any]:
 
 def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
     several = (asked,) if isinstance(asked, (str, Metric)) else tuple(asked)
-    found = [metrics_by_name.get(one) if isinstance(one, str) else one for one in several]
+    found = [metrics_by_name.get(one) for one in several]
     check_unique([metric.name for metric in found], "metrics")
     return found
 

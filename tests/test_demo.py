@@ -1,0 +1,140 @@
+"""The whole story on a tiny world, and the README's examples on what it leaves, as a user runs them."""
+
+import re
+import shlex
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import dissect
+from dissect.cli import main
+from dissect.reproductions.demo import DemoSettings, run_demo
+
+ROOT = Path(__file__).parents[1]
+TINY = DemoSettings(
+    n_people=24, n_attributes=3, n_forget=6, n_layers=4, d_model=64, lr=5e-4, epochs=4, batch_size=8, window=3
+)
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo wrote; the directory above it is one to work in."""
+    out = tmp_path_factory.mktemp("work") / "runs" / "demo"
+    page = run_demo(out, settings=TINY, progress=False)
+    assert page == out / "index.html"
+    return out
+
+
+def test_the_demo_writes_everything(demo):
+    names = {path.name for path in demo.iterdir()}
+    assert names == {
+        *("base", "ga", "forget.jsonl", "retain.jsonl", "activations.nc", "parameters.nc", "index.html", "demo.json")
+    }
+    assert len(dissect.Facts.read(demo / "forget.jsonl")) == 18
+    assert len(dissect.Facts.read(demo / "retain.jsonl")) == 54
+
+
+def test_the_base_model_knows_and_the_unlearned_one_says_less(demo):
+    from dissect.metrics.answers import reproduced
+
+    forget = dissect.Facts.read(demo / "forget.jsonl")
+    share = [
+        float(reproduced(model, forget.prompts(model)).float().mean())
+        for model in (dissect.load(demo / name, progress=False) for name in ("base", "ga"))
+    ]
+    assert share[0] == 1.0
+    assert share[1] < 0.6
+
+
+def test_the_curves_have_the_papers_order(demo):
+    """m + A brings back more than either, and the value vectors least, on the mean over layers."""
+    both = dissect.concat(*(dissect.SweepResult.load(demo / f"{name}.nc") for name in ("activations", "parameters")))
+    mean = both.recovery("krs").mean(("layer", "prompt"))
+    curves = {str(name): float(mean.sel(component=name)) for name in mean["component"].values}
+    assert curves["mlp_post+attn_out"] > max(curves["mlp_post"], curves["attn_out"]) > curves["mlp.W_out"]
+
+
+def test_the_page_needs_no_network_and_says_what_was_seen(demo):
+    text = (demo / "index.html").read_text()
+    assert not re.search(r'<(script|link|img)[^>]+(src|href)="http', text)
+    for words in ("What the models say", "value vectors W_V (mlp.W_out)", "dissect patch", "100.0%"):
+        assert words in text
+    assert len(text) < 15e6
+
+
+def test_a_second_demo_uses_the_base_model_again(demo):
+    weights = demo / "base" / "model.safetensors"
+    before = weights.stat().st_mtime_ns
+    run_demo(demo, settings=TINY, progress=False)
+    assert weights.stat().st_mtime_ns == before
+
+
+def test_the_demo_does_not_write_into_somebody_elses_directory(tmp_path):
+    (tmp_path / "thesis.tex").write_text("do not touch")
+    with pytest.raises(dissect.DissectError, match="not empty"):
+        run_demo(tmp_path, settings=TINY, progress=False)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def readme_block(language: str, first: str) -> str:
+    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    return next(block for block in blocks if first in block)
+
+
+def test_the_readmes_commands_run_as_they_stand(demo, monkeypatch, capsys):
+    monkeypatch.chdir(demo.parents[1])
+    lines = readme_block("sh", "dissect unlearn").splitlines()
+    commands = [shlex.split(line)[1:] for line in lines if line.startswith("dissect ")]
+    assert [command[0] for command in commands] == ["unlearn", "patch", "plot"]
+    for command in commands:
+        assert main([*command, "--quiet"]) == 0, capsys.readouterr().err
+    assert "plotly" in Path("runs/mine/curves.html").read_text()
+
+
+def test_the_readmes_python_runs_as_it_stands(demo, monkeypatch, capsys):
+    monkeypatch.chdir(demo.parents[1])
+    space: dict = {}
+    exec(readme_block("python", "import dissect"), space)
+    assert "mlp.W_out" in capsys.readouterr().out
+    assert space["both"].recovery("krs").dims == ("component", "layer", "prompt")
+    assert Path("runs/curves.html").stat().st_size > 1000
+
+
+def test_the_command_line_and_python_give_the_same_numbers(demo, tmp_path, capsys):
+    out = tmp_path / "sweep.nc"
+    where = [str(demo / "base"), str(demo / "ga"), "--facts", str(demo / "forget.jsonl")]
+    assert main(["restore", *where, "--blocks", "mlp.W_out", "--window", "3", "--out", str(out), "-q"]) == 0
+    pair = dissect.load_pair(demo / "base", demo / "ga", progress=False)
+    prompts = dissect.Facts.read(demo / "forget.jsonl").prompts(pair.base)
+    expected = dissect.restore(pair, prompts, ["mlp.W_out"], window=3, progress=False)
+    np.testing.assert_allclose(dissect.SweepResult.load(out).recovery(), expected.recovery(), atol=1e-9)
+    asked = ["--components", "z", "--heads", "each", "--positions", "last_prompt", "--window", "1"]
+    assert main(["patch", *where, *asked, "--controls", "shuffled", "--out", str(out), "-q"]) == 0
+    result = dissect.SweepResult.load(out)
+    assert result.data["component"].values.tolist() == ["z", "z (shuffled)"]
+    assert result.recovery().dims == ("component", "layer", "head", "prompt")
+    assert (
+        main(["plot", str(out), "--kind", "heatmap", "--x", "head", "--y", "layer", "--out", str(tmp_path / "h.html")])
+        == 0
+    )
+    assert main(["inspect", str(demo / "base"), str(demo / "ga")]) == 0
+    assert "mlp.W_out" in capsys.readouterr().out
+
+
+def test_a_real_checkpoint_goes_all_the_way(tmp_path, capsys):
+    """The main job on a small pretrained Llama: forget a story, save, patch, plot."""
+    real = ROOT.parent / "shared" / "data" / "stories260k"
+    if not real.is_dir():
+        pytest.skip("the real checkpoint is not here")
+    story = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+    dissect.Facts([dissect.Fact(text=story)]).write(tmp_path / "story.jsonl")
+    facts, unlearned, sweep = (str(tmp_path / name) for name in ("story.jsonl", "ga", "sweep.nc"))
+    unlearn = ["unlearn", str(real), "--method", "ga", "--forget", facts, "--lr", "1e-4", "--epochs", "20"]
+    assert main([*unlearn, "--out", unlearned, "-q"]) == 0
+    assert main(["patch", str(real), unlearned, "--facts", facts, "--out", sweep, "-q"]) == 0
+    assert main(["plot", sweep, "--out", str(tmp_path / "curves.html")]) == 0
+    result = dissect.SweepResult.load(sweep)
+    assert result.data.sizes == {"component": 3, "layer": 5, "prompt": 1}
+    both = result.recovery("krs").sel(component="mlp_post+attn_out", layer=2)
+    assert 0.9 < both.item() <= 1.0  # all five layers' m and A: what is left is embedding and final norm
