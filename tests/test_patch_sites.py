@@ -10,7 +10,7 @@ from dissect.data.prompts import Prompts
 from dissect.models.forward import final_residual, read_out
 from dissect.patching.sites import available, hook_name
 from dissect.patching.swap import ActivationSwap
-from dissect.restoration.swap import ParameterSwap
+from dissect.restoration.swap import Parameters, ParameterSwap
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Joint
@@ -61,10 +61,10 @@ def test_the_last_residual_stream_with_final_norm_and_unembedding_is_the_base_mo
     prompts, source = facts.prompts(pair.tokenizer), Donor(pair.base)
     last = pair.base.cfg.n_layers - 1
     outside = tuple(n for n, _ in pair.base.named_parameters() if n.startswith(("ln_final.", "unembed.", "embed.")))
-    swaps = Joint((ActivationSwap(source, ("resid_post",), (last,)), ParameterSwap(pair.base, outside)))
-    nothing = ParameterSwap(pair.unlearned, ())
+    swaps = Joint((ActivationSwap(source, ("resid_post",), (last,)), ParameterSwap(Parameters(pair.base), outside)))
+    nothing = ParameterSwap(Parameters(pair.unlearned), ())
     cells = [Cell("everything", last, (last,), swaps), Cell("nothing", last, (last,), nothing)]
-    recovery = sweep(pair.unlearned, source, prompts, cells, Options(progress=False), spec={}).recovery()
+    recovery = sweep(pair, pair.unlearned, source, prompts, cells, Options(progress=False), spec={}).recovery()
     assert (recovery.sel(component="everything").values == 1.0).all()
     assert (recovery.sel(component="nothing").values == 0.0).all()
 
@@ -235,7 +235,7 @@ def test_the_random_donor_is_as_long_as_the_donor(llama):
     source.want([name])
     noise.want([name])
     batch = next(batches(prompts, 8))
-    real, drawn = source.activations(batch)[name], noise.activations(batch)[name]
+    real, drawn = source.activation(batch, name), noise.activation(batch, name)
     torch.testing.assert_close(real.norm(dim=-1), drawn.norm(dim=-1))
     assert float(torch.cosine_similarity(real, drawn, dim=-1).abs().max()) < 0.9
 

@@ -64,3 +64,12 @@ def make_contiguous(model: HookedTransformer) -> None:
     """
     for parameter in model.parameters():
         parameter.data = parameter.data.contiguous()
+
+
+def unload(model: HookedTransformer) -> None:
+    """Give the memory of the parameters back; ``dissect.models.load.reload`` fills them again.
+
+    Names, shapes, hooks, configuration and tokenizer stay. The buffers, which are small, stay as well.
+    """
+    for name, parameter in list(model.named_parameters()):
+        put_parameter(model, name, torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)

@@ -1,9 +1,10 @@
 """What a loaded model remembers of the checkpoint it came from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import xxhash
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
@@ -42,6 +43,19 @@ class CheckpointInfo:
     """Parameters that the checkpoint does not have: constants that TransformerLens adds, without gradient."""
     padding_side: str
     """The tokenizer's own, before it was set to ``right``."""
+    on_disk: bool = True
+    """Whether the model's weights are those of the files; training and transplants make them others."""
+
+
+def mark_changed(model: HookedTransformer, how: str) -> None:
+    """Say that the weights are no longer those of the files; ``how`` tells one change from another in the fingerprint.
+
+    Models that were not loaded from files are left alone.
+    """
+    info = getattr(model, "checkpoint", None)
+    if isinstance(info, CheckpointInfo):
+        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
+        model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
 
 
 def checkpoint_of(model: HookedTransformer) -> CheckpointInfo:

@@ -1,7 +1,9 @@
 """A Hugging Face checkpoint as a ``HookedTransformer``: raw weights, its own tokenizer, tensor by tensor."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from jaxtyping import Shaped
@@ -13,9 +15,10 @@ from dissect.errors import DissectError
 from dissect.models.adapter import adapted_source, is_adapter, recorded_base
 from dissect.models.build import build_empty, fill_constants, put_parameter
 from dissect.models.check import check_dtypes, check_names, check_shapes
-from dissect.models.checkpoint import CheckpointInfo
+from dissect.models.checkpoint import CheckpointInfo, checkpoint_of
 from dissect.models.dtypes import dtype_name, find_dtype
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
+from dissect.models.families.family import Family
 from dissect.models.families.weights import Weight
 from dissect.models.fingerprint import Digest
 from dissect.models.hub import read_json, resolve
@@ -61,25 +64,17 @@ def load(
     config = read_json(directory / "config.json")
     family = find_family(config)
     native = transformers_config(family, config)
-    source: TensorSource = open_source(directory)
     tied = bool(native.tie_word_embeddings)
     # A map needs a configuration, and "auto" needs the map: the dtype is put in afterwards.
     cfg = hooked_config(family, native, device="cpu")
-    weights = weight_map(family, native, cfg)
-    stored_names = check_names(source, weights, family, tied=tied)
-    stored_dtype = check_dtypes(source, stored_names.values())
-    if adapter is not None:
-        source = adapted_source(source, adapter, weights, stored_names, tied=tied)
-    wanted_dtype = find_dtype(stored_dtype if dtype == "auto" else dtype)
+    files = _Files.open(directory, adapter, family, weight_map(family, native, cfg), tied=tied)
+    wanted_dtype = find_dtype(files.dtype if dtype == "auto" else dtype)
     wanted_device = _device(device)
     cfg.dtype = wanted_dtype
     model = build_empty(family, cfg, tied=tied)
-    frozen = frozenset(name for name, _ in model.named_parameters()) - {p for w in weights for p in w.params}
-    check_shapes(model, weights, source, stored_names)
-    by_stored = {stored_names[weight.name]: weight for weight in weights}
-    digest = Digest(config)
-    for name in tqdm(source.order(by_stored), desc="loading", unit="tensor", delay=1.0, disable=not progress):
-        _fill(model, by_stored[name], source.read(name), name, dtype=wanted_dtype, device=wanted_device, digest=digest)
+    check_shapes(model, files.weights, files.source, files.names)
+    frozen = frozenset(name for name, _ in model.named_parameters()) - files.params
+    digest = files.fill(model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
     fill_constants(model, family, frozen, dtype=wanted_dtype, device=wanted_device)
     model.to(str(wanted_device), print_details=False)
     home = adapter if adapter is not None and has_tokenizer(adapter) else directory
@@ -93,13 +88,75 @@ def load(
         config=config,
         generation_config=read_json(generation) if generation.is_file() else None,
         architecture=family.architecture,
-        dtype=stored_dtype,
-        fingerprint=digest.hexdigest(),
+        dtype=files.dtype,
+        fingerprint=digest,
         tied=tied,
         frozen=frozen,
         padding_side=padding_side,
     )
     return model
+
+
+def reload(model: HookedTransformer, *, device: torch.device, progress: bool = True) -> None:
+    """Fill a model that ``unload`` emptied from the files that it was loaded from, as it was then.
+
+    Raises:
+        DissectError: the files hold other weights by now.
+    """
+    info = checkpoint_of(model)
+    family = find_family(info.config)
+    native = transformers_config(family, info.config)
+    files = _Files.open(info.path, info.adapter, family, weight_map(family, native, model.cfg), tied=info.tied)
+    digest = files.fill(model, info.config, dtype=model.cfg.dtype, device=device, progress=progress)
+    if digest != info.fingerprint:
+        raise DissectError(f"the weights in {info.path} have changed since they were loaded: load the pair again")
+    fill_constants(model, family, info.frozen, dtype=model.cfg.dtype, device=device)
+
+
+@dataclass(frozen=True)
+class _Files:
+    """The tensors of a checkpoint, checked against what its architecture needs, and the map to parameters."""
+
+    source: TensorSource
+    weights: list[Weight]
+    names: dict[str, str]
+    """Name of each tensor of the map in the files."""
+    dtype: str
+    """Of most of the stored weights."""
+
+    @classmethod
+    def open(
+        cls, directory: Path, adapter: Path | None, family: Family, weights: list[Weight], *, tied: bool
+    ) -> "_Files":
+        """Open and check the files, without reading tensors."""
+        source: TensorSource = open_source(directory)
+        names = check_names(source, weights, family, tied=tied)
+        dtype = check_dtypes(source, names.values())
+        if adapter is not None:
+            source = adapted_source(source, adapter, weights, names, tied=tied)
+        return cls(source, weights, names, dtype)
+
+    @property
+    def params(self) -> set[str]:
+        """The parameters that the files hold."""
+        return {param for weight in self.weights for param in weight.params}
+
+    def fill(
+        self,
+        model: HookedTransformer,
+        config: dict[str, Any],
+        *,
+        dtype: torch.dtype,
+        device: torch.device,
+        progress: bool,
+    ) -> str:
+        """Copy every tensor into the parameters that it holds, one at a time; returns the fingerprint."""
+        by_stored = {self.names[weight.name]: weight for weight in self.weights}
+        digest = Digest(config)
+        order = self.source.order(by_stored)
+        for name in tqdm(order, desc="loading", unit="tensor", delay=1.0, disable=not progress):
+            _fill(model, by_stored[name], self.source.read(name), name, dtype=dtype, device=device, digest=digest)
+        return digest.hexdigest()
 
 
 def _locate(

@@ -1,7 +1,8 @@
 """Two or three checkpoints that can be compared."""
 
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from typing import Any
 
@@ -11,19 +12,14 @@ from transformers import PreTrainedTokenizerBase
 
 from dissect.errors import DissectError
 from dissect.models.alignment import Alignment, align
-from dissect.models.load import load
+from dissect.models.build import unload
+from dissect.models.checkpoint import checkpoint_of
+from dissect.models.comparable import check_comparable
+from dissect.models.load import load, reload
 
 ROLES = ("base", "unlearned", "retain")
 
-_MAY_DIFFER = {
-    *("model_name", "tokenizer_name", "tokenizer_prepends_bos", "default_prepend_bos", "trust_remote_code"),
-    *("device", "n_devices", "dtype", "seed", "init_mode", "initializer_range", "init_weights"),
-    *("n_ctx", "n_params", "from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value"),
-}
-"""Fields of a model's configuration that do not enter what it computes."""
 
-
-@dataclass(frozen=True, eq=False)
 class ModelPair:
     """The same model before and after unlearning; with ``retain``, also one trained without the forgotten data.
 
@@ -32,15 +28,18 @@ class ModelPair:
             tokenizer. The message names the first difference and both values.
     """
 
-    base: HookedTransformer = field(repr=False)
-    unlearned: HookedTransformer = field(repr=False)
-    retain: HookedTransformer | None = field(default=None, repr=False)
-
-    def __post_init__(self) -> None:
-        for role in ("unlearned", "retain"):
-            other = getattr(self, role)
-            if other is not None:
-                check_comparable(self.base, other, f"base and {role}")
+    def __init__(
+        self, base: HookedTransformer, unlearned: HookedTransformer, retain: HookedTransformer | None = None
+    ) -> None:
+        self.base = base
+        self.unlearned = unlearned
+        self.retain = retain
+        self.one_at_a_time = False
+        """Whether only one of the models is in memory; see ``sequential``."""
+        self._devices: dict[str, torch.device] = {}
+        for role, model in self._models().items():
+            if role != "base":
+                check_comparable(base, model, f"base and {role}")
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -57,21 +56,69 @@ class ModelPair:
     @cached_property
     def alignment(self) -> Alignment:
         """How far apart the parameters of base and unlearned are, block by block; computed when first asked for."""
-        return align(self.base, self.unlearned)
+        return align(*self.roles("base", "unlearned"))
 
-    def roles(self, donor: str, recipient: str) -> tuple[HookedTransformer, HookedTransformer]:
-        """The models that play donor and recipient.
+    def shapes(self, donor: str, recipient: str) -> tuple[HookedTransformer, HookedTransformer]:
+        """The models that play donor and recipient, which may be empty while one is held at a time.
 
         Raises:
             DissectError: an unknown role, or ``retain`` where the pair has none.
         """
         return self._role(donor), self._role(recipient)
 
+    def roles(self, donor: str, recipient: str) -> tuple[HookedTransformer, HookedTransformer]:
+        """The models that play donor and recipient, both in memory.
+
+        Raises:
+            DissectError: as ``shapes``, or only one model is held at a time.
+        """
+        if self.one_at_a_time:
+            raise DissectError("this needs both models at once, and the pair holds one at a time: leave sequential()")
+        return self.shapes(donor, recipient)
+
+    @contextmanager
+    def sequential(self) -> Iterator["ModelPair"]:
+        """In the body only one of the models is in memory; activation and parameter sweeps wake them in turn.
+
+        Peak memory is then one model plus the donor's cache. Afterwards all are loaded again. Weights are read anew
+        from the files, so the models must be as they were loaded.
+
+        Raises:
+            DissectError: a model was changed or did not come from files.
+        """
+        if self.one_at_a_time:
+            yield self
+            return
+        for role, model in self._models().items():
+            if not checkpoint_of(model).on_disk:
+                raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
+        self._devices = {role: model.embed.W_E.device for role, model in self._models().items()}
+        self.one_at_a_time = True
+        try:
+            for model in self._models().values():
+                unload(model)
+            yield self
+        finally:
+            for role, model in self._models().items():
+                if model.embed.W_E.is_meta:
+                    reload(model, device=self._devices[role], progress=False)
+            self.one_at_a_time = False
+
+    def wake(self, model: HookedTransformer) -> None:
+        """See that this model of the pair is in memory; while one is held at a time, that only it is."""
+        if not self.one_at_a_time:
+            return
+        for role, other in self._models().items():
+            if other is not model and not other.embed.W_E.is_meta:
+                unload(other)
+            elif other is model and other.embed.W_E.is_meta:
+                reload(other, device=self._devices[role], progress=False)
+
     def provenance(self) -> dict[str, Any]:
         """Path and fingerprint of each checkpoint, for the attributes of results."""
         found = {}
-        for role in ROLES:
-            checkpoint = getattr(getattr(self, role), "checkpoint", None)
+        for role, model in self._models().items():
+            checkpoint = getattr(model, "checkpoint", None)
             if checkpoint is not None:
                 found[f"{role}_path"] = str(checkpoint.path)
                 found[f"{role}_fingerprint"] = checkpoint.fingerprint
@@ -80,11 +127,15 @@ class ModelPair:
     def __repr__(self) -> str:
         cfg = self.base.cfg
         lines = [f"ModelPair: {cfg.original_architecture}, {cfg.n_layers} layers of width {cfg.d_model}"]
-        for role in ROLES:
-            checkpoint = getattr(getattr(self, role), "checkpoint", None)
+        for role, model in self._models().items():
+            checkpoint = getattr(model, "checkpoint", None)
             if checkpoint is not None:
                 lines.append(f"  {role:<10}{checkpoint.path}")
         return "\n".join(lines)
+
+    def _models(self) -> dict[str, HookedTransformer]:
+        found = {role: getattr(self, role) for role in ROLES}
+        return {role: model for role, model in found.items() if model is not None}
 
     def _role(self, name: str) -> HookedTransformer:
         if name not in ROLES:
@@ -102,6 +153,7 @@ def load_pair(
     retain: str | os.PathLike[str] | HookedTransformer | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
+    sequential: bool = False,
     progress: bool = True,
 ) -> ModelPair:
     """Load checkpoints that are to be compared; models that are loaded already are taken as they are.
@@ -109,66 +161,27 @@ def load_pair(
     Args:
         base, unlearned, retain: as for ``dissect.load``: directories, hub ids, adapters.
         dtype, device: of all of them.
+        sequential: never hold two models at once: as if all that is done with the pair were done in
+            ``with pair.sequential()``, the loading included.
 
     Raises:
         DissectError: one cannot be loaded, or they cannot be compared.
     """
+    devices: dict[str, torch.device] = {}
 
-    def get(source: str | os.PathLike[str] | HookedTransformer) -> HookedTransformer:
+    def get(role: str, source: str | os.PathLike[str] | HookedTransformer) -> HookedTransformer:
         if isinstance(source, HookedTransformer):
+            if sequential:
+                raise DissectError(f"sequential=True reads models from files, but {role} is one that is loaded already")
             return source
-        return load(source, dtype=dtype, device=device, progress=progress)
+        model = load(source, dtype=dtype, device=device, progress=progress)
+        devices[role] = model.embed.W_E.device
+        if sequential:
+            unload(model)
+        return model
 
-    return ModelPair(get(base), get(unlearned), None if retain is None else get(retain))
-
-
-def check_comparable(first: HookedTransformer, second: HookedTransformer, what: str) -> None:
-    """Refuse two models whose activations or tokens do not mean the same."""
-    check_same_shapes(first, second, what)
-    ours, theirs = first.cfg.to_dict(), second.cfg.to_dict()
-    for key in ours:
-        if key not in _MAY_DIFFER and ours[key] != theirs.get(key):
-            raise DissectError(
-                f"{what} cannot be compared: {key} is {ours[key]!r} in one, {theirs.get(key)!r} in the other"
-            )
-    _check_tokenizers(first.tokenizer, second.tokenizer, what)
-
-
-def check_same_shapes(first: HookedTransformer, second: HookedTransformer, what: str = "these models") -> None:
-    """Refuse two models between which parameters cannot be swapped."""
-    ours = {name: (tuple(p.shape), p.dtype) for name, p in first.named_parameters()}
-    theirs = {name: (tuple(p.shape), p.dtype) for name, p in second.named_parameters()}
-    for name in dict.fromkeys([*ours, *theirs]):
-        if ours.get(name) != theirs.get(name):
-            raise DissectError(
-                f"{what} cannot be compared: {name} is {_shown(ours.get(name))} in one, "
-                f"{_shown(theirs.get(name))} in the other"
-            )
-
-
-def _shown(found: tuple[tuple[int, ...], torch.dtype] | None) -> str:
-    return "absent" if found is None else f"{list(found[0])} of {str(found[1]).removeprefix('torch.')}"
-
-
-_PROBE = "The capital of France is Paris.\nQuestion: 1 + 1 = 2?"
-"""A text on which tokenizers with other rules (special tokens, spaces, digits) give other ids."""
-
-
-def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedTokenizerBase | None, what: str) -> None:
-    if first is None or second is None:
-        return
-    ours, theirs = first.get_vocab(), second.get_vocab()
-    moved = sorted(token for token in ours.keys() & theirs.keys() if ours[token] != theirs[token])
-    if moved:
-        token = moved[0]
-        raise DissectError(
-            f"the tokenizers of {what} differ: token {token!r} is {ours[token]} in one, {theirs[token]} in the other"
-        )
-    # An added padding token is common in fine-tuned checkpoints and changes no text's ids; a missing word does.
-    added = set(first.get_added_vocab()) | set(second.get_added_vocab())
-    lone = sorted((ours.keys() ^ theirs.keys()) - added)
-    if lone:
-        raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
-    one, other = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
-    if one != other:
-        raise DissectError(f"the tokenizers of {what} differ: a test sentence becomes {one[:8]}... and {other[:8]}...")
+    first, second = get("base", base), get("unlearned", unlearned)
+    pair = ModelPair(first, second, None if retain is None else get("retain", retain))
+    if sequential:
+        pair.one_at_a_time, pair._devices = True, devices
+    return pair

@@ -11,7 +11,8 @@ carry the answer that it has already computed, and any activation of the usual s
 """
 
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Bool, Int
@@ -21,8 +22,8 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.sweep.batch import Batch
+from dissect.sweep.cache import CacheOptions
 from dissect.sweep.donor import Donor
-from dissect.sweep.trace import Trace, trace
 
 CONTROLS = ("identity", "shuffled", "random", "single")
 
@@ -51,63 +52,68 @@ class ShuffledDonor(Donor):
     their distance from the first answer token; where the other prompt has no such position nothing is swapped.
     """
 
-    def __init__(self, model: HookedTransformer, prompts: Prompts, *, seed: int = 0) -> None:
-        super().__init__(model)
+    def __init__(
+        self, model: HookedTransformer, prompts: Prompts, *, seed: int = 0, cache: CacheOptions | None = None
+    ) -> None:
+        super().__init__(model, cache)
         self._prompts = prompts
         order = torch.randperm(len(prompts), generator=torch.Generator().manual_seed(seed))
         self._partner = torch.empty_like(order)
         self._partner[order] = order.roll(1)
-        self._sources: Int[Tensor, "batch pos"] | None = None
 
-    def activations(self, batch: Batch) -> dict[str, Tensor]:
-        """The partner's activations, moved to the positions of the same role."""
-        found = super().activations(batch)
-        assert self._sources is not None
-        rows = torch.arange(len(self._sources), device=batch.tokens.device)[:, None]
-        sources = self._sources.clamp(min=0).to(batch.tokens.device)
-        return {name: value.to(sources.device)[rows, sources] for name, value in found.items()}
+    def activation(self, batch: Batch, name: str) -> Tensor:
+        """The partner's activation, moved to the positions of the same role."""
+        theirs = super().activation(batch, name)
+        sources = self._sources(batch).clamp(min=0).to(theirs.device)
+        return theirs[torch.arange(len(sources), device=theirs.device)[:, None], sources]
 
-    def valid(self, batch: Batch) -> Bool[Tensor, "batch pos"] | None:
+    def valid(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
         """Where the partner has a position of the same role."""
-        self.trace(batch)
-        assert self._sources is not None
-        return self._sources >= 0
+        return self._sources(batch) >= 0
 
-    @torch.no_grad()
-    def _run(self, batch: Batch) -> Trace:
+    def _sources(self, batch: Batch) -> Int[Tensor, "batch pos"]:
+        """For each position the partner's position of the same role, -1 where it has none."""
         others = self._prompts[self._partner[batch.place]]
         shift = (others.prompt_lengths - batch.prompts.prompt_lengths)[:, None]
         sources = torch.arange(batch.tokens.shape[1])[None] + shift
-        self._sources = sources.masked_fill((sources < 0) | (sources >= others.lengths[:, None]), -1)
+        return sources.masked_fill((sources < 0) | (sources >= others.lengths[:, None]), -1)
+
+    def _run(self, batch: Batch) -> dict[str, Tensor]:
+        others = self._prompts[self._partner[batch.place]]
         tokens = others.tokens.to(batch.tokens.device)
-        nothing = torch.zeros_like(tokens, dtype=torch.bool)
-        nothing[:, -1] = True
-        swapped = Batch(batch.index, batch.place, others, tokens, nothing, batch.rows, batch.targets)
-        return trace(self.model, swapped, sorted(self._names), fused_attention=self.fused_attention)
+        unscored = torch.zeros_like(tokens, dtype=torch.bool)
+        return super()._run(replace(batch, prompts=others, tokens=tokens, scored=unscored))
 
 
 class RandomDonor(Donor):
     """Noise in the donor's place: a random direction at each position, as long as the donor's activation there."""
 
     def __init__(self, source: Donor, *, seed: int = 0) -> None:
-        super().__init__(source.model)
+        super().__init__(source.model, source.cache)
         self._source = source
         self._seed = seed
-        self._noise: dict[str, Tensor] = {}
-        self._noise_index: int | None = None
 
-    def activations(self, batch: Batch) -> dict[str, Tensor]:
+    def want(self, names: Iterable[str]) -> None:
+        """Have the source keep them: their lengths are needed."""
+        names = list(names)
+        super().want(names)
+        self._source.want(names)
+
+    def hold(self, batches: Iterable[Batch]) -> None:
+        """Nothing to run: the source holds what the noise is made of."""
+
+    def activation(self, batch: Batch, name: str) -> Tensor:
         """The same noise for all cells of a batch; it depends on seed, batch and hook alone."""
-        if self._noise_index != batch.index:
-            self._noise, self._noise_index = {}, batch.index
-        found = super().activations(batch)
-        for name in found.keys() - self._noise.keys():
-            self._noise[name] = self._like(found[name], f"{self._seed} {batch.index} {name}")
-        return self._noise
+        if self._index != batch.index:
+            self._ready, self._index = {}, batch.index
+        if name not in self._ready:
+            real = self._source.activation(batch, name)
+            self._ready[name] = _noise_like(real, f"{self._seed} {batch.index} {name}")
+        return self._ready[name]
 
-    @staticmethod
-    def _like(activation: Tensor, key: str) -> Tensor:
-        generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-        noise = torch.randn(activation.shape, generator=generator, dtype=torch.float32).to(activation.device)
-        length = activation.float().norm(dim=-1, keepdim=True)
-        return (noise * length / noise.norm(dim=-1, keepdim=True)).to(activation.dtype)
+
+def _noise_like(activation: Tensor, key: str) -> Tensor:
+    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
+    noise = torch.randn(activation.shape, generator=generator, dtype=torch.float32).to(activation.device)
+    length = activation.float().norm(dim=-1, keepdim=True)
+    return (noise * length / noise.norm(dim=-1, keepdim=True)).to(activation.dtype)

@@ -58,7 +58,7 @@ def patch(
         controls: ``identity``, ``shuffled``, ``random``, ``single``, or ``True`` for all: further components with which
             the curves are to be compared; see ``dissect.patching.controls``.
         options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
-            a file, and go on there after an interruption), ``seed``, ``progress``.
+            a file, and go on there after an interruption), ``cache``, ``seed``, ``progress``.
 
     Returns:
         a result with dimensions (component, layer, [position, head, neurons,] prompt).
@@ -67,17 +67,17 @@ def patch(
         DissectError: something asked for does not exist; before any model runs.
     """
     how = Options(**options)
-    giver, taker = pair.roles(donor, recipient)
+    giver, taker = pair.shapes(donor, recipient)
     checked = check_components(taker, components)
     wanted = check_controls(controls, len(prompts))
     if wanted and any("pattern" in sites for sites in checked.values()) and "shuffled" in wanted:
         raise DissectError("controls: attention patterns of another prompt have no meaning here: leave 'shuffled' out")
-    source = Donor(giver)
+    source = Donor(giver, how.cache)
     donors = {"": source}
     if "identity" in wanted:
-        donors["identity"] = Donor(taker)
+        donors["identity"] = Donor(taker, how.cache)
     if "shuffled" in wanted:
-        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=how.seed)
+        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=how.seed, cache=how.cache)
     if "random" in wanted:
         donors["random"] = RandomDonor(source, seed=how.seed)
     selections = list(_selections(taker, checked, prompts, positions, heads, neurons))
@@ -108,7 +108,7 @@ def patch(
         "recipient": recipient,
         "positions": positions if isinstance(positions, str) else list(positions),
     }
-    return sweep(taker, source, prompts, cells, how, spec=spec | pair.provenance())
+    return sweep(pair, taker, source, prompts, cells, how, others=list(donors.values())[1:], spec=spec)
 
 
 def _label(component: str, control: str) -> str:

@@ -61,8 +61,7 @@ class ActivationSwap(Intervention):
         """The activations that are overwritten whole."""
         if not self._whole(batch):
             return {}
-        activations = self.donor.activations(batch)
-        return {name: activations[name].to(batch.tokens.device) for name in self._names()}
+        return {name: self.donor.activation(batch, name) for name in self._names()}
 
     def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
         """The prompts that have the position meant."""
@@ -78,14 +77,13 @@ class ActivationSwap(Intervention):
         if self._whole(batch):
             yield
             return
-        activations = self.donor.activations(batch)
         chosen = self._positions(batch)
         pending = set(self._names())
 
         def swap(activation: Tensor, hook: HookPoint) -> Tensor:
             assert hook.name is not None
             pending.discard(hook.name)
-            donated = activations[hook.name].to(device=activation.device, dtype=activation.dtype)
+            donated = self.donor.activation(batch, hook.name).to(device=activation.device, dtype=activation.dtype)
             return torch.where(self._chosen(hook.name, activation, chosen), donated, activation)
 
         with model.hooks(fwd_hooks=[(name, swap) for name in self._names()]):

@@ -9,9 +9,11 @@ import torch
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.pair import ModelPair, check_same_shapes
+from dissect.models.checkpoint import mark_changed
+from dissect.models.comparable import check_same_shapes
+from dissect.models.pair import ModelPair
 from dissect.models.parameters import OUTSIDE_BLOCKS, layer_block_parameters, outside_block_parameters
-from dissect.restoration.swap import ParameterSwap
+from dissect.restoration.swap import Parameters, ParameterSwap
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Layers, check_unique, windows
 from dissect.sweep.result import SweepResult
@@ -49,14 +51,16 @@ def restore(
     """
     blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
     check_unique(blocks, "blocks")
-    giver, taker = pair.roles(donor, recipient)
+    giver, taker = pair.shapes(donor, recipient)
+    how, parameters = Options(**options), Parameters(giver)
     cells = [
-        Cell(block, centre, members, ParameterSwap(giver, _layers_parameters(taker, [block], members)))
+        Cell(block, centre, members, ParameterSwap(parameters, _layers_parameters(taker, [block], members)))
         for block in blocks
         for centre, members in windows(layers, window, taker.cfg.n_layers)
     ]
     spec = {"kind": "parameters", "window": window, "donor": donor, "recipient": recipient}
-    return sweep(taker, Donor(giver), prompts, cells, Options(**options), spec=spec | pair.provenance())
+    source = Donor(giver, how.cache)
+    return sweep(pair, taker, source, prompts, cells, how, others=[parameters], spec=spec)
 
 
 @contextmanager
@@ -69,7 +73,7 @@ def restored(
     to the bit afterwards, also after an exception or Ctrl-C.
     """
     check_same_shapes(model, donor)
-    with ParameterSwap(donor, _named_parameters(model, blocks, layers)).applied(model):
+    with ParameterSwap(Parameters(donor), _named_parameters(model, blocks, layers)).applied(model):
         yield model
 
 
@@ -88,6 +92,7 @@ def transplant(
     with torch.no_grad():
         for name in names:
             fixed.get_parameter(name).copy_(giver.get_parameter(name))
+    mark_changed(fixed, f"{names} of {pair.provenance().get(f'{donor}_fingerprint')}")
     return fixed
 
 

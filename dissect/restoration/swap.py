@@ -1,9 +1,10 @@
 """The intervention of restoration: a donor's parameters in place of the recipient's own."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import first_layer_of
@@ -14,6 +15,32 @@ _AFTER_COEFFICIENTS = ("mlp.W_out", "mlp.b_out", "ln2_post.")
 _AFTER_ATTENTION = ("mlp.", "ln2.", "ln2_post.")
 
 
+class Parameters:
+    """The parameters of a model; ``hold`` copies those that are wanted, after which the model is needed no more."""
+
+    def __init__(self, model: HookedTransformer) -> None:
+        self.model = model
+        self.fused_attention = True
+        self._wanted: set[str] = set()
+        self._held: dict[str, Tensor] = {}
+
+    def want(self, names: Iterable[str]) -> None:
+        """Say which parameters will be asked for."""
+        self._wanted.update(names)
+
+    def hold(self, batches: Iterable[Batch]) -> None:
+        """Copy the wanted parameters."""
+        self._held = {name: self.model.get_parameter(name).data.clone() for name in sorted(self._wanted)}
+
+    def release(self) -> None:
+        """Give the copies back."""
+        self._held = {}
+
+    def parameter(self, name: str) -> Tensor:
+        """The values of a parameter."""
+        return self._held[name] if name in self._held else self.model.get_parameter(name).data
+
+
 @dataclass(frozen=True, eq=False)
 class ParameterSwap(Intervention):
     """Let some parameters of the recipient be those of the donor.
@@ -22,14 +49,17 @@ class ParameterSwap(Intervention):
     it is exact to the bit, and a sweep needs no copy of the state dict.
     """
 
-    donor: HookedTransformer
+    donor: Parameters
     names: tuple[str, ...]
     """As in ``named_parameters()``."""
+
+    def __post_init__(self) -> None:
+        self.donor.want(self.names)
 
     @property
     def first_layer(self) -> int:
         """The first layer whose computation the parameters enter."""
-        return first_layer_of(self.donor, self.names)
+        return first_layer_of(self.donor.model, self.names)
 
     @property
     def kept(self) -> tuple[str, ...]:
@@ -56,7 +86,7 @@ class ParameterSwap(Intervention):
             for name in self.names:
                 parameter = model.get_parameter(name)
                 own = parameter.data
-                donated = self.donor.get_parameter(name).data.to(device=own.device, dtype=own.dtype)
+                donated = self.donor.parameter(name).to(device=own.device, dtype=own.dtype)
                 kept[name] = own
                 parameter.data = donated
             yield

@@ -1,34 +1,38 @@
 """The model that swapped parts come from, run once a batch."""
 
-import logging
 from collections.abc import Iterable
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.models.forward import check_hook
 from dissect.sweep.batch import Batch
-from dissect.sweep.trace import Trace, trace
+from dissect.sweep.cache import CacheOptions, Store
+from dissect.sweep.trace import trace
 
-log = logging.getLogger(__name__)
+_LOGITS = "logits"
 
 
 class Donor:
     """A model whose activations on the sweep's prompts are put into another.
 
-    The trace of the latest batch is kept, and all cells of the sweep share it. Interventions say beforehand which
-    activations they will want (``want``), so nothing else is stored.
+    The pass over the latest batch is kept, and all cells of the sweep share it; ``hold`` runs all batches beforehand,
+    after which the model is needed no more. Interventions say beforehand which activations they will want (``want``),
+    so nothing else is stored.
     """
 
-    def __init__(self, model: HookedTransformer) -> None:
+    def __init__(self, model: HookedTransformer, cache: CacheOptions | None = None) -> None:
         self.model = model
+        self.cache = cache or CacheOptions()
         self.fused_attention = True
         """Set by the runner, the same for all passes of a sweep."""
         self._names: set[str] = set()
+        self._store: Store | None = None
         self._index: int | None = None
-        self._trace: Trace | None = None
+        self._kept: dict[str, Tensor] = {}
+        self._ready: dict[str, Tensor] = {}
 
     @property
     def names(self) -> frozenset[str]:
@@ -44,22 +48,43 @@ class Donor:
         self._names.update(check_hook(self.model, name) for name in names)
         self._index = None
 
-    def trace(self, batch: Batch) -> Trace:
-        """The donor's forward pass over ``batch``."""
-        if self._trace is None or self._index != batch.index:
-            self._trace = None  # freed before the next one is made
-            self._trace = self._run(batch)
-            self._index = batch.index
-        return self._trace
+    def hold(self, batches: Iterable[Batch]) -> None:
+        """Run all batches now, so that the model can be given back before they are used."""
+        self._store = Store(self.cache)
+        for batch in batches:
+            self._store.put(batch.index, self._run(batch))
 
-    def activations(self, batch: Batch) -> dict[str, Tensor]:
-        """By hook name, what takes the place of the recipient's activations on ``batch``."""
-        return self.trace(batch).activations
+    def release(self) -> None:
+        """Give the kept activations back."""
+        if self._store is not None:
+            self._store.close()
+        self._store, self._index, self._kept, self._ready = None, None, {}, {}
+
+    def logits(self, batch: Batch) -> Float[Tensor, "scored d_vocab"]:
+        """The donor's logits at the scored positions, in float32."""
+        self._turn_to(batch)
+        return self._kept[_LOGITS].to(batch.tokens.device)
+
+    def activation(self, batch: Batch, name: str) -> Tensor:
+        """What takes the place of the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
+        self._turn_to(batch)
+        if name not in self._ready:
+            self._ready[name] = self._kept[name].to(device=batch.tokens.device, dtype=self.model.cfg.dtype)
+        return self._ready[name]
 
     def valid(self, batch: Batch) -> Bool[Tensor, "batch pos"] | None:
         """The positions at which there is something to put in; None: at all."""
         return None
 
+    def _turn_to(self, batch: Batch) -> None:
+        if self._index != batch.index:
+            self._kept, self._ready = {}, {}  # freed before the next ones are made
+            self._kept = self._run(batch) if self._store is None else self._store.get(batch.index)
+            self._index = batch.index
+
     @torch.no_grad()
-    def _run(self, batch: Batch) -> Trace:
-        return trace(self.model, batch, sorted(self._names), fused_attention=self.fused_attention)
+    def _run(self, batch: Batch) -> dict[str, Tensor]:
+        """The logits and the wanted activations of a pass over ``batch``, as they are kept."""
+        passed = trace(self.model, batch, sorted(self._names), fused_attention=self.fused_attention)
+        kept = {name: self.cache.stored(value) for name, value in passed.activations.items()}
+        return kept | {_LOGITS: passed.logits.to(self.cache.device)}

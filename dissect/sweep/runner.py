@@ -79,10 +79,7 @@ class _Run:
     ) -> None:
         self.recipient, self.donor, self.cells, self.metrics, self.scoring = recipient, donor, cells, metrics, scoring
         interventions = [cell.intervention for cell in cells]
-        # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched
-        # into itself is to differ by nothing.
-        self.fused = not any(intervention.needs_patterns for intervention in interventions)
-        donor.fused_attention = self.fused
+        self.fused = donor.fused_attention
         n_layers = recipient.cfg.n_layers
         starts = {intervention.first_layer for intervention in interventions}
         self.kept = {_resid_pre(layer) for layer in starts if EMBEDDING < layer < n_layers}
@@ -91,7 +88,7 @@ class _Run:
     def rows(self, batch: Batch, *, skip: Iterable[int]) -> Iterable[tuple[int, dict[str, np.ndarray]]]:
         """Number and values of each row for the prompts of ``batch``, but for the rows ``skip``."""
         self._check_targets(batch)
-        reference = self.donor.trace(batch).logits.to(batch.tokens.device)
+        reference = self.donor.logits(batch)
         own = trace(self.recipient, batch, sorted(self.kept), fused_attention=self.fused)
         for index, logits in ((RECIPIENT, own.logits), (DONOR, reference)):
             if index not in skip:

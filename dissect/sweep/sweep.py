@@ -1,9 +1,10 @@
 """From cells to a result: what activation and parameter sweeps have in common."""
 
+import logging
 import os
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
 
 from transformer_lens import HookedTransformer
 
@@ -11,13 +12,31 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
+from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble
-from dissect.sweep.batch import scored_positions
+from dissect.sweep.batch import Batch, batches, scored_positions
+from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.journal import Journal
 from dissect.sweep.result import SweepResult
 from dissect.sweep.runner import run
+
+log = logging.getLogger(__name__)
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Something that interventions take from the donor's model: activations or parameters."""
+
+    model: HookedTransformer
+    fused_attention: bool
+
+    def hold(self, batches: Iterable[Batch]) -> None:
+        """Take from the model what will be needed, so that it can be given back."""
+
+    def release(self) -> None:
+        """Give it back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,21 +52,28 @@ class Options:
     out: str | os.PathLike[str] | None = None
     """A netCDF file for the result. Finished cells stand in ``<out>.partial`` until it is written, and a sweep that was
     interrupted goes on with the rest when it is called again."""
+    cache: CacheOptions = field(default_factory=CacheOptions)
+    """Where the donor's activations wait for their use."""
     seed: int = 0
     """Of everything drawn at random, such as the controls; stored with the result."""
     progress: bool = True
 
 
 def sweep(
+    pair: ModelPair,
     recipient: HookedTransformer,
     donor: Donor,
     prompts: Prompts,
     cells: Sequence[Cell],
     options: Options,
     *,
+    others: Sequence[Source] = (),
     spec: Mapping[str, Any],
 ) -> SweepResult:
     """Run ``cells`` on the recipient and label what comes out.
+
+    While the pair holds one model at a time, ``donor`` and the ``others`` (further donors, parameters) that need the
+    donor's model take what they need from it first, and then the recipient is woken.
 
     Raises:
         DissectError: a metric that does not exist, prompts that are too long, a batch size below one, the journal of
@@ -59,22 +85,63 @@ def sweep(
     longest = int(prompts.lengths.max())
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
-    n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
+    scored_positions(prompts, options.scoring)
+    check_cache(options.cache)
     spec = {**spec, "scoring": options.scoring, "seed": options.seed}
+    # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched into
+    # itself is to differ by nothing.
+    fused = not any(cell.intervention.needs_patterns for cell in cells)
+    sources = [donor, *others]
+    for source in sources:
+        source.fused_attention = fused
+    _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
+    try:
+        if pair.one_at_a_time:
+            pair.wake(donor.model)
+            device = donor.model.embed.W_E.device
+            for source in sources:
+                if source.model is not recipient:
+                    source.hold(batches(prompts, options.batch_size, scoring=options.scoring, device=device))
+            pair.wake(recipient)
+        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance())
+    finally:
+        for source in sources:
+            source.release()
+
+
+def _stored(
+    recipient: HookedTransformer,
+    donor: Donor,
+    prompts: Prompts,
+    cells: Sequence[Cell],
+    metrics: Sequence[Metric],
+    options: Options,
+    spec: Mapping[str, Any],
+) -> SweepResult:
+    """Run the cells, and write the result where the options say so."""
+    n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
+    how: dict[str, Any] = {
+        "scoring": options.scoring,
+        "batch_size": options.batch_size,
+        "metrics": metrics,
+        "progress": options.progress,
+    }
     if options.out is None:
-        values = run(recipient, donor, prompts, cells, metrics=metrics, journal=None, **_how(options))
-        return assemble(cells, values, prompts, metrics, n_scored, spec)
+        return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
     identity = _identity(recipient, prompts, cells, metrics, options, spec)
     with Journal(f"{os.fspath(options.out)}.partial", identity) as journal:
-        values = run(recipient, donor, prompts, cells, metrics=metrics, journal=journal, **_how(options))
+        values = run(recipient, donor, prompts, cells, journal=journal, **how)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)
         result.save(options.out)
         journal.finish()
     return result
 
 
-def _how(options: Options) -> dict[str, Any]:
-    return {"scoring": options.scoring, "batch_size": options.batch_size, "progress": options.progress}
+def _log_memory(donor: Donor, prompts: Prompts, options: Options, *, whole: bool) -> None:
+    rows = len(prompts) if whole else min(options.batch_size, len(prompts))
+    length = prompts.tokens.shape[1]
+    needed = activation_bytes(donor.model, donor.names, rows * length, length=length, dtype=options.cache.dtype)
+    log.info("the donor's cache takes %s (%d activations of %d texts)", readable(needed), len(donor.names), rows)
 
 
 def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
@@ -100,5 +167,6 @@ def _identity(
         "metrics": [metric.name for metric in metrics],
         "batch_size": options.batch_size,
         "dtype": str(recipient.cfg.dtype),
+        "cache_dtype": str(options.cache.dtype),
         "device": recipient.embed.W_E.device.type,
     }

@@ -12,6 +12,7 @@ from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.files import atomic_file, check_new_directory
+from dissect.models.checkpoint import mark_changed
 from dissect.models.save import save_hf
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.trainer import Callback, Record, Trainer
@@ -65,6 +66,7 @@ def unlearn(
     if out is not None:
         check_new_directory(out, overwrite=overwrite)
     prompts = forget if isinstance(forget, Prompts) else forget.prompts(model)
+    mark_changed(model, f"{config} {prompts.fingerprint()}")
     records = Trainer(model, prompts, config, callback).run(progress=progress)
     path = None
     if out is not None:

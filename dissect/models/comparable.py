@@ -1,0 +1,66 @@
+"""Whether two models can be compared: what is checked before a pair is made of them."""
+
+import torch
+from transformer_lens import HookedTransformer
+from transformers import PreTrainedTokenizerBase
+
+from dissect.errors import DissectError
+
+_MAY_DIFFER = {
+    *("model_name", "tokenizer_name", "tokenizer_prepends_bos", "default_prepend_bos", "trust_remote_code"),
+    *("device", "n_devices", "dtype", "seed", "init_mode", "initializer_range", "init_weights"),
+    *("n_ctx", "n_params", "from_checkpoint", "checkpoint_index", "checkpoint_label_type", "checkpoint_value"),
+}
+"""Fields of a model's configuration that do not enter what it computes."""
+
+
+def check_comparable(first: HookedTransformer, second: HookedTransformer, what: str) -> None:
+    """Refuse two models whose activations or tokens do not mean the same."""
+    check_same_shapes(first, second, what)
+    ours, theirs = first.cfg.to_dict(), second.cfg.to_dict()
+    for key in ours:
+        if key not in _MAY_DIFFER and ours[key] != theirs.get(key):
+            raise DissectError(
+                f"{what} cannot be compared: {key} is {ours[key]!r} in one, {theirs.get(key)!r} in the other"
+            )
+    _check_tokenizers(first.tokenizer, second.tokenizer, what)
+
+
+def check_same_shapes(first: HookedTransformer, second: HookedTransformer, what: str = "these models") -> None:
+    """Refuse two models between which parameters cannot be swapped."""
+    ours = {name: (tuple(p.shape), p.dtype) for name, p in first.named_parameters()}
+    theirs = {name: (tuple(p.shape), p.dtype) for name, p in second.named_parameters()}
+    for name in dict.fromkeys([*ours, *theirs]):
+        if ours.get(name) != theirs.get(name):
+            raise DissectError(
+                f"{what} cannot be compared: {name} is {_shown(ours.get(name))} in one, "
+                f"{_shown(theirs.get(name))} in the other"
+            )
+
+
+def _shown(found: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return "absent" if found is None else f"{list(found[0])} of {str(found[1]).removeprefix('torch.')}"
+
+
+_PROBE = "The capital of France is Paris.\nQuestion: 1 + 1 = 2?"
+"""A text on which tokenizers with other rules (special tokens, spaces, digits) give other ids."""
+
+
+def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedTokenizerBase | None, what: str) -> None:
+    if first is None or second is None:
+        return
+    ours, theirs = first.get_vocab(), second.get_vocab()
+    moved = sorted(token for token in ours.keys() & theirs.keys() if ours[token] != theirs[token])
+    if moved:
+        token = moved[0]
+        raise DissectError(
+            f"the tokenizers of {what} differ: token {token!r} is {ours[token]} in one, {theirs[token]} in the other"
+        )
+    # An added padding token is common in fine-tuned checkpoints and changes no text's ids; a missing word does.
+    added = set(first.get_added_vocab()) | set(second.get_added_vocab())
+    lone = sorted((ours.keys() ^ theirs.keys()) - added)
+    if lone:
+        raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
+    one, other = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
+    if one != other:
+        raise DissectError(f"the tokenizers of {what} differ: a test sentence becomes {one[:8]}... and {other[:8]}...")
