@@ -28,6 +28,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 import dissect
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
+from dissect.models.build import make_contiguous
 
 WIDTH, D_MLP, VOCABULARY, N_PROMPTS, LENGTH, SCORED, WINDOW = 512, 1376, 32_000, 10, 60, 30, 5
 
@@ -61,7 +62,9 @@ def main() -> None:
 def measure(n_layers: int, repeats: int, device: str, dtype: str) -> tuple[str, ...]:
     with tempfile.TemporaryDirectory() as folder:
         directories = [make(n_layers, seed, Path(folder) / str(seed)) for seed in (0, 1)]
-        pair = dissect.load_pair(*directories, dtype=dtype, device=device, progress=False)
+        pair, own = (dissect.load_pair(*directories, dtype=dtype, device=device, progress=False) for _ in range(2))
+        for model in (own.base, own.unlearned):
+            make_contiguous(model)  # as TransformerLens keeps its weights; dissect keeps them as the files do
         plain = [
             LlamaForCausalLM.from_pretrained(directory, dtype=getattr(torch, dtype)).to(device).eval()
             for directory in directories
@@ -69,7 +72,7 @@ def measure(n_layers: int, repeats: int, device: str, dtype: str) -> tuple[str, 
     prompts = make_prompts()
     ways: dict[str, Callable[[], Tensor]] = {
         "plain": lambda: plain_sweep(*plain, prompts),
-        "tl": lambda: tl_sweep(pair, prompts),
+        "tl": lambda: tl_sweep(own, prompts),
         "dissect": lambda: dissect_sweep(pair, prompts),
     }
     times: dict[str, list[float]] = {name: [] for name in ways}

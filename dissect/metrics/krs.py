@@ -6,7 +6,6 @@ from torch import Tensor
 
 from dissect.metrics.metric import Metric, Scored
 
-
 _ELEMENTS = (1 << 19, 1 << 26)
 """Logits that are compared at once, on the CPU and elsewhere: what stays in a processor's cache is compared six times
 as fast as what goes through its memory, and the vocabulary is wide."""

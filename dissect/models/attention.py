@@ -4,6 +4,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from torch.nn import functional
+from transformer_lens.components import GroupedQueryAttention
 from transformer_lens.components.abstract_attention import AbstractAttention
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
@@ -18,7 +19,7 @@ def attend(
     """
     if not fused or not can_fuse(attn):
         return attn(query_input=entering, key_input=entering, value_input=entering)
-    q, k, v = attn.calculate_qkv_matrices(entering, entering, entering)
+    q, k, v = _queries_keys_values(attn, entering)
     if attn.cfg.clip_qkv is not None:
         limit = attn.cfg.clip_qkv
         q, k, v = (part.clamp(min=-limit, max=limit) for part in (q, k, v))
@@ -36,8 +37,36 @@ def attend(
     )
     z = attn.hook_z(z.transpose(1, 2))
     # The transposed view of the parameter is the checkpoint's own layout, so nothing is copied here.
-    weights = attn.W_O.permute(2, 0, 1).flatten(1)
-    return functional.linear(z.flatten(2), weights, attn.b_O)
+    return functional.linear(z.flatten(2), attn.W_O.permute(2, 0, 1).flatten(1), bias_of(attn.b_O))
+
+
+def _queries_keys_values(
+    attn: AbstractAttention, entering: Float[Tensor, "batch pos d_model"]
+) -> tuple[Float[Tensor, "batch pos head d_head"], ...]:
+    """As TransformerLens computes them, with grouped heads kept apart and without adding biases that are not there."""
+    stored = "_" if isinstance(attn, GroupedQueryAttention) else ""
+    projected = []
+    for name, prefix, hook in (("Q", "", attn.hook_q), ("K", stored, attn.hook_k), ("V", stored, attn.hook_v)):
+        weights = getattr(attn, f"{prefix}W_{name}")
+        flat = functional.linear(
+            entering, weights.mT.flatten(0, 1), bias_of(getattr(attn, f"{prefix}b_{name}"), flat=True)
+        )
+        projected.append(hook(flat.unflatten(-1, (weights.shape[0], weights.shape[2]))))
+    q, k, v = projected
+    if attn.cfg.use_qk_norm:
+        q, k = attn._apply_qk_norm(q, attn.q_norm), attn._apply_qk_norm(k, attn.k_norm)
+    return q, k, v
+
+
+def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Tensor, "n"] | None:
+    """A bias, or None where it is one of the frozen zeros that TransformerLens puts where a checkpoint has none.
+
+    On a CPU, adding zeros costs a pass over the output of every product, and looking whether they are zeros next to
+    nothing. Elsewhere the addition is free and the look would make the processor wait, so the bias is taken as it is.
+    """
+    if parameter.device.type == "cpu" and not parameter.requires_grad and not bool(parameter.any()):
+        return None
+    return parameter.flatten() if flat else parameter
 
 
 def can_fuse(attn: AbstractAttention) -> bool:
@@ -51,6 +80,9 @@ def can_fuse(attn: AbstractAttention) -> bool:
         and not cfg.use_attn_result
         and not cfg.use_attention_sinks
         and not cfg.use_logn_attn
+        and not cfg.ungroup_grouped_query_attention
+        and not cfg.use_attn_in
+        and not cfg.use_split_qkv_input
     )
     hooked = any(hook.fwd_hooks or hook.bwd_hooks for hook in (attn.hook_attn_scores, attn.hook_pattern))
     return expressible and not hooked

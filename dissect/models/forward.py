@@ -6,11 +6,13 @@ from contextlib import contextmanager
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import functional
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from dissect.errors import DissectError
+from dissect.models.attention import bias_of
 
 
 def final_residual(
@@ -38,7 +40,10 @@ def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:
     """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
-    logits = apply_softcap(model.unembed(model.ln_final(residual)), model.cfg.output_logits_soft_cap)
+    unembed = model.unembed
+    entering = unembed.hook_in(model.ln_final(residual))
+    logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
+    logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
     return logits if logits.dtype == torch.float64 else logits.float()
 
 

@@ -17,7 +17,7 @@ from transformer_lens.components.mlps.gated_mlp import GatedMLP
 from transformer_lens.utilities.addmm import batch_addmm
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
-from dissect.models.attention import attend
+from dissect.models.attention import attend, bias_of
 
 Given = Mapping[str, Tensor]
 """Whole activations by full hook name, such as ``blocks.3.hook_attn_out``."""
@@ -71,7 +71,7 @@ def mlp_output(
     """M^l = m^l W_V^l (+ b): what the MLP adds to the residual stream, from its coefficients."""
     mlp = block.mlp
     if isinstance(mlp, GatedMLP):
-        out = functional.linear(coefficients, mlp.W_out.T.contiguous(), mlp.b_out)
+        out = functional.linear(coefficients, mlp.W_out.T.contiguous(), bias_of(mlp.b_out))
     else:
         out = batch_addmm(mlp.b_out, mlp.W_out, coefficients)
     if block.cfg.use_normalization_before_and_after:
@@ -79,6 +79,20 @@ def mlp_output(
     if block.cfg.original_architecture in POST_NORM_ARCHITECTURES:
         out = block.ln2(out)
     return out
+
+
+def _coefficients(
+    block: TransformerBlock, residual: Float[Tensor, "batch pos d_model"]
+) -> Float[Tensor, "batch pos d_mlp"]:
+    """m^l, from the residual stream that the MLP reads."""
+    post_norm = block.cfg.original_architecture in POST_NORM_ARCHITECTURES
+    entering, mlp = residual if post_norm else block.ln2(residual), block.mlp
+    if not isinstance(mlp, GatedMLP):
+        return mlp.hook_post(mlp.act_fn(mlp.hook_pre(batch_addmm(mlp.b_in, mlp.W_in, entering))))
+    gate = mlp.act_fn(mlp.hook_pre(functional.linear(entering, mlp.W_gate.T.contiguous())))
+    linear = mlp.hook_pre_linear(functional.linear(entering, mlp.W_in.T.contiguous()))
+    bias = bias_of(mlp.b_in)
+    return mlp.hook_post(gate * linear if bias is None else gate * linear + bias)
 
 
 def _latest(
@@ -113,9 +127,7 @@ def _block(
     elif "mlp.hook_post" in known:
         mlp_out = block.hook_mlp_out(mlp_output(block, known["mlp.hook_post"]))
     else:
-        entering = before if parallel else middle
-        post_norm = block.cfg.original_architecture in POST_NORM_ARCHITECTURES
-        mlp_out = block.apply_mlp(entering if post_norm else block.ln2(entering))
+        mlp_out = block.hook_mlp_out(mlp_output(block, _coefficients(block, before if parallel else middle)))
     return block.hook_resid_post(middle + mlp_out)
 
 
