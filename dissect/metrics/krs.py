@@ -19,7 +19,8 @@ def squared_distance(scored: Scored) -> Float[Tensor, "scored"]:
     """
     rows = max(1, _ELEMENTS[scored.logits.device.type != "cpu"] // scored.logits.shape[-1])
     pairs = zip(scored.reference.split(rows), scored.logits.split(rows), strict=True)
-    return torch.cat([(theirs - ours).square().mean(-1) for theirs, ours in pairs])
+    lengths = torch.cat([torch.linalg.vector_norm(theirs - ours, dim=-1) for theirs, ours in pairs])
+    return lengths.square() / scored.logits.shape[-1]
 
 
 METRIC = Metric(name="krs", label="mean squared logit difference", measure=squared_distance, unit="logits²")

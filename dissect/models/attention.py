@@ -24,7 +24,7 @@ def attend(
         limit = attn.cfg.clip_qkv
         q, k, v = (part.clamp(min=-limit, max=limit) for part in (q, k, v))
     if attn.cfg.positional_embedding_type == "rotary":
-        q, k = attn.hook_rot_q(attn.apply_rotary(q, 0, None)), attn.hook_rot_k(attn.apply_rotary(k, 0, None))
+        q, k = attn.hook_rot_q(_rotated(attn, q)), attn.hook_rot_k(_rotated(attn, k))
     mask = _local_mask(attn, q.shape[1], q.device)
     z = functional.scaled_dot_product_attention(
         q.transpose(1, 2),
@@ -56,6 +56,19 @@ def _queries_keys_values(
     if attn.cfg.use_qk_norm:
         q, k = attn._apply_qk_norm(q, attn.q_norm), attn._apply_qk_norm(k, attn.k_norm)
     return q, k, v
+
+
+def _rotated(
+    attn: AbstractAttention, x: Float[Tensor, "batch pos head d_head"]
+) -> Float[Tensor, "batch pos head d_head"]:
+    """Rotary positions; the same products and sums as TransformerLens's, in half as many passes."""
+    cfg, length = attn.cfg, x.shape[1]
+    if cfg.rotary_adjacent_pairs or cfg.use_dynamic_ntk_rope or length > attn.rotary_cos.shape[0]:
+        return attn.apply_rotary(x, 0, None)
+    half = cfg.rotary_dim // 2
+    cos, sin = (table[None, :length, None, :half] for table in (attn.rotary_cos, attn.rotary_sin))
+    first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
+    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
 
 
 def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Tensor, "n"] | None:
