@@ -25,15 +25,15 @@ class Killed(BaseException):
 def stop_after(monkeypatch, n_cells: int) -> list[int]:
     """Let the runner compute so many cells, then die; returns the cells that were computed."""
     computed: list[int] = []
-    original = runner._Run._cell_logits
+    original = runner._Run._logits
 
-    def counting(self, batch, cell, *rest):
+    def counting(self, batch, group, *rest):
         if len(computed) == n_cells:
             raise Killed
-        computed.append(cell.layer)
-        return original(self, batch, cell, *rest)
+        computed.append(len(group))
+        return original(self, batch, group, *rest)
 
-    monkeypatch.setattr(runner._Run, "_cell_logits", counting)
+    monkeypatch.setattr(runner._Run, "_logits", counting)
     return computed
 
 

@@ -96,6 +96,9 @@ def test_batching_padding_and_resuming_change_nothing(architecture, tiny_pair, f
     together = dissect.patch(pair, prompts, COMPONENTS, window=1, progress=False).recovery()
     alone = dissect.patch(pair, prompts, COMPONENTS, window=1, batch_size=1, progress=False).recovery()
     np.testing.assert_allclose(together.values, alone.values, atol=1e-5)
+    for cells_per_pass in (2, 5, 100):
+        stacked = dissect.patch(pair, prompts, COMPONENTS, window=1, cells_per_pass=cells_per_pass, progress=False)
+        np.testing.assert_allclose(stacked.recovery().values, together.values, atol=1e-5)
     only = dissect.patch(pair, prompts, COMPONENTS, window=1, layers=[2], progress=False).recovery()
     np.testing.assert_allclose(together.sel(layer=[2]).values, only.values, atol=0)
 

@@ -1,6 +1,7 @@
 """Running the cells of a sweep: each resumed at the first layer that it touches."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 
 import numpy as np
 import torch
@@ -15,16 +16,19 @@ from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
 from dissect.models.forward import embed, logits_at
 from dissect.models.parameters import EMBEDDING
-from dissect.models.partial import Products, run_layers
+from dissect.models.partial import Pass, Products, run_passes
 from dissect.sweep.batch import NO_TARGET, Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
+from dissect.sweep.intervention import Intervention
 from dissect.sweep.journal import Journal
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
 """By metric name. The rows are the recipient as it is, the donor as it is, then the cells in their order."""
 RECIPIENT, DONOR, FIRST_CELL = 0, 1, 2
+Numbered = tuple[int, Cell]
+"""A cell with the number of its row."""
 
 
 @torch.no_grad()
@@ -37,6 +41,7 @@ def run(
     metrics: Sequence[Metric],
     scoring: str = "answer",
     batch_size: int = 32,
+    cells_per_pass: int = 1,
     journal: Journal | None = None,
     progress: bool = True,
 ) -> Values:
@@ -44,10 +49,11 @@ def run(
 
     The recipient runs once a batch, keeping its residual stream before every layer at which some cell begins; a
     cell's forward pass starts there. This is exact: what comes before is the same computation. Batches are the outer
-    loop, so memory does not grow with the number of prompts. Cells that ``journal`` holds are not run again.
+    loop, so memory does not grow with the number of prompts. Cells that ``journal`` holds are not run again. Up to
+    ``cells_per_pass`` cells run as rows of one batch, which agrees with running them alone up to rounding.
     """
     foils = _foils(prompts, metrics)
-    sweep = _Run(recipient, donor, cells, metrics, scoring)
+    sweep = _Run(recipient, donor, cells, metrics, scoring, cells_per_pass)
     values = {metric.name: np.full((FIRST_CELL + len(cells), len(prompts)), np.nan) for metric in metrics}
     n_batches = -(-len(prompts) // batch_size)
     with tqdm(total=n_batches * len(cells), desc="sweep", unit="cell", disable=not progress) as bar:
@@ -76,7 +82,9 @@ class _Run:
         cells: Sequence[Cell],
         metrics: Sequence[Metric],
         scoring: str,
+        cells_per_pass: int,
     ) -> None:
+        self.cells_per_pass = cells_per_pass
         self.recipient, self.donor, self.cells, self.metrics, self.scoring = recipient, donor, cells, metrics, scoring
         interventions = [cell.intervention for cell in cells]
         self.fused = donor.fused_attention
@@ -94,32 +102,51 @@ class _Run:
             if index not in skip:
                 yield index, self._measure(logits, reference, batch)
         products: Products = {}
-        for index, cell in enumerate(self.cells, start=FIRST_CELL):
-            if index not in skip:
-                measured = self._measure(self._cell_logits(batch, cell, own, products), reference, batch)
+        numbered = [(index, cell) for index, cell in enumerate(self.cells, start=FIRST_CELL) if index not in skip]
+        for group in self._groups(numbered, batch):
+            for (index, cell), logits in zip(group, self._logits(batch, group, own, products), strict=True):
+                measured = self._measure(logits, reference, batch)
                 defined = cell.intervention.defined(batch)
                 if defined is not None:
                     for row in measured.values():
                         row[~defined.cpu().numpy()] = np.nan
                 yield index, measured
 
-    def _cell_logits(self, batch: Batch, cell: Cell, own: Trace, products: Products) -> Float[Tensor, "scored d_vocab"]:
-        model, intervention = self.recipient, cell.intervention
+    def _groups(self, cells: Sequence[Numbered], batch: Batch) -> Iterator[list[Numbered]]:
+        """Cells that run as rows of one batch: those that are whole replacements of activations, next to each other."""
+        group: list[Numbered] = []
+        for numbered in cells:
+            alone = not _stackable(numbered[1].intervention, batch)
+            if group and (alone or len(group) == self.cells_per_pass):
+                yield group
+                group = []
+            group.append(numbered)
+            if alone:
+                yield group
+                group = []
+        if group:
+            yield group
+
+    def _logits(
+        self, batch: Batch, group: Sequence[Numbered], own: Trace, products: Products
+    ) -> list[Float[Tensor, "scored d_vocab"]]:
+        model, interventions = self.recipient, [cell.intervention for _, cell in group]
+        with ExitStack() as stack:
+            for intervention in interventions:
+                stack.enter_context(intervention.applied(model, batch))
+            if interventions[0].first_layer == model.cfg.n_layers:
+                return [logits_at(model, own.final, batch.scored)]
+            passes = [self._pass(batch, intervention, own) for intervention in interventions]
+            shared = None if interventions[0].changes_weights else products
+            finals = run_passes(model, passes, products=shared, fused_attention=self.fused)
+            logits = logits_at(model, torch.cat(finals), batch.scored.repeat(len(finals), 1))
+            return list(logits.split(len(batch.rows)))
+
+    def _pass(self, batch: Batch, intervention: Intervention, own: Trace) -> Pass:
         start = intervention.first_layer
-        with intervention.applied(model, batch):
-            if start == model.cfg.n_layers:
-                return logits_at(model, own.final, batch.scored)
-            residual = embed(model, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
-            given = {name: own.activations[name] for name in intervention.kept} | intervention.given(batch)
-            final = run_layers(
-                model,
-                residual,
-                start=max(start, 0),
-                given=given,
-                products=None if intervention.changes_weights else products,
-                fused_attention=self.fused,
-            )
-            return logits_at(model, final, batch.scored)
+        residual = embed(self.recipient, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
+        given = {name: own.activations[name] for name in intervention.kept} | intervention.given(batch)
+        return Pass(residual, max(start, 0), given)
 
     def _measure(
         self,
@@ -140,6 +167,11 @@ class _Run:
                 f"metric {needy[0]!r} reads the answer's tokens, but scoring={self.scoring!r} scores a position after "
                 "the last one: use scoring='answer'"
             )
+
+
+def _stackable(intervention: Intervention, batch: Batch) -> bool:
+    """Whether it can share a pass with others: no hooks, no weights, nothing but given activations."""
+    return not intervention.changes_weights and bool(intervention.given(batch))
 
 
 def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt pos"] | None:

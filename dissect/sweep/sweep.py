@@ -24,6 +24,10 @@ from dissect.sweep.runner import run
 
 log = logging.getLogger(__name__)
 
+_TOKENS_A_PASS = 1 << 14
+_LOGITS_A_PASS = 1 << 28
+"""Where a GPU decides by itself how many cells share a pass: enough tokens to fill it, at most 1 GB of logits."""
+
 
 @runtime_checkable
 class Source(Protocol):
@@ -49,6 +53,9 @@ class Options:
     """``answer`` or ``published``; see ``dissect.sweep.batch.SCORINGS``."""
     batch_size: int = 32
     """Prompts in one forward pass."""
+    cells_per_pass: int | None = None
+    """Cells of whole activations that run as rows of one batch. By default one on a CPU, and on a GPU as many as fill
+    it; more than one changes the last bits."""
     out: str | os.PathLike[str] | None = None
     """A netCDF file for the result. Finished cells stand in ``<out>.partial`` until it is written, and a sweep that was
     interrupted goes on with the rest when it is called again."""
@@ -82,6 +89,8 @@ def sweep(
     metrics = _metrics(options.metrics)
     if options.batch_size < 1:
         raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
+    if options.cells_per_pass is not None and options.cells_per_pass < 1:
+        raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
     longest = int(prompts.lengths.max())
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
@@ -125,6 +134,7 @@ def _stored(
         "batch_size": options.batch_size,
         "metrics": metrics,
         "progress": options.progress,
+        "cells_per_pass": _cells_per_pass(recipient, prompts, options),
     }
     if options.out is None:
         return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
@@ -135,6 +145,18 @@ def _stored(
         result.save(options.out)
         journal.finish()
     return result
+
+
+def _cells_per_pass(model: HookedTransformer, prompts: Prompts, options: Options) -> int:
+    """How many cells run side by side: one on a CPU, which a single batch fills; elsewhere what a budget allows."""
+    if options.cells_per_pass is not None:
+        return options.cells_per_pass
+    if model.embed.W_E.device.type == "cpu":
+        return 1
+    rows = min(options.batch_size, len(prompts))
+    tokens = rows * prompts.tokens.shape[1]
+    logits = int(prompts.answer_lengths.max()) * rows * model.cfg.d_vocab
+    return max(1, min(_TOKENS_A_PASS // tokens, _LOGITS_A_PASS // logits))
 
 
 def _log_memory(donor: Donor, prompts: Prompts, options: Options, *, whole: bool) -> None:
@@ -166,6 +188,7 @@ def _identity(
         "cells": [[cell.component, cell.layer, cell.members, sorted(cell.coords.items())] for cell in cells],
         "metrics": [metric.name for metric in metrics],
         "batch_size": options.batch_size,
+        "cells_per_pass": options.cells_per_pass,
         "dtype": str(recipient.cfg.dtype),
         "cache_dtype": str(options.cache.dtype),
         "device": recipient.embed.W_E.device.type,
