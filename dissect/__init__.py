@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.restore import restored as restored
     from dissect.restoration.restore import transplant as transplant
+    from dissect.sweep.compare import compare as compare
     from dissect.sweep.join import concat as concat
     from dissect.sweep.result import SweepResult as SweepResult
     from dissect.unlearning.unlearn import unlearn as unlearn
@@ -36,6 +37,7 @@ _HOMES = {
     "SweepResult": "dissect.sweep.result",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
+    "compare": "dissect.sweep.compare",
     "concat": "dissect.sweep.join",
     "load": "dissect.models.load",
     "load_pair": "dissect.models.pair",

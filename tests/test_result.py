@@ -150,3 +150,25 @@ def test_windows_are_cut_off_at_the_ends():
 def test_every_metric_is_found_by_the_name_of_its_file():
     assert {"krs", "kl", "logprob"} <= set(metrics_by_name.available())
     assert all(metrics_by_name.get(name).name == name for name in metrics_by_name.available())
+
+
+def test_two_sweeps_are_compared_prompt_by_prompt():
+    first = make_result({"krs": [[4.0, 2.0], [0.0, 0.0], [1.0, 1.0], [3.0, 2.0]]}, layers=[0, 1])
+    second = make_result({"krs": [[4.0, 4.0], [0.0, 0.0], [2.0, 1.0]]}, layers=[0])
+    table = dissect.compare(first, second)
+    assert table["layer"].values.tolist() == [0]
+    assert float(table["mean"].item()) == pytest.approx(((0.75 - 0.5) + (0.5 - 0.75)) / 2)
+    assert int(table["n"].item()) == 2
+    same = dissect.compare(first, first)
+    assert (same["mean"].values == 0).all() and (same["low"].values == 0).all()
+
+
+def test_sweeps_that_share_nothing_are_not_compared():
+    rows = {"krs": [[4.0], [0.0], [1.0]]}
+    first = make_result(rows, layers=[0])
+    for other, said in (
+        (make_result(rows, layers=[0], prompts=8), "different prompts"),
+        (make_result(rows, layers=[0], component="attn_out"), "no component in common"),
+    ):
+        with pytest.raises(dissect.DissectError, match=said):
+            dissect.compare(first, other)
