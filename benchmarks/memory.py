@@ -1,0 +1,92 @@
+"""Peak memory of a sweep between two checkpoints of over half a gigabyte each, in multiples of one loaded model.
+
+    python benchmarks/memory.py [--layers 8]
+
+Each row runs in a process of its own: the pair held as usual, and one model at a time. The peak is
+the growth of the process's resident memory over what it was after the imports; the cache is what dissect estimates for
+the donor's activations.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+LIMIT = 1.2
+
+
+def main() -> None:
+    """Make two checkpoints, measure both ways, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--layers", type=int, default=8, help="8 layers are 1.2 GB")
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        task, directory = arguments.child
+        print(json.dumps(make(directory, arguments.layers) if task == "make" else measure(task, directory)))
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        run("make", directory, arguments.layers)
+        print(f"{'pair':<14}{'model GB':>9}{'cache GB':>9}{'peak GB':>9}{'(peak - cache) / model':>24}")
+        for task in ("both", "sequential"):
+            found = run(task, directory, arguments.layers)
+            ratio = (found["peak"] - found["cache"]) / found["model"]
+            sizes = "".join(f"{found[key] / 1e9:>9.2f}" for key in ("model", "cache", "peak"))
+            print(f"{task:<14}{sizes}{ratio:>24.2f}", flush=True)
+    print(f"one at a time: {ratio:.2f} models beside the cache (limit {LIMIT})")
+    sys.exit(ratio > LIMIT)
+
+
+def run(task: str, directory: str, layers: int) -> dict[str, Any]:
+    """One task in a process of its own; a child starts with its parent's peak, so this one stays small."""
+    command = [sys.executable, __file__, "--layers", str(layers), "--child", task, directory]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def make(directory: str, layers: int) -> dict[str, Any]:
+    """Two random Llama checkpoints of the same shape."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    for seed in (0, 1):
+        torch.manual_seed(seed)
+        config = LlamaConfig(
+            vocab_size=32000,
+            hidden_size=1536,
+            intermediate_size=4096,
+            num_hidden_layers=layers,
+            num_attention_heads=12,
+            num_key_value_heads=4,
+        )
+        LlamaForCausalLM(config).save_pretrained(Path(directory, str(seed)), max_shard_size="300MB")
+    return {}
+
+
+def measure(task: str, directory: str) -> dict[str, Any]:
+    """A sweep over the coefficients of a few layers; bytes of a model, of the cache, and the peak over the imports."""
+    import resource
+
+    import sweeps
+
+    import dissect
+    from dissect.patching import patch as _  # noqa: F401
+    from dissect.patching.sites import hook_name
+    from dissect.sweep.cache import activation_bytes
+
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    prompts = sweeps.make_prompts()
+    directories = [Path(directory, seed) for seed in "01"]
+    pair = dissect.load_pair(*directories, device="cpu", sequential=task == "sequential", progress=False)
+    dissect.patch(pair, prompts, ["mlp_post"], layers=[0, 4], progress=False)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    names = [hook_name("mlp_post", layer) for layer in range(7)]
+    cache = activation_bytes(pair.base, names, prompts.tokens.numel(), length=prompts.tokens.shape[1])
+    return {"model": sum(p.nbytes for p in pair.base.parameters()), "cache": cache, "peak": peak}
+
+
+if __name__ == "__main__":
+    main()
