@@ -1,10 +1,10 @@
-"""Peak memory of a sweep between two checkpoints of over half a gigabyte each, in multiples of one loaded model.
+"""Peak memory of a sweep between two checkpoints of 2 GB each, in multiples of one loaded model.
 
-    python benchmarks/memory.py [--layers 8]
+    python benchmarks/memory.py [--layers 16]
 
 Each row runs in a process of its own: the pair held as usual, and one model at a time. The peak is
 the growth of the process's resident memory over what it was after the imports; the cache is what dissect estimates for
-the donor's activations.
+the donor's activations and logits.
 """
 
 import argparse
@@ -21,7 +21,7 @@ LIMIT = 1.2
 def main() -> None:
     """Make two checkpoints, measure both ways, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--layers", type=int, default=8, help="8 layers are 1.2 GB")
+    parser.add_argument("--layers", type=int, default=16, help="16 layers are 2 GB")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -75,7 +75,8 @@ def measure(task: str, directory: str) -> dict[str, Any]:
     import dissect
     from dissect.patching import patch as _  # noqa: F401
     from dissect.patching.sites import hook_name
-    from dissect.sweep.cache import activation_bytes
+    from dissect.sweep.donor import Donor
+    from dissect.sweep.sweep import Options, donor_bytes
 
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     prompts = sweeps.make_prompts()
@@ -83,8 +84,9 @@ def measure(task: str, directory: str) -> dict[str, Any]:
     pair = dissect.load_pair(*directories, device="cpu", sequential=task == "sequential", progress=False)
     dissect.patch(pair, prompts, ["mlp_post"], layers=[0, 4], progress=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
-    names = [hook_name("mlp_post", layer) for layer in range(7)]
-    cache = activation_bytes(pair.base, names, prompts.tokens.numel(), length=prompts.tokens.shape[1])
+    donor = Donor(pair.base)
+    donor.want(hook_name("mlp_post", layer) for layer in range(7))
+    cache = donor_bytes(donor, prompts, Options())
     return {"model": sum(p.nbytes for p in pair.base.parameters()), "cache": cache, "peak": peak}
 
 

@@ -72,6 +72,21 @@ def test_loading_a_pair_sequentially_never_holds_two_models(tiny_pair, facts, mo
     assert found.data.identical(expected.data)
 
 
+def test_one_model_is_given_back_before_the_other_is_loaded(tiny_pair, monkeypatch):
+    pair = dissect.load_pair(*tiny_pair("llama"), sequential=True, progress=False)
+    held: list[list[str]] = []
+    original = dissect.models.pair.reload
+
+    def counted(*args, **kwargs):
+        held.append(in_memory(pair))
+        original(*args, **kwargs)
+
+    monkeypatch.setattr(dissect.models.pair, "reload", counted)
+    for model in (pair.base, pair.unlearned, pair.base, pair.base):
+        pair.wake(model)
+    assert held == [[], [], []]
+
+
 def test_what_needs_both_models_says_so(tiny_pair, facts):
     pair = dissect.load_pair(*tiny_pair("llama"), sequential=True, progress=False)
     with pytest.raises(dissect.DissectError, match="needs both models at once"):

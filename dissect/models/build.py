@@ -1,5 +1,7 @@
 """An empty hooked model: every parameter in place, none of them in memory yet."""
 
+import ctypes
+import sys
 import warnings
 from collections.abc import Iterable
 
@@ -73,3 +75,15 @@ def unload(model: HookedTransformer) -> None:
     """
     for name, parameter in list(model.named_parameters()):
         put_parameter(model, name, torch.empty_like(parameter, device="meta"), requires_grad=parameter.requires_grad)
+    _return_freed_memory()
+
+
+def _return_freed_memory() -> None:
+    """Have the C library hand freed memory to the system.
+
+    glibc keeps freed blocks of up to 32 MB, as most weights of a small model are, for the next allocation; a process
+    that never holds two models would still be seen to hold most of them.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

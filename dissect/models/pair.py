@@ -108,10 +108,11 @@ class ModelPair:
         """See that this model of the pair is in memory; while one is held at a time, that only it is."""
         if not self.one_at_a_time:
             return
-        for role, other in self._models().items():
+        for other in self._models().values():
             if other is not model and not other.embed.W_E.is_meta:
                 unload(other)
-            elif other is model and other.embed.W_E.is_meta:
+        for role, other in self._models().items():  # only now: there is room for one
+            if other is model and other.embed.W_E.is_meta:
                 reload(other, device=self._devices[role], progress=False)
 
     def provenance(self) -> dict[str, Any]:

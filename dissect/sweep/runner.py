@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -98,9 +99,11 @@ class _Run:
         self._check_targets(batch)
         reference = self.donor.logits(batch)
         own = trace(self.recipient, batch, sorted(self.kept), fused_attention=self.fused)
-        for index, logits in ((RECIPIENT, own.logits), (DONOR, reference)):
-            if index not in skip:
-                yield index, self._measure(logits, reference, batch)
+        if RECIPIENT not in skip:
+            yield RECIPIENT, self._measure(own.logits, reference, batch)
+        own = replace(own, logits=own.logits[:0].clone())  # the largest part of it, and not needed any more
+        if DONOR not in skip:
+            yield DONOR, self._measure(reference, reference, batch)
         products: Products = {}
         numbered = [(index, cell) for index, cell in enumerate(self.cells, start=FIRST_CELL) if index not in skip]
         for group in self._groups(numbered, batch):

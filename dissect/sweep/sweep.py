@@ -160,10 +160,16 @@ def _cells_per_pass(model: HookedTransformer, prompts: Prompts, options: Options
 
 
 def _log_memory(donor: Donor, prompts: Prompts, options: Options, *, whole: bool) -> None:
-    rows = len(prompts) if whole else min(options.batch_size, len(prompts))
+    kept = prompts if whole else prompts[: options.batch_size]
+    log.info("the donor's cache takes %s", readable(donor_bytes(donor, kept, options)))
+
+
+def donor_bytes(donor: Donor, prompts: Prompts, options: Options) -> int:
+    """Bytes that a donor keeps of ``prompts``: the activations that are wanted, and its logits in float32."""
     length = prompts.tokens.shape[1]
-    needed = activation_bytes(donor.model, donor.names, rows * length, length=length, dtype=options.cache.dtype)
-    log.info("the donor's cache takes %s (%d activations of %d texts)", readable(needed), len(donor.names), rows)
+    tokens = len(prompts) * length
+    activations = activation_bytes(donor.model, donor.names, tokens, length=length, dtype=options.cache.dtype)
+    return activations + 4 * int(scored_positions(prompts, options.scoring).sum()) * donor.model.cfg.d_vocab
 
 
 def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
