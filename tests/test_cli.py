@@ -14,7 +14,7 @@ from dissect.cli import plot as plot_command
 from dissect.errors import DissectError
 from tests.test_plots import made_up
 
-COMMANDS = ("demo", "inspect", "unlearn", "patch", "restore", "plot")
+COMMANDS = ("demo", "inspect", "unlearn", "patch", "restore", "attribute", "plot")
 
 
 @pytest.fixture

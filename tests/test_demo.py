@@ -114,10 +114,13 @@ def test_the_command_line_and_python_give_the_same_numbers(demo, tmp_path, capsy
     result = dissect.SweepResult.load(out)
     assert result.data["component"].values.tolist() == ["z", "z (shuffled)"]
     assert result.recovery().dims == ("component", "layer", "head", "prompt")
-    assert (
-        main(["plot", str(out), "--kind", "heatmap", "--x", "head", "--y", "layer", "--out", str(tmp_path / "h.html")])
-        == 0
-    )
+    figure = ["--kind", "heatmap", "--x", "head", "--y", "layer", "--out", str(tmp_path / "heads.html")]
+    assert main(["plot", str(out), *figure]) == 0
+    first = ["--components", "z", "--per", "head", "--window", "1", "--check", "6"]
+    assert main(["attribute", *where, *first, "--out", str(out), "-q"]) == 0
+    assert "rank agreement with 6 cells run exactly" in capsys.readouterr().out
+    assert main(["plot", str(out), *figure]) == 0
+    assert main(["attribute", *where, *first, "--metrics", "krs,kl", "--out", str(out), "-q"]) == 2
     assert main(["inspect", str(demo / "base"), str(demo / "ga")]) == 0
     assert "mlp.W_out" in capsys.readouterr().out
 

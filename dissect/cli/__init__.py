@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import demo, inspect, patch, plot, restore, unlearn
+from dissect.cli import attribute, demo, inspect, patch, plot, restore, unlearn
 from dissect.cli.flatten import flattened
 from dissect.errors import DissectError
 
@@ -25,7 +25,15 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110},
 )
-for _command in (demo.demo, inspect.inspect, unlearn.unlearn, patch.patch, restore.restore, plot.plot):
+for _command in (
+    demo.demo,
+    inspect.inspect,
+    unlearn.unlearn,
+    patch.patch,
+    restore.restore,
+    attribute.attribute,
+    plot.plot,
+):
     app.command()(flattened(_command))
 
 INTERRUPTED = 130
