@@ -34,10 +34,11 @@ def attribute(
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Estimate an activation sweep from two forward passes and one backward pass.
+    """Estimate an activation sweep, all cells at once.
 
-    All cells at once, to first order: for a first look, or where there are too many cells for the exact sweep. The
-    gradient is that of one metric (--metrics), and windows add up their members. Writes a sweep for `dissect plot`.
+    To first order, from two forward passes and one backward pass: for a first look, or where there are too many cells
+    for the exact sweep. The gradient is that of one metric (--metrics), and windows add up their members. Writes a
+    sweep for `dissect plot`.
     """
     what = {
         "components": options.listed(components, "--components"),
