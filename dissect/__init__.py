@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dissect.data.prompts import Prompts as Prompts
     from dissect.data.world import World as World
     from dissect.errors import DissectError as DissectError
+    from dissect.metrics.metric import Metric as Metric
     from dissect.models.load import load as load
     from dissect.models.pair import ModelPair as ModelPair
     from dissect.models.pair import load_pair as load_pair
@@ -32,6 +33,7 @@ _HOMES = {
     "DissectError": "dissect.errors",
     "Fact": "dissect.data.facts",
     "Facts": "dissect.data.facts",
+    "Metric": "dissect.metrics.metric",
     "ModelPair": "dissect.models.pair",
     "Prompts": "dissect.data.prompts",
     "SweepResult": "dissect.sweep.result",

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from dissect.errors import DissectError
 
+CHECKPOINT_MARK = "config.json"
+"""A directory that holds it is a checkpoint, which may be replaced if that is asked for."""
+
 
 @contextmanager
 def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -43,6 +46,9 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
     os.chmod(temporary, 0o777 & ~_umask())
     try:
         yield temporary
+        for file in temporary.rglob("*"):
+            if file.is_file():  # some writers make private files; a result is an ordinary one
+                file.chmod(0o666 & ~_umask())
         if final.exists():
             old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
             os.replace(final, old)  # an empty directory may be replaced by a rename, so the swap is two renames
@@ -55,12 +61,19 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
 
 
 def check_new_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Refuse a directory that already holds something: asked early, before hours of work go into its contents."""
+    """Refuse a directory that already holds something: asked early, before hours of work go into its contents.
+
+    With ``overwrite`` a checkpoint may be replaced, and nothing else.
+    """
     final = Path(path)
     if final.exists() and not final.is_dir():
         raise DissectError(f"{final} is a file, a directory is needed: choose another name")
-    if final.is_dir() and any(final.iterdir()) and not overwrite:
+    if not final.is_dir() or not any(final.iterdir()):
+        return
+    if not overwrite:
         raise DissectError(f"{final} exists and is not empty: choose another name or ask for overwriting")
+    if not (final / CHECKPOINT_MARK).is_file():
+        raise DissectError(f"{final} holds other things than a checkpoint: it is not overwritten, choose another name")
 
 
 def _umask() -> int:

@@ -110,13 +110,16 @@ def test_the_command_line_and_python_give_the_same_numbers(demo, tmp_path, capsy
     expected = dissect.restore(pair, prompts, ["mlp.W_out"], window=3, progress=False)
     np.testing.assert_allclose(dissect.SweepResult.load(out).recovery(), expected.recovery(), atol=1e-9)
     asked = ["--components", "z", "--heads", "each", "--positions", "last_prompt", "--window", "1"]
-    assert main(["patch", *where, *asked, "--controls", "shuffled", "--out", str(out), "-q"]) == 0
+    assert main(["patch", *where, *asked, "--controls", "shuffled", "--out", str(out), "--overwrite", "-q"]) == 0
     result = dissect.SweepResult.load(out)
     assert result.data["component"].values.tolist() == ["z", "z (shuffled)"]
     assert result.recovery().dims == ("component", "layer", "head", "prompt")
     figure = ["--kind", "heatmap", "--x", "head", "--y", "layer", "--out", str(tmp_path / "heads.html")]
     assert main(["plot", str(out), *figure]) == 0
     first = ["--components", "z", "--per", "head", "--window", "1", "--check", "6"]
+    assert main(["attribute", *where, *first, "--out", str(out), "-q"]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    first.append("--overwrite")
     assert main(["attribute", *where, *first, "--out", str(out), "-q"]) == 0
     assert "rank agreement with 6 cells run exactly" in capsys.readouterr().out
     assert main(["plot", str(out), *figure]) == 0

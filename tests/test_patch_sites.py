@@ -205,6 +205,33 @@ def test_controls(llama):
     )
 
 
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_identity_control_is_zero_for_every_kind_of_swap(sequential, tiny_pair, facts):
+    pair = dissect.load_pair(*tiny_pair("llama"), sequential=sequential, progress=False)
+    prompts = facts.prompts(pair.tokenizer)
+    for asked in (
+        {"components": ["mlp_post", "resid_post"], "positions": "each"},
+        {"components": ["attn_out", ("z", "mlp_out")], "positions": "subject"},
+        {"components": ["q", "z", "pattern"], "heads": "each"},
+        {"components": ["k", "v"], "heads": [0]},
+        {"components": ["mlp_post"], "neurons": [3, [5, 7]], "positions": "last_prompt"},
+        {"components": [("attn_out", "mlp_post"), "v"], "donor": "unlearned", "recipient": "base"},
+    ):
+        for controls in (["identity"], ["random", "identity"]):
+            recovery = dissect.patch(pair, prompts, **asked, controls=controls, progress=False).recovery()
+            names = [name for name in recovery["component"].values if "identity" in str(name)]
+            assert float(np.nanmax(np.abs(recovery.sel(component=names).values))) == 0.0
+
+
+def test_a_model_shuffled_into_itself_runs(llama):
+    pair, prompts = llama
+    result = dissect.patch(
+        pair, prompts, ["mlp_post"], donor="base", recipient="base", controls=["shuffled"], progress=False
+    )
+    assert (result.values("krs").sel(component="mlp_post").values == 0).all()
+    assert (result.values("krs").sel(component="mlp_post (shuffled)").values > 0).all()
+
+
 def test_the_shuffled_donor_brings_another_prompts_activations_by_role(llama):
     pair, prompts = llama
     two = prompts[[0, 1]]

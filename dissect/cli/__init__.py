@@ -80,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _failed(str(error))
     except _USAGE_ERROR as error:
         return _failed(_usage(error))
+    except OSError as error:  # a full disk, a place that cannot be written to
+        return _failed(f"{error.filename or 'writing or reading'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
         typer.echo("interrupted", err=True)
         return INTERRUPTED

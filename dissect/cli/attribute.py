@@ -53,7 +53,14 @@ def _attribute() -> "Callable[..., SweepResult]":
     from dissect.patching.attribute import attribute as first_order
 
     def run(
-        pair: "ModelPair", prompts: "Prompts", *, metrics: Sequence[str], scoring: str, out: Any, **arguments: Any
+        pair: "ModelPair",
+        prompts: "Prompts",
+        *,
+        metrics: Sequence[str],
+        scoring: str,
+        out: Any,
+        overwrite: bool,
+        **arguments: Any,
     ) -> "SweepResult":
         if len(metrics) != 1:
             raise DissectError(f"--metrics {','.join(metrics)}: a gradient is that of one metric, name one")

@@ -66,6 +66,7 @@ class SweepOptions:
         ),
     ] = "answer"
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)

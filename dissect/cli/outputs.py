@@ -1,6 +1,7 @@
 """Whether a result can be written, asked before the work and not after it."""
 
 import os
+import tempfile
 from pathlib import Path
 
 from dissect.errors import DissectError
@@ -40,3 +41,8 @@ def check_parent(path: Path) -> None:
         raise DissectError(f"--out {path}: {parent} is a file, not a directory: choose another place")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise DissectError(f"--out {path}: no right to write in {parent}: choose another place")
+    try:
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise DissectError(f"--out {path}: nothing can be made in {parent} ({error.strerror})") from None

@@ -37,6 +37,8 @@ def run(
         DissectError: whatever was wrong with what the user gave, as much of it as possible before a model is loaded.
     """
     outputs.check_file(out, ".nc")
+    if out.exists() and not sweeping.overwrite:
+        raise DissectError(f"--out {out} exists: choose another name or add --overwrite")
     layers = options.numbered(sweeping.layers, "--layers")
     metrics = options.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
@@ -64,6 +66,7 @@ def run(
         "batch_size": sweeping.batch_size,
         "seed": running.seed,
         "out": out,
+        "overwrite": sweeping.overwrite,
     }
     result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
 

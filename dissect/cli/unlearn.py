@@ -66,5 +66,6 @@ def unlearn(
     run = train(
         loaded, forget=prompts, retain=keep, out=out, overwrite=overwrite, config=config, progress=running.progress
     )
-    typer.echo(f"{len(run.records)} steps on {len(prompts)} facts")
+    first, last = run.records[0]["loss"], run.records[-1]["loss"]
+    typer.echo(f"steps {len(run.records)}, facts {len(prompts)}, loss {first:.4g} to {last:.4g}")
     typer.echo(f"saved {run.path}")

@@ -96,7 +96,10 @@ class Metric:
         """
         if self.needs_foils and scored.foils is None:
             raise DissectError(f"metric {self.name!r} compares with a foil, and none were given")
-        values = self.measure(scored)
+        try:
+            values = self.measure(scored)
+        except Exception as error:  # whatever a metric of one's own does
+            raise DissectError(f"metric {self.name!r} failed: {type(error).__name__}: {error}") from error
         if not isinstance(values, Tensor) or values.shape != rows.shape:
             seen = list(values.shape) if isinstance(values, Tensor) else type(values).__name__
             raise DissectError(

@@ -61,6 +61,22 @@ def load(
             HookedTransformer cannot express, tensors that are missing or left over.
     """
     directory, adapter = _locate(path, revision=revision, base=base)
+    try:
+        return _loaded(path, directory, adapter, revision=revision, dtype=dtype, device=device, progress=progress)
+    except DissectError as error:  # of two or three checkpoints that are loaded, which one
+        raise error if os.fspath(path) in str(error) else DissectError(f"{path}: {error}") from error
+
+
+def _loaded(
+    path: str | os.PathLike[str],
+    directory: Path,
+    adapter: Path | None,
+    *,
+    revision: str | None,
+    dtype: str | torch.dtype,
+    device: str | torch.device | None,
+    progress: bool,
+) -> HookedTransformer:
     config = read_json(directory / "config.json")
     family = find_family(config)
     native = transformers_config(family, config)

@@ -73,7 +73,9 @@ class ModelPair:
             DissectError: as ``shapes``, or only one model is held at a time.
         """
         if self.one_at_a_time:
-            raise DissectError("this needs both models at once, and the pair holds one at a time: leave sequential()")
+            raise DissectError(
+                "this needs both models at once, and the pair holds one at a time: load it without sequential=True"
+            )
         return self.shapes(donor, recipient)
 
     @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from jaxtyping import Shaped
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
@@ -91,7 +92,10 @@ def _save_weights(model: HookedTransformer, directory: Path, dtype: torch.dtype,
         single = len(shards) == 1
         file = "model.safetensors" if single else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {weight.name: _joined(model, weight).to(dtype).cpu().contiguous() for weight in shard}
-        save_file(tensors, directory / file, metadata={"format": "pt"})
+        try:
+            save_file(tensors, directory / file, metadata={"format": "pt"})
+        except SafetensorError as error:  # for instance a full disk
+            raise DissectError(f"{file} cannot be written to {directory.parent}: {error}") from error
         index.update(dict.fromkeys(tensors, file))
         total += sum(tensor.nbytes for tensor in tensors.values())
         del tensors

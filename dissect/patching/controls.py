@@ -102,6 +102,10 @@ class RandomDonor(Donor):
     def hold(self, batches: Iterable[Batch]) -> None:
         """Nothing to run: the source holds what the noise is made of."""
 
+    def turn_to(self, batch: Batch) -> None:
+        """Have the source ready."""
+        self._source.turn_to(batch)
+
     def activation(self, batch: Batch, name: str) -> Tensor:
         """The same noise for all cells of a batch; it depends on seed, batch and hook alone."""
         if self._index != batch.index:

@@ -39,8 +39,8 @@ from dissect.models import decompose
 from dissect.models.pair import ModelPair
 from dissect.patching.checks import check_run
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
+from dissect.provenance import versions
 from dissect.sweep.batch import Batch, batches
-from dissect.sweep.provenance import versions
 
 AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""

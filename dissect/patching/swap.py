@@ -57,6 +57,10 @@ class ActivationSwap(Intervention):
         """Whether attention weights are overwritten."""
         return "pattern" in self.sites
 
+    def prepare(self, batch: Batch) -> None:
+        """Run the donor: in hooks it would run into those that are set, where it is the recipient itself."""
+        self.donor.turn_to(batch)
+
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """The activations that are overwritten whole."""
         if not self._whole(batch):

@@ -113,7 +113,12 @@ class _Body:
             full_html=False,
             include_plotlyjs=False,
             div_id=f"figure-{self.n_figures}",
-            config={"responsive": True, "displaylogo": False, "toImageButtonOptions": {"format": "svg"}},
+            config={
+                "responsive": True,
+                "displayModeBar": False,
+                "displaylogo": False,
+                "toImageButtonOptions": {"format": "svg"},
+            },
         )
         words = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
         return f"<figure>{drawn}{words}</figure>"

@@ -16,11 +16,11 @@ from dissect.metrics.answers import reproduced
 from dissect.models.load import load
 from dissect.models.pair import ModelPair, load_pair
 from dissect.patching.patch import patch
+from dissect.provenance import versions
 from dissect.reproductions.demo_page import Recall, write_page
 from dissect.reproductions.world_models import train_base
 from dissect.restoration.restore import restore
 from dissect.sweep.join import concat
-from dissect.sweep.provenance import versions
 from dissect.unlearning.unlearn import unlearn
 
 log = logging.getLogger(__name__)

@@ -70,7 +70,12 @@ def _behaviour(pair: ModelPair, prompts: Prompts, recall: Sequence[Recall]) -> l
         [(_question(a.prompt), a.said, b.said) for a, b in zip(before, after, strict=True)],
         caption="greedy answers about forgotten people",
     )
-    return [shares, examples]
+    kept = next(row for row in recall if row.who != "forgotten people")
+    words = (
+        f"Of the answers about people that it was not to forget, the unlearned model still gives {kept.unlearned:.1%}: "
+        "what gradient ascent does to a model is not confined to what it is asked to forget."
+    )
+    return [shares, words, examples]
 
 
 def _recovery(result: SweepResult) -> list[Any]:

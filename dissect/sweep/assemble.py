@@ -9,8 +9,8 @@ import xarray as xr
 
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Metric
+from dissect.provenance import versions
 from dissect.sweep.grid import Cell
-from dissect.sweep.provenance import versions
 from dissect.sweep.result import FORMAT, SweepResult
 
 

@@ -62,12 +62,12 @@ class Donor:
 
     def logits(self, batch: Batch) -> Float[Tensor, "scored d_vocab"]:
         """The donor's logits at the scored positions, in float32."""
-        self._turn_to(batch)
+        self.turn_to(batch)
         return self._kept[_LOGITS].to(batch.tokens.device)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
         """What takes the place of the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
-        self._turn_to(batch)
+        self.turn_to(batch)
         if name not in self._ready:
             self._ready[name] = self._kept[name].to(device=batch.tokens.device, dtype=self.model.cfg.dtype)
         return self._ready[name]
@@ -76,7 +76,8 @@ class Donor:
         """The positions at which there is something to put in; None: at all."""
         return None
 
-    def _turn_to(self, batch: Batch) -> None:
+    def turn_to(self, batch: Batch) -> None:
+        """Have the activations of ``batch`` ready, running the model if they are not held; before any hook is set."""
         if self._index != batch.index:
             self._kept, self._ready = {}, {}  # freed before the next ones are made
             self._kept = self._run(batch) if self._store is None else self._store.get(batch.index)

@@ -46,6 +46,9 @@ class Intervention(ABC):
         """Whether scores or patterns are hooked, so that attention has to be computed in the open."""
         return False
 
+    def prepare(self, batch: Batch) -> None:  # noqa: B027 - nothing to prepare is the usual case
+        """Run whatever has to run before anything is applied, such as the donor, which may be the recipient itself."""
+
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """Whole activations, by hook name, that take the place of the recipient's own."""
         return {}
@@ -81,6 +84,11 @@ class Joint(Intervention):
     def needs_patterns(self) -> bool:
         """Whether any part does."""
         return any(part.needs_patterns for part in self.parts)
+
+    def prepare(self, batch: Batch) -> None:
+        """Have every part prepare."""
+        for part in self.parts:
+            part.prepare(batch)
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
         """What all parts give."""

@@ -106,6 +106,8 @@ class _Run:
             yield DONOR, self._measure(reference, reference, batch)
         products: Products = {}
         numbered = [(index, cell) for index, cell in enumerate(self.cells, start=FIRST_CELL) if index not in skip]
+        for _, cell in numbered:
+            cell.intervention.prepare(batch)
         for group in self._groups(numbered, batch):
             for (index, cell), logits in zip(group, self._logits(batch, group, own, products), strict=True):
                 measured = self._measure(logits, reference, batch)

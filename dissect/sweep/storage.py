@@ -15,7 +15,8 @@ ENGINE: Literal["h5netcdf"] = "h5netcdf"
 def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
     """Write ``data``; an existing file is replaced whole or not at all."""
     with atomic_file(path) as temporary:
-        data.to_netcdf(temporary, engine=ENGINE)
+        # Through memory: where the disk is full the HDF5 library would end the process instead of raising an error.
+        temporary.write_bytes(data.to_netcdf(engine=ENGINE))
 
 
 def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from transformer_lens import HookedTransformer
@@ -59,6 +60,8 @@ class Options:
     out: str | os.PathLike[str] | None = None
     """A netCDF file for the result. Finished cells stand in ``<out>.partial`` until it is written, and a sweep that was
     interrupted goes on with the rest when it is called again."""
+    overwrite: bool = False
+    """Whether ``out`` may be replaced if it is there."""
     cache: CacheOptions = field(default_factory=CacheOptions)
     """Where the donor's activations wait for their use."""
     seed: int = 0
@@ -91,6 +94,8 @@ def sweep(
         raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
+    if options.out is not None and Path(options.out).exists() and not options.overwrite:
+        raise DissectError(f"{options.out} exists: choose another name or ask for overwriting")
     longest = int(prompts.lengths.max())
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")

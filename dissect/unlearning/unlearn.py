@@ -14,6 +14,7 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file, check_new_directory
 from dissect.models.checkpoint import mark_changed
 from dissect.models.save import save_hf
+from dissect.provenance import versions
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.trainer import Callback, Record, Trainer
 
@@ -65,15 +66,30 @@ def unlearn(
         raise DissectError(f"method {config.method!r} uses no retained facts: leave retain out")
     if out is not None:
         check_new_directory(out, overwrite=overwrite)
+        _check_not_itself(model, Path(out))
     prompts = forget if isinstance(forget, Prompts) else forget.prompts(model)
+    info = getattr(model, "checkpoint", None)
+    made_from = {
+        "model": None if info is None else info.source,
+        "model_fingerprint": None if info is None else info.fingerprint,
+        "forget_fingerprint": prompts.fingerprint(),
+        "n_forget": len(prompts),
+    }
     mark_changed(model, f"{config} {prompts.fingerprint()}")
     records = Trainer(model, prompts, config, callback).run(progress=progress)
     path = None
     if out is not None:
+        record = {**made_from, "config": config.to_dict(), "versions": versions(), "steps": records}
         path = save_hf(model, out, overwrite=overwrite)
         with atomic_file(path / LOG_FILE) as temporary:
-            temporary.write_text(json.dumps({"config": config.to_dict(), "steps": records}, indent=1))
+            temporary.write_text(json.dumps(record, indent=1))
     return UnlearningRun(model, config, records, path)
+
+
+def _check_not_itself(model: HookedTransformer, out: Path) -> None:
+    info = getattr(model, "checkpoint", None)
+    if info is not None and out.resolve() == info.path.resolve():
+        raise DissectError(f"{out} is the model that is trained: choose another name, or the base model is lost")
 
 
 def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig:
