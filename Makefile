@@ -25,6 +25,9 @@ format: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/loading.py
+	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/sweeps.py
+	$(BIN)/python benchmarks/attribution.py
 
 # torch comes first and alone: asked for together with the rest, pip may choose another build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt
