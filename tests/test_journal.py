@@ -25,7 +25,7 @@ class Killed(BaseException):
 def stop_after(monkeypatch, n_cells: int) -> list[int]:
     """Let the runner compute so many cells, then die; returns the cells that were computed."""
     computed: list[int] = []
-    original = runner._Run._logits
+    original = runner._Run._measured
 
     def counting(self, batch, group, *rest):
         if len(computed) == n_cells:
@@ -33,7 +33,7 @@ def stop_after(monkeypatch, n_cells: int) -> list[int]:
         computed.append(len(group))
         return original(self, batch, group, *rest)
 
-    monkeypatch.setattr(runner._Run, "_logits", counting)
+    monkeypatch.setattr(runner._Run, "_measured", counting)
     return computed
 
 

@@ -23,4 +23,10 @@ def squared_distance(scored: Scored) -> Float[Tensor, "scored"]:
     return lengths.square() / scored.logits.shape[-1]
 
 
-METRIC = Metric(name="krs", label="mean squared logit difference", measure=squared_distance, unit="logits²")
+METRIC = Metric(
+    name="krs",
+    label="mean squared logit difference",
+    measure=squared_distance,
+    unit="logits²",
+    squared_distance=True,
+)

@@ -68,6 +68,8 @@ class Metric:
     """From positions to prompts."""
     smooth: bool = True
     """Whether it has a gradient with respect to the logits that says anything; counts and ranks have none."""
+    squared_distance: bool = False
+    """Whether it is the mean squared difference of the logits, which a sweep can have without the logits."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
@@ -105,6 +107,12 @@ class Metric:
             raise DissectError(
                 f"metric {self.name!r} gave {seen}, expected a tensor of one number for each of {len(rows)} positions"
             )
+        return self.reduced(values, rows, n_prompts)
+
+    def reduced(
+        self, values: Float[Tensor, "scored"], rows: Int[Tensor, "scored"], n_prompts: int
+    ) -> Float[Tensor, "prompt"]:
+        """From values at the scored positions to one a prompt, in float64."""
         return _reduce(values.double(), rows, n_prompts, self.reduction)
 
 

@@ -61,14 +61,17 @@ def _queries_keys_values(
 def _rotated(
     attn: AbstractAttention, x: Float[Tensor, "batch pos head d_head"]
 ) -> Float[Tensor, "batch pos head d_head"]:
-    """Rotary positions; the same products and sums as TransformerLens's, in half as many passes."""
+    """Rotary positions: TransformerLens's up to rounding, in a third of the passes over memory."""
     cfg, length = attn.cfg, x.shape[1]
     if cfg.rotary_adjacent_pairs or cfg.use_dynamic_ntk_rope or length > attn.rotary_cos.shape[0]:
         return attn.apply_rotary(x, 0, None)
     half = cfg.rotary_dim // 2
-    cos, sin = (table[None, :length, None, :half] for table in (attn.rotary_cos, attn.rotary_sin))
+    cos, sin = attn.rotary_cos[None, :length, None], attn.rotary_sin[None, :length, None, :half]
     first, second, rest = x.split((half, half, x.shape[-1] - 2 * half), dim=-1)
-    return torch.cat([first * cos - second * sin, second * cos + first * sin, rest], dim=-1)
+    rotated = x[..., : 2 * half] * cos  # its two halves are alike
+    rotated[..., :half].addcmul_(second, sin, value=-1)
+    rotated[..., half:].addcmul_(first, sin)
+    return torch.cat([rotated, rest], dim=-1) if rest.shape[-1] else rotated
 
 
 def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Tensor, "n"] | None:

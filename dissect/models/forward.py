@@ -36,15 +36,24 @@ def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[T
     return model(tokens, stop_at_layer=0, padding_side="right")
 
 
+def normed_final(model: HookedTransformer, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+    """What the unembedding reads: the final norm of the residual stream after the last block."""
+    return model.unembed.hook_in(model.ln_final(residual))
+
+
+def unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
+    """Logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
+    unembed = model.unembed
+    logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
+    logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
 def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:
     """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
-    unembed = model.unembed
-    entering = unembed.hook_in(model.ln_final(residual))
-    logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
-    logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
-    return logits if logits.dtype == torch.float64 else logits.float()
+    return unembedded(model, normed_final(model, residual))
 
 
 def logits_at(

@@ -9,20 +9,26 @@ from transformer_lens.utilities.addmm import batch_addmm
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from dissect.models.attention import bias_of
+from dissect.models.norms import normed
 
 
 def coefficients(
-    block: TransformerBlock, residual: Float[Tensor, "batch pos d_model"]
+    block: TransformerBlock, residual: Float[Tensor, "batch pos d_model"], *, fused: bool
 ) -> Float[Tensor, "batch pos d_mlp"]:
-    """m^l = f(x W_K) from the residual stream that the MLP reads, gate and norm included."""
+    """m^l = f(x W_K) from the residual stream that the MLP reads, gate and norm included.
+
+    With ``fused`` the norm takes fewer steps; see ``normed``.
+    """
     post_norm = block.cfg.original_architecture in POST_NORM_ARCHITECTURES
-    entering, mlp = residual if post_norm else block.ln2(residual), block.mlp
+    entering, mlp = residual if post_norm else normed(block.ln2, residual, fused=fused), block.mlp
     if not isinstance(mlp, GatedMLP):
         return mlp.hook_post(mlp.act_fn(mlp.hook_pre(batch_addmm(mlp.b_in, mlp.W_in, entering))))
     gate = mlp.act_fn(mlp.hook_pre(functional.linear(entering, mlp.W_gate.T.contiguous())))
     linear = mlp.hook_pre_linear(functional.linear(entering, mlp.W_in.T.contiguous()))
+    # In place where nobody needs the parts again: on a CPU a fresh tensor of this size costs as much as the product.
+    m = gate * linear if gate.requires_grad or linear.requires_grad else gate.mul_(linear)
     bias = bias_of(mlp.b_in)
-    return mlp.hook_post(gate * linear if bias is None else gate * linear + bias)
+    return mlp.hook_post(m if bias is None else m + bias)
 
 
 def mlp_output(

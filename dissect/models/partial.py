@@ -18,6 +18,7 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
 from dissect.models.attention import attend
 from dissect.models.mlp import coefficients, mlp_output
+from dissect.models.norms import normed
 
 Given = Mapping[str, Tensor]
 """Whole activations by full hook name, such as ``blocks.3.hook_attn_out``."""
@@ -131,9 +132,8 @@ def _block(
     mlp_outs = {i: known[i]["hook_mlp_out"] for i in everyone if "hook_mlp_out" in known[i]}
     ms = {i: known[i]["mlp.hook_post"] for i in everyone if "mlp.hook_post" in known[i]}
     wanted = [i for i in everyone if i not in mlp_outs and i not in ms]
-    ms |= _together(
-        lambda entering: coefficients(block, entering), dict(enumerate(befores)) if parallel else middles, wanted
-    )
+    entering = dict(enumerate(befores)) if parallel else middles
+    ms |= _together(lambda x: coefficients(block, x, fused=fused_attention), entering, wanted)
     wanted = [i for i in everyone if i not in mlp_outs]
     mlp_outs |= _together(lambda m: block.hook_mlp_out(mlp_output(block, m)), ms, wanted)
     return [block.hook_resid_post(middles[i] + mlp_outs[i]) for i in everyone]
@@ -152,7 +152,9 @@ def _together(
 
 def _attn_out(block: TransformerBlock, residual: Residual, fused: bool) -> Residual:
     post_norm = block.cfg.original_architecture in POST_NORM_ARCHITECTURES
-    entering = residual if post_norm else block.ln1(residual)  # once: TransformerLens norms for q, k and v apart
+    entering = (
+        residual if post_norm else normed(block.ln1, residual, fused=fused)
+    )  # once: TransformerLens norms for q, k and v apart
     out = attend(block.attn, entering, fused=fused)
     if block.cfg.use_normalization_before_and_after:
         out = block.ln1_post(out)

@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Metric, Scored
+from dissect.models.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
 from dissect.patching.gradients import Gradients, Objective, gradients
 from dissect.patching.sites import hook_name
@@ -80,7 +81,8 @@ def scores_of(plan: Plan, prompts: Prompts, batch_size: int, progress: bool) -> 
 def _batch(plan: Plan, batch: Batch, foils: Tensor | None) -> tuple[Scores, Ends]:
     device = batch.tokens.device
     given = trace(plan.donor, batch, plan.all_names, fused_attention=plan.fused_attention)
-    reference = given.logits.to(device)
+    with torch.no_grad():
+        reference = logits_at(plan.donor, given.final, batch.scored.to(given.final.device)).to(device)
 
     def objective(logits: Tensor) -> Tensor:
         scored = Scored(logits, reference, batch.targets, None if foils is None else foils.to(device))

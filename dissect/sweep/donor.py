@@ -7,12 +7,12 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.forward import check_hook
+from dissect.models.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions, Store
 from dissect.sweep.trace import trace
 
-_LOGITS = "logits"
+_LOGITS, _READ = "logits", "read"
 
 
 class Donor:
@@ -65,6 +65,11 @@ class Donor:
         self.turn_to(batch)
         return self._kept[_LOGITS].to(batch.tokens.device)
 
+    def read(self, batch: Batch) -> Float[Tensor, "scored d_model"]:
+        """What the donor's unembedding reads at the scored positions: its residual stream, normed."""
+        self.turn_to(batch)
+        return self._kept[_READ].to(batch.tokens.device)
+
     def activation(self, batch: Batch, name: str) -> Tensor:
         """What takes the place of the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
         self.turn_to(batch)
@@ -88,4 +93,6 @@ class Donor:
         """The logits and the wanted activations of a pass over ``batch``, as they are kept."""
         passed = trace(self.model, batch, sorted(self._names), fused_attention=self.fused_attention)
         kept = {name: self.cache.stored(value) for name, value in passed.activations.items()}
-        return kept | {_LOGITS: passed.logits.to(self.cache.device)}
+        read = normed_final(self.model, passed.final[batch.scored.to(passed.final.device)])
+        logits = unembedded(self.model, read)
+        return kept | {_READ: read.to(self.cache.device), _LOGITS: logits.to(self.cache.device)}

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -13,16 +12,17 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.errors import DissectError
-from dissect.metrics.metric import Metric, Scored
-from dissect.models.forward import embed, logits_at
+from dissect.metrics.metric import Metric
+from dissect.models.forward import embed
 from dissect.models.parameters import EMBEDDING
 from dissect.models.partial import Pass, Products, run_passes
-from dissect.sweep.batch import NO_TARGET, Batch, batches
+from dissect.sweep.batch import Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Intervention
 from dissect.sweep.journal import Journal
+from dissect.sweep.quadratic import Gram
+from dissect.sweep.readout import Readout, Row, check_targets
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
@@ -93,29 +93,30 @@ class _Run:
         starts = {intervention.first_layer for intervention in interventions}
         self.kept = {_resid_pre(layer) for layer in starts if EMBEDDING < layer < n_layers}
         self.kept.update(name for intervention in interventions for name in intervention.kept)
+        self.gram = Gram(recipient) if Gram.serves(recipient, metrics) else None
 
-    def rows(self, batch: Batch, *, skip: Iterable[int]) -> Iterable[tuple[int, dict[str, np.ndarray]]]:
+    def rows(self, batch: Batch, *, skip: Iterable[int]) -> Iterable[tuple[int, Row]]:
         """Number and values of each row for the prompts of ``batch``, but for the rows ``skip``."""
-        self._check_targets(batch)
-        reference = self.donor.logits(batch)
+        check_targets(self.metrics, batch, self.scoring)
+        self.donor.turn_to(batch)
+        readout = Readout(self.recipient, self.metrics, batch, self.donor, self.gram)
         own = trace(self.recipient, batch, sorted(self.kept), fused_attention=self.fused)
         if RECIPIENT not in skip:
-            yield RECIPIENT, self._measure(own.logits, reference, batch)
-        own = replace(own, logits=own.logits[:0].clone())  # the largest part of it, and not needed any more
+            yield RECIPIENT, readout.rows([own.final])[0]
         if DONOR not in skip:
-            yield DONOR, self._measure(reference, reference, batch)
+            yield DONOR, readout.donor()
         products: Products = {}
         numbered = [(index, cell) for index, cell in enumerate(self.cells, start=FIRST_CELL) if index not in skip]
         for _, cell in numbered:
             cell.intervention.prepare(batch)
         for group in self._groups(numbered, batch):
-            for (index, cell), logits in zip(group, self._logits(batch, group, own, products), strict=True):
-                measured = self._measure(logits, reference, batch)
+            measured = self._measured(batch, [cell.intervention for _, cell in group], own, products, readout)
+            for (index, cell), row in zip(group, measured, strict=True):
                 defined = cell.intervention.defined(batch)
                 if defined is not None:
-                    for row in measured.values():
-                        row[~defined.cpu().numpy()] = np.nan
-                yield index, measured
+                    for values in row.values():
+                        values[~defined.cpu().numpy()] = np.nan
+                yield index, row
 
     def _groups(self, cells: Sequence[Numbered], batch: Batch) -> Iterator[list[Numbered]]:
         """Cells that run as rows of one batch: those that are whole replacements of activations, next to each other."""
@@ -132,46 +133,30 @@ class _Run:
         if group:
             yield group
 
-    def _logits(
-        self, batch: Batch, group: Sequence[Numbered], own: Trace, products: Products
-    ) -> list[Float[Tensor, "scored d_vocab"]]:
-        model, interventions = self.recipient, [cell.intervention for _, cell in group]
+    def _measured(
+        self,
+        batch: Batch,
+        interventions: Sequence[Intervention],
+        own: Trace,
+        products: Products,
+        readout: Readout,
+    ) -> list[Row]:
+        """The metrics under each intervention; several are those of a group."""
+        model = self.recipient
         with ExitStack() as stack:
             for intervention in interventions:
                 stack.enter_context(intervention.applied(model, batch))
             if interventions[0].first_layer == model.cfg.n_layers:
-                return [logits_at(model, own.final, batch.scored)]
+                return readout.rows([own.final])
             passes = [self._pass(batch, intervention, own) for intervention in interventions]
             shared = None if interventions[0].changes_weights else products
-            finals = run_passes(model, passes, products=shared, fused_attention=self.fused)
-            logits = logits_at(model, torch.cat(finals), batch.scored.repeat(len(finals), 1))
-            return list(logits.split(len(batch.rows)))
+            return readout.rows(run_passes(model, passes, products=shared, fused_attention=self.fused))
 
     def _pass(self, batch: Batch, intervention: Intervention, own: Trace) -> Pass:
         start = intervention.first_layer
         residual = embed(self.recipient, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
         given = {name: own.activations[name] for name in intervention.kept} | intervention.given(batch)
         return Pass(residual, max(start, 0), given)
-
-    def _measure(
-        self,
-        logits: Float[Tensor, "scored d_vocab"],
-        reference: Float[Tensor, "scored d_vocab"],
-        batch: Batch,
-    ) -> dict[str, np.ndarray]:
-        scored = Scored(logits=logits, reference=reference, targets=batch.targets, foils=batch.foils)
-        return {
-            metric.name: metric.per_prompt(scored, batch.rows, len(batch.tokens)).cpu().numpy()
-            for metric in self.metrics
-        }
-
-    def _check_targets(self, batch: Batch) -> None:
-        needy = [metric.name for metric in self.metrics if metric.needs_targets]
-        if needy and bool((batch.targets == NO_TARGET).any()):
-            raise DissectError(
-                f"metric {needy[0]!r} reads the answer's tokens, but scoring={self.scoring!r} scores a position after "
-                "the last one: use scoring='answer'"
-            )
 
 
 def _stackable(intervention: Intervention, batch: Batch) -> bool:
@@ -188,7 +173,7 @@ def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt p
     return found
 
 
-def _put(values: Values, index: int, batch: Batch, row: dict[str, np.ndarray]) -> None:
+def _put(values: Values, index: int, batch: Batch, row: Row) -> None:
     for name, numbers in row.items():
         values[name][index, batch.place] = numbers
 

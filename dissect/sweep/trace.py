@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.forward import caching, embed, logits_at
+from dissect.models.forward import caching, embed
 from dissect.models.partial import run_layers
 from dissect.sweep.batch import Batch
 
@@ -17,8 +17,6 @@ from dissect.sweep.batch import Batch
 class Trace:
     """What is kept of a forward pass."""
 
-    logits: Float[Tensor, "scored d_vocab"]
-    """Float32, at the batch's scored positions."""
     activations: dict[str, Tensor]
     """By hook name."""
     final: Float[Tensor, "batch pos d_model"]
@@ -38,4 +36,4 @@ def trace(
     with caching(model, tuple(names)) as activations:
         residual = embed(model, batch.tokens.to(device))
         final = run_layers(model, residual, start=0, fused_attention=fused_attention)
-    return Trace(logits_at(model, final, batch.scored.to(device)), activations, final)
+    return Trace(activations, final)

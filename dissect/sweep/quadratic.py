@@ -1,0 +1,89 @@
+"""The squared distance of logits without the logits.
+
+The logits of recipient and donor are z = x W + b and z_D, where x is what the final norm gives and W (d_model x V) the
+recipient's unembedding. With the donor's own x_D, δ = x - x_D and ρ = x_D W + b - z_D,
+
+    z - z_D = δ W + ρ,    |z - z_D|² = δ (W Wᵀ) δᵀ + 2 δ · (ρ Wᵀ) + |ρ|²
+
+W Wᵀ is computed once a sweep, and ρ, which is 0 where both models are read out alike, once a batch: a cell then costs a
+product with a matrix of width d_model instead of one of width V. Written in δ it has nothing to cancel, and equal
+models have a distance of exactly 0. All of it is in float64.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from dissect.metrics.metric import Metric
+from dissect.models.forward import unembedded
+
+_COLUMNS = 4096
+"""Of the unembedding that are brought to float64 at once."""
+_WIDE = 8
+"""How many times wider than the model the vocabulary has to be for the product in float64 to pay."""
+
+
+class Gram:
+    """W Wᵀ of a model's unembedding."""
+
+    def __init__(self, model: HookedTransformer) -> None:
+        weight = model.unembed.W_U
+        self.matrix: Float[Tensor, "d_model d_model"] = torch.zeros(
+            weight.shape[0], weight.shape[0], dtype=torch.float64, device=weight.device
+        )
+        for part in weight.split(_COLUMNS, dim=1):
+            self.matrix += part.double() @ part.double().T
+        self._of = self._identity(model)
+
+    @staticmethod
+    def serves(model: HookedTransformer, metrics: Sequence[Metric]) -> bool:
+        """Whether nothing but squared distances is measured, and without the logits they are cheaper.
+
+        A GPU computes in float64 too slowly for that, and narrow formats round their logits.
+        """
+        cfg = model.cfg
+        return (
+            all(metric.squared_distance for metric in metrics)
+            and cfg.output_logits_soft_cap <= 0
+            and cfg.dtype in (torch.float32, torch.float64)
+            and cfg.d_vocab >= _WIDE * cfg.d_model
+            and model.unembed.W_U.device.type == "cpu"
+        )
+
+    def fits(self, model: HookedTransformer) -> bool:
+        """Whether the model's unembedding is still the same one."""
+        return self._identity(model) == self._of
+
+    @staticmethod
+    def _identity(model: HookedTransformer) -> tuple[int, int]:
+        return model.unembed.W_U.data_ptr(), model.unembed.b_U.data_ptr()
+
+
+class SquaredDistance:
+    """(1/V) |z - z_D|² at each scored position of one batch, as a function of x."""
+
+    def __init__(
+        self,
+        model: HookedTransformer,
+        gram: Gram,
+        read: Float[Tensor, "scored d_model"],
+        reference: Float[Tensor, "scored d_vocab"],
+    ) -> None:
+        self.gram, self.n_vocab = gram, reference.shape[-1]
+        self._read = read.double()
+        rest = unembedded(model, read) - reference
+        self._constant = torch.linalg.vector_norm(rest, dim=-1, dtype=torch.float64).square()
+        self._slope = torch.zeros_like(self._read)
+        if bool(self._constant.any()):
+            columns = zip(rest.split(_COLUMNS, dim=1), model.unembed.W_U.split(_COLUMNS, dim=1), strict=True)
+            for part, weight in columns:
+                self._slope += part.double() @ weight.double().T
+
+    def __call__(self, entering: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored"]:
+        """The distance where the unembedding reads ``entering``."""
+        step = entering.double() - self._read
+        squared = ((step @ self.gram.matrix + 2 * self._slope) * step).sum(-1) + self._constant
+        return squared.clamp(min=0) / self.n_vocab
