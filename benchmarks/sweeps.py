@@ -9,7 +9,8 @@ tokens of which 30 are scored; vocabulary 32,000, width 512):
              restored from a copy of the state dict
 (b) tl       TransformerLens's own way: run_with_hooks for each cell, the donor's cache, all logits
 (c) dissect  `dissect.patch` and `dissect.restore`
-floor        the matrix multiplications that no exact method can leave out, at the rate that each shape reaches here
+floor        the matrix multiplications that no exact method can leave out, at the rate that each shape reaches here;
+             and the same where every cell computes its logits, which the squared distance of KRS does not need
 
 and prints the ratios and the largest difference between the recoveries.
 """
@@ -48,9 +49,11 @@ def main() -> None:
         "tl s",
         "dissect s",
         "floor s",
+        "with logits s",
         "plain/dissect",
         "tl/dissect",
         "dissect/floor",
+        "/with logits",
         "max diff",
     )
     print("  ".join(f"{title:>13}" for title in head))
@@ -82,7 +85,9 @@ def measure(n_layers: int, repeats: int, device: str, dtype: str) -> tuple[str, 
             start = time.perf_counter()
             found[name] = way()
             times[name].append(time.perf_counter() - start)
-    floor = floor_seconds(n_layers, device, getattr(torch, dtype))
+    floor, with_logits = (
+        floor_seconds(n_layers, device, getattr(torch, dtype), logits=logits) for logits in (False, True)
+    )
     middle = {name: statistics.median(seconds) for name, seconds in times.items()}
     ratios = [
         statistics.median([a / b for a, b in zip(times[k], times["dissect"], strict=True)]) for k in ("plain", "tl")
@@ -92,8 +97,10 @@ def measure(n_layers: int, repeats: int, device: str, dtype: str) -> tuple[str, 
         str(n_layers),
         *(f"{middle[name]:.2f}" for name in ways),
         f"{floor:.2f}",
+        f"{with_logits:.2f}",
         *(f"{ratio:.2f}" for ratio in ratios),
         f"{middle['dissect'] / floor:.2f}",
+        f"{middle['dissect'] / with_logits:.2f}",
         f"{difference:.1e}",
     )
 
@@ -229,24 +236,47 @@ def tl_sweep(pair: dissect.ModelPair, prompts: Prompts) -> Tensor:
     return torch.stack(curves)
 
 
-def floor_seconds(n_layers: int, device: str, dtype: torch.dtype) -> float:
-    """Products that are left when everything that is known beforehand is left out; elementwise work counts nothing."""
-    rows, heads, head = N_PROMPTS * LENGTH, 8, WIDTH // 8
-    square = product_seconds((rows, WIDTH), (WIDTH, WIDTH), device, dtype)
-    scores = product_seconds((N_PROMPTS * heads, LENGTH, head), (N_PROMPTS * heads, head, LENGTH), device, dtype)
-    values = product_seconds((N_PROMPTS * heads, LENGTH, LENGTH), (N_PROMPTS * heads, LENGTH, head), device, dtype)
-    up = product_seconds((rows, WIDTH), (WIDTH, D_MLP), device, dtype)
-    down = product_seconds((rows, D_MLP), (D_MLP, WIDTH), device, dtype)
-    unembed = product_seconds((N_PROMPTS * SCORED, WIDTH), (WIDTH, VOCABULARY), device, dtype)
-    attention, mlp = 4 * square + scores + values, 2 * up + down
-    total = 4 * (n_layers * (attention + mlp) + unembed)  # base and unlearned, in either of the two sweeps
-    total += n_layers * down  # the outputs that belong to the base model's coefficients, once a layer
+def floor_seconds(n_layers: int, device: str, dtype: torch.dtype, *, logits: bool) -> float:
+    """Products that are left when everything that is known beforehand is left out; elementwise work counts nothing.
+
+    In the last layer only the scored positions count, for all but keys and values. With ``logits`` every cell computes
+    its logits; without, the squared distance alone, as a quadratic form (see ``dissect.sweep.quadratic``).
+    """
+    rows, scored, head = N_PROMPTS * LENGTH, N_PROMPTS * SCORED, WIDTH // 8
+
+    def seconds(left: tuple[int, ...], right: tuple[int, ...], number: torch.dtype = dtype) -> float:
+        return product_seconds(left, right, device, number)
+
+    square, part_square = seconds((rows, WIDTH), (WIDTH, WIDTH)), seconds((scored, WIDTH), (WIDTH, WIDTH))
+    up, part_up = seconds((rows, WIDTH), (WIDTH, D_MLP)), seconds((scored, WIDTH), (WIDTH, D_MLP))
+    down, part_down = seconds((rows, D_MLP), (D_MLP, WIDTH)), seconds((scored, D_MLP), (D_MLP, WIDTH))
+    unembed = seconds((scored, WIDTH), (WIDTH, VOCABULARY))
+    heads = N_PROMPTS * 8
+    mixing = seconds((heads, LENGTH, head), (heads, head, LENGTH)) + seconds(
+        (heads, LENGTH, LENGTH), (heads, LENGTH, head)
+    )
+    attention = [4 * square + mixing] * (n_layers - 1) + [2 * square + 2 * part_square + mixing]
+    downs = [down] * (n_layers - 1) + [part_down]
+    mlp = [2 * up + down] * (n_layers - 1) + [2 * part_up + part_down]
+    total = 4 * (sum(attention) + sum(mlp))  # base and unlearned, in either of the two sweeps
+    total += sum(downs)  # the outputs that belong to the base model's coefficients, once a layer
+    if logits:
+        total += 4 * unembed
+        read = unembed
+    else:
+        high = torch.float64
+        once = seconds((WIDTH, VOCABULARY), (VOCABULARY, WIDTH), high)
+        once += seconds((scored, VOCABULARY), (VOCABULARY, WIDTH), high)
+        total += 2 * (2 * unembed + once)  # the donor's logits, and what the recipient would make of its states
+        read = seconds((scored, WIDTH), (WIDTH, WIDTH), high)
     for members in windows(n_layers):
-        after = (n_layers - 1 - members[-1]) * (attention + mlp)
-        total += (len(members) - 1) * attention + after + unembed  # m: the first layer's attention is as it was
-        total += len(members) * mlp + after + unembed  # A
-        total += after + unembed  # m and A
-        total += down + (n_layers - 1 - members[0]) * (attention + mlp) + unembed  # W_V
+        after = slice(members[-1] + 1, None)
+        rest = sum(attention[after]) + sum(mlp[after]) + read
+        total += sum(attention[layer] for layer in members[1:]) + rest  # m: the first layer's attention is as it was
+        total += sum(mlp[layer] for layer in members) + rest  # A
+        total += rest  # m and A
+        later = slice(members[0] + 1, None)
+        total += downs[members[0]] + sum(attention[later]) + sum(mlp[later]) + read  # W_V
     return total
 
 

@@ -23,12 +23,17 @@ def coefficients(
     entering, mlp = residual if post_norm else normed(block.ln2, residual, fused=fused), block.mlp
     if not isinstance(mlp, GatedMLP):
         return mlp.hook_post(mlp.act_fn(mlp.hook_pre(batch_addmm(mlp.b_in, mlp.W_in, entering))))
-    gate = mlp.act_fn(mlp.hook_pre(functional.linear(entering, mlp.W_gate.T.contiguous())))
+    gate = _activated(mlp, mlp.hook_pre(functional.linear(entering, mlp.W_gate.T.contiguous())))
     linear = mlp.hook_pre_linear(functional.linear(entering, mlp.W_in.T.contiguous()))
     # In place where nobody needs the parts again: on a CPU a fresh tensor of this size costs as much as the product.
     m = gate * linear if gate.requires_grad or linear.requires_grad else gate.mul_(linear)
     bias = bias_of(mlp.b_in)
     return mlp.hook_post(m if bias is None else m + bias)
+
+
+def _activated(mlp: GatedMLP, gate: Float[Tensor, "batch pos d_mlp"]) -> Float[Tensor, "batch pos d_mlp"]:
+    in_place = mlp.act_fn is functional.silu and not gate.requires_grad and not mlp.hook_pre.fwd_hooks
+    return functional.silu(gate, inplace=True) if in_place else mlp.act_fn(gate)
 
 
 def mlp_output(

@@ -74,13 +74,14 @@ class SquaredDistance:
     ) -> None:
         self.gram, self.n_vocab = gram, reference.shape[-1]
         self._read = read.double()
-        rest = unembedded(model, read) - reference
-        self._constant = torch.linalg.vector_norm(rest, dim=-1, dtype=torch.float64).square()
         self._slope = torch.zeros_like(self._read)
-        if bool(self._constant.any()):
-            columns = zip(rest.split(_COLUMNS, dim=1), model.unembed.W_U.split(_COLUMNS, dim=1), strict=True)
-            for part, weight in columns:
-                self._slope += part.double() @ weight.double().T
+        self._constant = torch.zeros_like(self._read[:, 0])
+        rest = unembedded(model, read).sub_(reference)
+        if bool(rest.any()):
+            for part, weight in zip(rest.split(_COLUMNS, 1), model.unembed.W_U.split(_COLUMNS, 1), strict=True):
+                high = part.double()
+                self._slope += high @ weight.double().T
+                self._constant += torch.linalg.vecdot(high, high)
 
     def __call__(self, entering: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored"]:
         """The distance where the unembedding reads ``entering``."""
