@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
     from dissect.restoration.restore import restore as restore
-    from dissect.restoration.restore import restored as restored
-    from dissect.restoration.restore import transplant as transplant
+    from dissect.restoration.transplant import restored as restored
+    from dissect.restoration.transplant import transplant as transplant
     from dissect.sweep.compare import compare as compare
     from dissect.sweep.join import concat as concat
     from dissect.sweep.result import SweepResult as SweepResult
@@ -46,9 +46,9 @@ _HOMES = {
     "logit_attribution": "dissect.patching.logit_attribution",
     "patch": "dissect.patching.patch",
     "restore": "dissect.restoration.restore",
-    "restored": "dissect.restoration.restore",
+    "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.save",
-    "transplant": "dissect.restoration.restore",
+    "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
 }
 """Public name to the module that defines it."""

@@ -3,6 +3,7 @@
 Nothing here imports dissect: it is what dissect's numbers are compared with.
 """
 
+import copy
 from collections.abc import Callable, Sequence
 
 import torch
@@ -146,3 +147,14 @@ def _hook(module: nn.Module, side: str, function: Callable[[Tensor], Tensor | No
 def _remove(handles: list) -> None:
     for handle in handles:
         handle.remove()
+
+
+@torch.no_grad()
+def krs_after(base: nn.Module, unlearned: nn.Module, rows: Rows, change: Callable[[nn.Module], None]) -> Tensor:
+    """KRS of each prompt after ``change`` was made to a copy of the unlearned model."""
+    changed = copy.deepcopy(unlearned)
+    change(changed)
+    targets, own, now = (logits(model, rows) for model in (base, unlearned, changed))
+    before = [(a - b).pow(2).mean() for a, b in zip(targets, own, strict=True)]
+    after = [(a - b).pow(2).mean() for a, b in zip(targets, now, strict=True)]
+    return torch.stack([1 - new / old for new, old in zip(after, before, strict=True)])

@@ -50,7 +50,7 @@ def test_what_is_equal_is_at_distance_zero(tiny_pair):
     distance = SquaredDistance(model, Gram(model), read, unembedded(model, read))
     assert distance(read.clone()).abs().max() == 0.0
     near = distance(read + 1e-4)
-    assert 0 < near.min(), "and what is hardly different is not lost in rounding"
+    assert near.min() > 0, "and what is hardly different is not lost in rounding"
     exact = (torch.full((32,), 1e-4).double() @ model.unembed.W_U.double()).square().mean()
     torch.testing.assert_close(near, exact.expand(7), rtol=1e-3, atol=0)
 

@@ -1,5 +1,6 @@
 """What a loaded model remembers of the checkpoint it came from."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,8 @@ class CheckpointInfo:
 
     The same for any sharding and any dtype or device that the model was loaded with; another for any other weight.
     """
+    digests: Mapping[str, str]
+    """Of each stored tensor, by transformers' name: so that a tensor that is read again can be told from another."""
     tied: bool
     """Whether the output head is the embedding; then ``unembed.W_U`` is no parameter but a view of ``embed.W_E``."""
     frozen: frozenset[str]

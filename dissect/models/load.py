@@ -1,29 +1,23 @@
 """A Hugging Face checkpoint as a ``HookedTransformer``: raw weights, its own tokenizer, tensor by tensor."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Shaped
-from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.adapter import adapted_source, is_adapter, recorded_base
 from dissect.models.build import build_empty, fill_constants, put_parameter
-from dissect.models.check import check_dtypes, check_names, check_shapes
+from dissect.models.check import check_shapes
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of
-from dissect.models.dtypes import dtype_name, find_dtype
+from dissect.models.dtypes import find_dtype
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
-from dissect.models.families.family import Family
-from dissect.models.families.weights import Weight
 from dissect.models.fingerprint import Digest
-from dissect.models.hub import read_json, resolve
-from dissect.models.reader import TensorSource, open_source
+from dissect.models.hub import read_json
 from dissect.models.tokenizer import attach_tokenizer, has_tokenizer, load_tokenizer
+from dissect.models.weight_files import WeightFiles, locate
 
 
 def load(
@@ -60,7 +54,7 @@ def load(
         DissectError: no such checkpoint, damaged or non-finite weights, an architecture or a feature that a
             HookedTransformer cannot express, tensors that are missing or left over.
     """
-    directory, adapter = _locate(path, revision=revision, base=base)
+    directory, adapter = locate(path, revision=revision, base=base)
     try:
         return _loaded(path, directory, adapter, revision=revision, dtype=dtype, device=device, progress=progress)
     except DissectError as error:  # of two or three checkpoints that are loaded, which one
@@ -83,14 +77,14 @@ def _loaded(
     tied = bool(native.tie_word_embeddings)
     # A map needs a configuration, and "auto" needs the map: the dtype is put in afterwards.
     cfg = hooked_config(family, native, device="cpu")
-    files = _Files.open(directory, adapter, family, weight_map(family, native, cfg), tied=tied)
+    files = WeightFiles.open(directory, adapter, family, weight_map(family, native, cfg), tied=tied)
     wanted_dtype = find_dtype(files.dtype if dtype == "auto" else dtype)
     wanted_device = _device(device)
     cfg.dtype = wanted_dtype
     model = build_empty(family, cfg, tied=tied)
     check_shapes(model, files.weights, files.source, files.names)
     frozen = frozenset(name for name, _ in model.named_parameters()) - files.params
-    digest = files.fill(model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
+    digest = _fill(files, model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
     fill_constants(model, family, frozen, dtype=wanted_dtype, device=wanted_device)
     model.to(str(wanted_device), print_details=False)
     home = adapter if adapter is not None and has_tokenizer(adapter) else directory
@@ -105,7 +99,8 @@ def _loaded(
         generation_config=read_json(generation) if generation.is_file() else None,
         architecture=family.architecture,
         dtype=files.dtype,
-        fingerprint=digest,
+        fingerprint=digest.hexdigest(),
+        digests=digest.tensors,
         tied=tied,
         frozen=frozen,
         padding_side=padding_side,
@@ -122,103 +117,31 @@ def reload(model: HookedTransformer, *, device: torch.device, progress: bool = T
     info = checkpoint_of(model)
     family = find_family(info.config)
     native = transformers_config(family, info.config)
-    files = _Files.open(info.path, info.adapter, family, weight_map(family, native, model.cfg), tied=info.tied)
-    digest = files.fill(model, info.config, dtype=model.cfg.dtype, device=device, progress=progress)
-    if digest != info.fingerprint:
+    files = WeightFiles.open(info.path, info.adapter, family, weight_map(family, native, model.cfg), tied=info.tied)
+    digest = _fill(files, model, info.config, dtype=model.cfg.dtype, device=device, progress=progress)
+    if digest.hexdigest() != info.fingerprint:
         raise DissectError(f"the weights in {info.path} have changed since they were loaded: load the pair again")
     fill_constants(model, family, info.frozen, dtype=model.cfg.dtype, device=device)
 
 
-@dataclass(frozen=True)
-class _Files:
-    """The tensors of a checkpoint, checked against what its architecture needs, and the map to parameters."""
-
-    source: TensorSource
-    weights: list[Weight]
-    names: dict[str, str]
-    """Name of each tensor of the map in the files."""
-    dtype: str
-    """Of most of the stored weights."""
-
-    @classmethod
-    def open(
-        cls, directory: Path, adapter: Path | None, family: Family, weights: list[Weight], *, tied: bool
-    ) -> "_Files":
-        """Open and check the files, without reading tensors."""
-        source: TensorSource = open_source(directory)
-        names = check_names(source, weights, family, tied=tied)
-        dtype = check_dtypes(source, names.values())
-        if adapter is not None:
-            source = adapted_source(source, adapter, weights, names, tied=tied)
-        return cls(source, weights, names, dtype)
-
-    @property
-    def params(self) -> set[str]:
-        """The parameters that the files hold."""
-        return {param for weight in self.weights for param in weight.params}
-
-    def fill(
-        self,
-        model: HookedTransformer,
-        config: dict[str, Any],
-        *,
-        dtype: torch.dtype,
-        device: torch.device,
-        progress: bool,
-    ) -> str:
-        """Copy every tensor into the parameters that it holds, one at a time; returns the fingerprint."""
-        by_stored = {self.names[weight.name]: weight for weight in self.weights}
-        digest = Digest(config)
-        order = self.source.order(by_stored)
-        for name in tqdm(order, desc="loading", unit="tensor", delay=1.0, disable=not progress):
-            _fill(model, by_stored[name], self.source.read(name), name, dtype=dtype, device=device, digest=digest)
-        return digest.hexdigest()
-
-
-def _locate(
-    path: str | os.PathLike[str], *, revision: str | None, base: str | os.PathLike[str] | None
-) -> tuple[Path, Path | None]:
-    """Directory of the weights, and of the adapter if ``path`` is one."""
-    directory = resolve(path, revision=revision)
-    if not is_adapter(directory):
-        if base is not None:
-            raise DissectError(f"base= is for adapters, but {path} has no adapter_config.json")
-        return directory, None
-    if base is not None:
-        return resolve(base), directory
-    recorded, recorded_revision = recorded_base(directory)
-    try:
-        found = resolve(recorded, revision=recorded_revision if not Path(recorded).is_dir() else None)
-    except DissectError as error:
-        raise DissectError(f"{path} is an adapter whose base cannot be found: {error}; give it with base=") from None
-    return found, directory
-
-
 def _fill(
+    files: WeightFiles,
     model: HookedTransformer,
-    weight: Weight,
-    stored: Shaped[Tensor, "..."],
-    name: str,
+    config: dict[str, Any],
     *,
     dtype: torch.dtype,
     device: torch.device,
-    digest: Digest,
-) -> None:
-    """Copy one tensor of the files into the parameters that it holds."""
-    digest.add(weight.name, stored)
-    for param, part in zip(weight.params, weight.split(stored), strict=True):
-        # empty_like keeps the order of the axes in memory: the parameter lies as in the file, see load.
-        value = torch.empty_like(part, dtype=dtype, device=device).copy_(part)
-        _check_finite(value, part, name)
-        put_parameter(model, param, value, requires_grad=True)
-
-
-def _check_finite(value: Shaped[Tensor, "..."], stored: Shaped[Tensor, "..."], name: str) -> None:
-    if all(bool(torch.isfinite(end)) for end in torch.aminmax(value)):
-        return
-    if all(bool(torch.isfinite(end)) for end in torch.aminmax(stored)):
-        raise DissectError(f"{name} has values too large for {dtype_name(value.dtype)}: load with another dtype")
-    raise DissectError(f"{name} holds NaN or infinite values: the checkpoint is damaged, or its training diverged")
+    progress: bool,
+) -> Digest:
+    """Copy every tensor into the parameters that it holds, one at a time."""
+    digest = Digest(config)
+    for weight in tqdm(files.ordered(), desc="loading", unit="tensor", delay=1.0, disable=not progress):
+        stored = files.read(weight)
+        digest.add(weight.name, stored)
+        for param, value in files.parameters(weight, stored, dtype=dtype, device=device):
+            put_parameter(model, param, value, requires_grad=True)
+        del stored
+    return digest
 
 
 def _device(wanted: str | torch.device | None) -> torch.device:

@@ -36,7 +36,7 @@ class AttributionResult(SweepResult):
         return pd.DataFrame(json.loads(self.data.attrs.get("checked", "[]")))
 
     def refined(
-        self, metric: str, dim: str, values: np.ndarray, axes: Sequence[Sequence[int | str]]
+        self, metric: str, dim: str, values: np.ndarray, axes: Sequence[Sequence[int | float | str]]
     ) -> "AttributionResult":
         """The same with a further dimension ``dim`` before the prompt.
 

@@ -1,15 +1,12 @@
 """Single heads and single neurons of an activation."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.patching.sites import SITES, n_heads
-from dissect.sweep.grid import Label
-
-Group = int | Sequence[int]
-"""One, or several that are swapped together."""
+from dissect.sweep.grid import Group, Label, groups
 
 
 def check_heads(
@@ -30,11 +27,7 @@ def check_heads(
         raise DissectError(f"these sites have different numbers of heads ({shown}): sweep them apart")
     count = next(iter(counts.values()))
     assert count is not None
-    if isinstance(asked, str):
-        if asked != "each":
-            raise DissectError(f"heads={asked!r}: give 'each', or numbers from 0 to {count - 1}")
-        return [(head, (head,)) for head in range(count)]
-    return _groups(asked, count, "head")
+    return groups(asked, count, "head")
 
 
 def check_neurons(
@@ -48,22 +41,4 @@ def check_neurons(
     other = [label for label, sites in components.items() if sites != ("mlp_post",)]
     if other:
         raise DissectError(f"neurons are entries of mlp_post: {other[0]!r} cannot be swapped neuron by neuron")
-    return _groups(asked, model.cfg.d_mlp, "neuron")
-
-
-def _groups(asked: Iterable[Group], count: int, what: str) -> list[tuple[Label, tuple[int, ...]]]:
-    groups: list[tuple[Label, tuple[int, ...]]] = []
-    for one in asked:
-        members = (one,) if isinstance(one, int) else tuple(dict.fromkeys(one))
-        wrong = [member for member in members if not 0 <= member < count]
-        if wrong:
-            raise DissectError(f"no {what} {wrong[0]}: there are {count}, from 0 to {count - 1}")
-        if not members:
-            raise DissectError(f"an empty group of {what}s: name at least one in each")
-        groups.append((one if isinstance(one, int) else ",".join(map(str, members)), members))
-    if not all(isinstance(label, int) for label, _ in groups):  # numbers or names, never both on one axis
-        groups = [(str(label), members) for label, members in groups]
-    labels = [label for label, _ in groups]
-    if not groups or len(set(labels)) != len(labels):
-        raise DissectError(f"{what}s: name at least one, and none twice")
-    return groups
+    return groups(asked, model.cfg.d_mlp, "neuron")

@@ -1,6 +1,7 @@
 """Recovery over layers, one curve a component: the figure of Hong et al. (EMNLP 2024)."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -8,39 +9,25 @@ import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.plots import labels, style
+from dissect.plots.curve import Curve, arrows, curve_of, traces
+from dissect.plots.select import selected
 from dissect.sweep.result import SweepResult
 
 _LOWEST, _HIGHEST = -1.0, 1.5
 """How far the axis reaches at most: one ruined prompt can bring a mean to -50 and would flatten all curves."""
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """One component, where it is defined."""
-
-    name: str
-    colour: str
-    dash: str
-    symbol: str
-    layers: np.ndarray
-    value: np.ndarray
-    """What is drawn: the mean over prompts, or the pooled ratio."""
-    low: np.ndarray
-    high: np.ndarray
-    cut: np.ndarray
-    """Whether the window is cut off by the first or the last layer."""
-    hover: list[str]
-
-
 def curves(
     result: SweepResult,
     metric: str = "krs",
     *,
+    x: str = "layer",
     level: float = 0.95,
     pooled: bool = False,
     seed: int = 0,
     y_range: tuple[float, float] | None = None,
     title: str | None = None,
+    **select: Any,
 ) -> go.Figure:
     """Recovery over centre layers, a line with markers for each component and a bootstrap band over prompts.
 
@@ -50,28 +37,24 @@ def curves(
     Args:
         result: what ``patch``, ``restore`` or ``concat`` return.
         metric: one that the sweep measured.
+        x: another dimension of the sweep in place of the layers, such as ``t`` or ``rank``.
         level: of the bootstrap interval over prompts.
         pooled: draw the ratio of sums over prompts in place of the mean of their ratios; it has no band.
         seed: of the bootstrap.
         y_range: ends of the vertical axis. By default it holds all curves but reaches no further than -1 and 1.5;
             values outside are drawn as arrows at the edge and counted in the note.
         title: in place of the one that tells what was swapped into what.
+        select: coordinates to keep, one or several of a dimension: ``component="mlp.W_out"``, ``layer=3``.
 
     Raises:
-        DissectError: the sweep did not measure the metric, runs over more than components and layers, or no prompt had
+        DissectError: the sweep did not measure the metric, runs over more than components and ``x``, or no prompt had
             anything to recover.
     """
-    table = result.ci(metric, level=level, seed=seed)
-    further = [str(dim) for dim in table.dims if dim not in ("component", "layer")]
-    if further:
-        raise DissectError(
-            f"curves run over layers, this sweep also runs over {', '.join(further)}: "
-            f'plots.heatmap(result, x="{further[0]}", y="layer") shows that'
-        )
+    table = _table(result, metric, x, select, level=level, seed=seed)
     drawn = [
         curve
         for place, name in enumerate(map(str, table["component"].values))
-        if len((curve := _curve(result, table.sel(component=name), name, place, level, pooled)).layers)
+        if len((curve := curve_of(result, table.sel(component=name), name, place, x, level, pooled)).places)
     ]
     if not drawn:
         raise DissectError(
@@ -83,127 +66,31 @@ def curves(
         raise DissectError(f"y_range=({bottom}, {top}): the first end must be below the second")
     figure = go.Figure()
     for curve in drawn:
-        figure.add_traces(_traces(curve, pooled))
+        figure.add_traces(traces(curve, pooled))
     for curve in drawn:
-        figure.add_traces(_arrows(curve, bottom, top))
+        figure.add_traces(arrows(curve, bottom, top))
     spec, n_prompts = result.spec, result.data.sizes["prompt"]
     style.headed(figure, title or labels.swap(spec), labels.setting(spec, n_prompts))
-    _axes(figure, result, metric, pooled, (bottom, top))
+    _axes(figure, result, metric, pooled, (bottom, top), table[x])
     return style.captioned(figure, _note(table, drawn, (bottom, top), level, pooled), below=58)
 
 
-def _curve(result: SweepResult, table: xr.Dataset, name: str, place: int, level: float, pooled: bool) -> _Curve:
-    """Pick one component's values where they are defined."""
-    values = table["pooled" if pooled else "mean"]
-    here = table.isel(layer=np.flatnonzero(np.isfinite(values.values)))
-    members = result.data["members"].sel(component=name, layer=here["layer"]).values.astype(str)
-    sizes = np.array([text.count(",") + 1 for text in members], dtype=int)
-    window = result.spec.get("window")
-    full = window if isinstance(window, int) else sizes.max(initial=1)
-    label = labels.component(name)
-    hover = []
-    for index, text in enumerate(members):
-        cell = here.isel(layer=index)
-        low, high, undefined = float(cell["low"]), float(cell["high"]), int(cell["n_undefined"])
-        hover.append(
-            f"<b>{label}</b><br>layer {cell['layer'].item()}, swapped: {text.replace(',', ', ')}"
-            f"<br>mean recovery {float(cell['mean']):.3f}"
-            + (f", {level:.0%} interval {low:.3f} to {high:.3f}" if np.isfinite(low) else "")
-            + f"<br>pooled recovery {float(cell['pooled']):.3f}"
-            + f"<br>{labels.counted(int(cell['n']), 'prompt')}"
-            + (f" ({undefined} with nothing to recover left out)" if undefined else "")
+def _table(
+    result: SweepResult, metric: str, x: str, select: Mapping[str, Any], *, level: float, seed: int
+) -> xr.Dataset:
+    """Mean, interval and pooled ratio over components and ``x``, what is selected of them."""
+    dims = [str(dim) for dim in result.values(metric).dims if dim not in ("component", "prompt")]
+    if x not in dims:
+        raise DissectError(f"the sweep has no dimension {x!r} for an axis: it runs over {', '.join(dims)}")
+    kept = selected(result.recovery(metric), select)
+    table = result.ci(metric, level=level, seed=seed).sel({dim: kept[dim] for dim in select if dim != "prompt"})
+    further = [dim for dim in dims if dim != x and table.sizes[dim] > 1]
+    if further:
+        raise DissectError(
+            f"curves run over {x}, this sweep also runs over {', '.join(further)}: choose one with "
+            f'{further[0]}=..., or plots.heatmap(result, x="{x}", y="{further[0]}") shows both'
         )
-    return _Curve(
-        name=label,
-        colour=style.PALETTE[place % len(style.PALETTE)],
-        dash=style.DASHES[place % len(style.DASHES)],
-        symbol=style.SYMBOLS[place % len(style.SYMBOLS)],
-        layers=here["layer"].values,
-        value=(here["pooled"] if pooled else here["mean"]).values,
-        low=here["low"].values,
-        high=here["high"].values,
-        cut=sizes < full,
-        hover=hover,
-    )
-
-
-def _traces(curve: _Curve, pooled: bool) -> list[go.Scatter]:
-    """Band, line with filled markers, and white-filled markers over those of cut-off windows."""
-    common = {"legendgroup": curve.name, "name": curve.name}
-    known = np.isfinite(curve.low)
-    traces = []
-    if not pooled and known.sum() > 1:
-        there, back = curve.layers[known], curve.layers[known][::-1]
-        traces.append(
-            go.Scatter(
-                x=np.concatenate([there, back]),
-                y=np.concatenate([curve.high[known], curve.low[known][::-1]]),
-                fill="toself",
-                fillcolor=style.translucent(curve.colour, 0.15),
-                mode="lines",
-                line={"width": 0},
-                showlegend=False,
-                hoverinfo="skip",
-                **common,
-            )
-        )
-    single = not pooled and len(curve.layers) == 1 and known.all()  # a band of no width would not be seen
-    traces.append(
-        go.Scatter(
-            x=curve.layers,
-            y=curve.value,
-            mode="lines+markers",
-            line={"color": curve.colour, "dash": curve.dash, "width": 2},
-            marker={"symbol": curve.symbol, "size": 8, "color": curve.colour},
-            error_y={"array": curve.high - curve.value, "arrayminus": curve.value - curve.low} if single else None,
-            text=curve.hover,
-            hovertemplate="%{text}<extra></extra>",
-            **common,
-        )
-    )
-    if curve.cut.any():
-        traces.append(
-            go.Scatter(
-                x=curve.layers[curve.cut],
-                y=curve.value[curve.cut],
-                mode="markers",
-                marker={
-                    "symbol": curve.symbol,
-                    "size": 8,
-                    "color": "white",
-                    "line": {"color": curve.colour, "width": 1.6},
-                },
-                showlegend=False,
-                hoverinfo="skip",
-                **common,
-            )
-        )
-    return traces
-
-
-def _arrows(curve: _Curve, bottom: float, top: float) -> list[go.Scatter]:
-    """Arrowheads at the edge of the plot for points beyond it."""
-    traces = []
-    for beyond, edge, symbol in (
-        (curve.value < bottom, bottom, "triangle-down"),
-        (curve.value > top, top, "triangle-up"),
-    ):
-        if beyond.any():
-            traces.append(
-                go.Scatter(
-                    x=curve.layers[beyond],
-                    y=np.full(int(beyond.sum()), edge),
-                    mode="markers",
-                    marker={"symbol": symbol, "size": 11, "color": curve.colour},
-                    cliponaxis=False,
-                    showlegend=False,
-                    legendgroup=curve.name,
-                    name=f"{curve.name}, outside",
-                    text=[text for text, outside in zip(curve.hover, beyond, strict=True) if outside],
-                    hovertemplate="outside the axis<br>%{text}<extra></extra>",
-                )
-            )
-    return traces
+    return table.squeeze([dim for dim in dims if dim != x])
 
 
 def _legend_width(figure: go.Figure) -> float:
@@ -211,14 +98,14 @@ def _legend_width(figure: go.Figure) -> float:
     return sum(55 + 6.2 * len(trace.name) for trace in figure.data if trace.showlegend is not False)
 
 
-def _limits(drawn: list[_Curve]) -> tuple[float, float]:
+def _limits(drawn: list[Curve]) -> tuple[float, float]:
     """Ends of the vertical axis that show both models' lines and the curves with their bands."""
     seen = np.concatenate([part for curve in drawn for part in (curve.value, curve.low, curve.high)])
     seen = seen[np.isfinite(seen)]
     return max(_LOWEST, min(-0.1, float(seen.min()) - 0.05)), min(_HIGHEST, max(1.1, float(seen.max()) + 0.05))
 
 
-def _note(table: xr.Dataset, drawn: list[_Curve], limits: tuple[float, float], level: float, pooled: bool) -> str:
+def _note(table: xr.Dataset, drawn: list[Curve], limits: tuple[float, float], level: float, pooled: bool) -> str:
     """What the figure shows, and what of it is not seen."""
     run = table["n"] > 0  # joined sweeps may lack some layers; those are not prompts without anything to recover
     n, undefined = int(table["n"].max()), int(table["n_undefined"].where(run, 0).max())
@@ -240,19 +127,30 @@ def _note(table: xr.Dataset, drawn: list[_Curve], limits: tuple[float, float], l
     return labels.wrapped(sentences)
 
 
-def _axes(figure: go.Figure, result: SweepResult, metric: str, pooled: bool, limits: tuple[float, float]) -> None:
+def _axes(
+    figure: go.Figure,
+    result: SweepResult,
+    metric: str,
+    pooled: bool,
+    limits: tuple[float, float],
+    along: xr.DataArray,
+) -> None:
     """Ranges, ticks, legend, and the lines of the two models."""
-    layers = result.data["layer"].values
-    if np.issubdtype(layers.dtype, np.number):
-        span = int(layers.max() - layers.min())
+    places = along.values
+    if along.name != "layer":
+        figure.update_xaxes(title_text=labels.axis(str(along.name)))
+        if not np.issubdtype(places.dtype, np.number):
+            figure.update_xaxes(type="category", range=[-0.5, len(places) - 0.5])
+    elif np.issubdtype(places.dtype, np.number):
+        span = int(places.max() - places.min())
         figure.update_xaxes(
             title_text=labels.axis("layer", result.spec.get("window", 1)),
-            range=[float(layers.min()) - 0.5, float(layers.max()) + 0.5],
+            range=[float(places.min()) - 0.5, float(places.max()) + 0.5],
             tick0=0,
             dtick=next(step for step in (1, 2, 4, 8, 16, 32) if span / step <= 20 or step == 32),
         )
     else:  # sets of layers by name
-        figure.update_xaxes(title_text="layers", type="category", range=[-0.5, len(layers) - 0.5])
+        figure.update_xaxes(title_text="layers", type="category", range=[-0.5, len(places) - 0.5])
     figure.update_yaxes(title_text=labels.recovery(metric, result.metrics[metric], pooled=pooled), range=list(limits))
     for height, role in ((0, "recipient"), (1, "donor")):
         if limits[0] <= height <= limits[1]:

@@ -1,6 +1,5 @@
 """Two dimensions of a result as colours."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 from itertools import takewhile
@@ -15,6 +14,7 @@ from plotly.subplots import make_subplots
 from dissect.errors import DissectError
 from dissect.plots import labels, style
 from dissect.plots.colour_scale import Scale, drift_scale, recovery_scale
+from dissect.plots.select import selected
 from dissect.sweep.result import SweepResult
 
 _PANELS = ("component", "block")
@@ -82,7 +82,7 @@ def heatmap(
         raise DissectError(
             f"a heatmap needs a SweepResult or a Dataset, got {type(result).__name__}: of an Alignment give .layers"
         )
-    grid = _arranged(_selected(values, select), x, _other(values, x, y), data)
+    grid = _arranged(selected(values, select), x, _other(values, x, y), data)
     if not bool(np.isfinite(grid.mean).any()):
         raise DissectError(f"nothing to draw: {values.name} is undefined everywhere in what was selected")
     if isinstance(result, SweepResult):
@@ -124,23 +124,6 @@ def _other(values: xr.DataArray, x: str, y: str | None) -> str:
     if len(dims) < 2:
         raise DissectError(f"a heatmap needs two dimensions, {values.name} has only {', '.join(dims) or 'none'}")
     return y if y is not None else next(dim for dim in dims if dim != x)
-
-
-def _selected(values: xr.DataArray, select: Mapping[str, Any]) -> xr.DataArray:
-    """Keep some coordinates; every dimension stays, if of length 1."""
-    for dim, wanted in select.items():
-        if dim not in values.dims:
-            raise DissectError(
-                f"the result has no dimension {dim!r} to select in: it has {', '.join(map(str, values.dims))}"
-            )
-        chosen = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
-        there = values[dim].values.tolist()
-        missing = [value for value in chosen if value not in there]
-        if missing or not chosen:
-            shown = ", ".join(map(str, there[:20])) + (", ..." if len(there) > 20 else "")
-            raise DissectError(f"no {dim} {missing[0] if missing else chosen!r} in the result: it has {shown}")
-        values = values.sel({dim: chosen})
-    return values
 
 
 def _arranged(values: xr.DataArray, x: str, y: str, data: xr.Dataset) -> _Grid:

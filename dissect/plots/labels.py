@@ -26,6 +26,11 @@ _PHRASES = {
 """Component to its letter in the papers and to a phrase."""
 
 _METRICS = {"krs": "KRS", "kl": "KL to the donor", "logprob": "answer log-probability"}
+_SCOPES = {
+    "from_last": "each layer with all after it",
+    "from_first": "each layer with all before it",
+    "all_but": "everything but the component in the window",
+}
 _AXES = {
     "component": "component",
     "block": "parameter block",
@@ -34,6 +39,8 @@ _AXES = {
     "position": "token position",
     "head": "head",
     "neurons": "neurons",
+    "rank": "rank of the change put in",
+    "t": "t (0: recipient, 1: donor)",
 }
 
 
@@ -56,7 +63,7 @@ def recovery(metric: str, about: Mapping[str, str], *, pooled: bool = False) -> 
 
 def axis(dim: str, window: Any = 1) -> str:
     """Title of the axis of a dimension; layers are the centres of their windows where these are wider than one."""
-    if dim == "layer" and window != 1:
+    if dim == "layer" and window not in (1, None):
         return "centre layer of the window"
     return _AXES.get(dim, escape(dim, quote=False))
 
@@ -75,10 +82,12 @@ def setting(spec: Mapping[str, Any], n_prompts: int) -> str:
         for role in ("donor", "recipient")
         if f"{spec.get(role)}_path" in spec
     ]
-    windows = [str(width) for width in dict.fromkeys(_listed(spec.get("window", [])))]
+    windows = [str(width) for width in dict.fromkeys(_listed(spec.get("window", []))) if width is not None]
+    scopes = [_SCOPES[scope] for scope in dict.fromkeys(_listed(spec.get("scope"))) if scope in _SCOPES]
     parts = [
         escape(" → ".join(names), quote=False),
         f"window of {' or '.join(windows)} layer{'' if windows == ['1'] else 's'}" if windows else "",
+        " or ".join(scopes),
         counted(n_prompts, "prompt"),
     ]
     return " · ".join(part for part in parts if part)

@@ -1,21 +1,18 @@
-"""Parameter sweeps, and restoring or transplanting parameters outside of a sweep."""
+"""Parameter sweeps."""
 
-import copy
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
-import torch
-from transformer_lens import HookedTransformer
-
 from dissect.data.prompts import Prompts
-from dissect.models.checkpoint import mark_changed
-from dissect.models.comparable import check_same_shapes
 from dissect.models.pair import ModelPair
-from dissect.models.parameters import OUTSIDE_BLOCKS, layer_block_parameters, outside_block_parameters
-from dissect.restoration.swap import Parameters, ParameterSwap
+from dissect.restoration.blocks import Component, check_components
+from dissect.restoration.cells import Builder, check_scope
+from dissect.restoration.controls import check_controls
+from dissect.restoration.scope import places
+from dissect.restoration.slices import Slices, slices
+from dissect.restoration.swap import Parameters
 from dissect.sweep.donor import Donor
-from dissect.sweep.grid import Cell, Layers, check_unique, windows
+from dissect.sweep.grid import Group, Layers
 from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import Options, sweep
 
@@ -26,88 +23,66 @@ THE_PAPERS = ("mlp.W_out",)
 def restore(
     pair: ModelPair,
     prompts: Prompts,
-    blocks: Sequence[str] = THE_PAPERS,
+    blocks: Component | Sequence[Component] = THE_PAPERS,
     *,
     window: int = 5,
     layers: Layers | None = None,
+    scope: str = "windows",
+    heads: str | Sequence[Group] | None = None,
+    neurons: str | Sequence[Group] | None = None,
+    rank: Sequence[int] | None = None,
+    t: Sequence[float] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
+    controls: Sequence[str] | bool = False,
     **options: Any,
 ) -> SweepResult:
     """Put parameters of ``donor`` into ``recipient``, for every block and centre layer, and measure.
 
     With the defaults: do the base model's value vectors bring the knowledge back (Hong et al., EMNLP 2024)? Recovery
-    1 is the donor's behaviour, 0 the recipient's own. The recipient is left as it was, bit for bit.
+    1 is the donor's behaviour, 0 the recipient's own. With ``donor="unlearned", recipient="base"`` it asks which of the
+    unlearned weights are enough to make the base model forget. The recipient is left as it was, bit for bit.
 
     Args:
-        blocks: parameter blocks of a layer, such as ``mlp.W_out``, ``attn``, ``block``.
-        window, layers, donor, recipient, options: as in ``dissect.patch``.
+        blocks: parameter blocks (``mlp.W_out``, ``attn``, ``block``, ``unembed``, ...). A tuple is swapped together,
+            and may hold activation sites: ``("mlp.W_out", "mlp_post")`` restores value vectors and their coefficients
+            in one cell. Blocks outside the layers stand at layer -1 (embeddings) or n_layers.
+        window: odd number of layers swapped together around each centre; fewer at the ends.
+        layers: the centres, all by default; or sets of layers, each swapped together as it is.
+        scope: ``windows``; ``from_last`` and ``from_first``: each layer with all after or before it;
+            ``all_but``: everything in the checkpoint but the block in the window, which tells what cannot be missed.
+        heads: ``each``, or heads or groups of them, of attention's matrices: a dimension ``head``.
+        neurons: the same of the MLP's matrices, a dimension ``neurons``: of ``mlp.W_out`` they are value vectors.
+        rank: ranks: only the first k singular directions of the change are put in; a dimension ``rank``.
+        t: points from 0 (the recipient) to 1 (the donor), between which the weights are interpolated; a dimension
+            ``t``.
+        donor, recipient: ``base``, ``unlearned`` or ``retain``.
+        controls: ``identity``, ``random``, ``noise``, ``retain``, or ``True`` for all that there are models for:
+            further components with which the curves are to be compared; see ``dissect.restoration.controls``.
+        options: fields of ``dissect.sweep.sweep.Options``, as for ``dissect.patch``.
 
     Returns:
-        a result with dimensions (component, layer, prompt); the components are the blocks.
+        a result with dimensions (component, layer, [head, neurons, rank, t,] prompt); the components are the blocks.
 
     Raises:
-        DissectError: something asked for does not exist; before any model runs.
+        DissectError: something asked for does not exist; before any model runs or any weight is touched.
     """
-    blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
-    check_unique(blocks, "blocks")
     giver, taker = pair.shapes(donor, recipient)
-    how, parameters = Options(**options), Parameters(giver)
-    cells = [
-        Cell(block, centre, members, ParameterSwap(parameters, _layers_parameters(taker, [block], members)))
-        for block in blocks
-        for centre, members in windows(layers, window, taker.cfg.n_layers)
-    ]
-    spec = {"kind": "parameters", "window": window, "donor": donor, "recipient": recipient}
-    source = Donor(giver, how.cache)
-    return sweep(pair, taker, source, prompts, cells, how, others=[parameters], spec=spec)
-
-
-@contextmanager
-def restored(
-    model: HookedTransformer, donor: HookedTransformer, *, blocks: Sequence[str], layers: Iterable[int] | None = None
-) -> Iterator[HookedTransformer]:
-    """``model`` with the donor's ``blocks`` in ``layers`` (all by default), in the body only.
-
-    Blocks outside the layers (``embed``, ``unembed``, ``ln_final``, ``pos_embed``) take no part in ``layers``. Undone
-    to the bit afterwards, also after an exception or Ctrl-C.
-    """
-    check_same_shapes(model, donor)
-    with ParameterSwap(Parameters(donor), _named_parameters(model, blocks, layers)).applied(model):
-        yield model
-
-
-def transplant(
-    pair: ModelPair,
-    *,
-    blocks: Sequence[str],
-    layers: Iterable[int] | None = None,
-    donor: str = "base",
-    recipient: str = "unlearned",
-) -> HookedTransformer:
-    """A new model: the recipient with the donor's ``blocks`` in ``layers``. ``dissect.save_hf`` writes it."""
-    giver, taker = pair.roles(donor, recipient)
-    names = _named_parameters(taker, blocks, layers)
-    fixed = copy.deepcopy(taker)
-    with torch.no_grad():
-        for name in names:
-            fixed.get_parameter(name).copy_(giver.get_parameter(name))
-    mark_changed(fixed, f"{names} of {pair.provenance().get(f'{donor}_fingerprint')}")
-    return fixed
-
-
-def _named_parameters(model: HookedTransformer, blocks: Sequence[str], layers: Iterable[int] | None) -> tuple[str, ...]:
-    blocks = (blocks,) if isinstance(blocks, str) else tuple(blocks)
-    check_unique(blocks, "blocks")
-    inside = [block for block in blocks if block not in OUTSIDE_BLOCKS]
-    chosen = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members] if inside else []
-    names = list(_layers_parameters(model, inside, chosen))
-    for block in blocks:
-        if block in OUTSIDE_BLOCKS:
-            names.extend(outside_block_parameters(model, block))
-    return tuple(dict.fromkeys(names))
-
-
-def _layers_parameters(model: HookedTransformer, blocks: Sequence[str], layers: Iterable[int]) -> tuple[str, ...]:
-    found = [name for layer in layers for block in blocks for name in layer_block_parameters(model, block, layer)]
-    return tuple(dict.fromkeys(found))
+    how, components = Options(**options), check_components(taker, blocks)
+    chosen = places(layers, window, taker.cfg.n_layers, scope)
+    cut = Slices(heads=heads, neurons=neurons, rank=rank, t=t)
+    check_scope(components, scope, cut.any, chosen)
+    wanted = check_controls(controls, pair, donor)
+    activations, parameters = Donor(giver, how.cache), {"": Parameters(giver)}
+    if "retain" in wanted:
+        parameters["retain"] = Parameters(pair.shapes("retain", recipient)[0])
+    builder = Builder(taker, activations, parameters, scope, how.seed)
+    cells = list(builder.cells(components, chosen, list(slices(taker, components, cut)), wanted))
+    spec = {
+        "kind": "parameters",
+        "window": window if scope in ("windows", "all_but") else None,
+        "scope": scope,
+        "donor": donor,
+        "recipient": recipient,
+    }
+    return sweep(pair, taker, activations, prompts, cells, how, others=list(parameters.values()), spec=spec)

@@ -8,6 +8,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import first_layer_of
+from dissect.models.stored import StoredParameters
+from dissect.restoration.blend import Step, blended
 from dissect.sweep.batch import Batch
 from dissect.sweep.intervention import Intervention
 
@@ -16,42 +18,55 @@ _AFTER_ATTENTION = ("mlp.", "ln2.", "ln2_post.")
 
 
 class Parameters:
-    """The parameters of a model; ``hold`` copies those that are wanted, after which the model is needed no more."""
+    """The parameters of a donor: those of a model in memory, or read from its files one by one."""
 
-    def __init__(self, model: HookedTransformer) -> None:
+    def __init__(self, model: HookedTransformer, stored: StoredParameters | None = None) -> None:
+        """``model`` is the donor, or with ``stored`` any model that has its shapes."""
         self.model = model
         self.fused_attention = True
-        self._wanted: set[str] = set()
-        self._held: dict[str, Tensor] = {}
+        self._given = self._stored = stored
+        self._most = 1
 
     def want(self, names: Iterable[str]) -> None:
-        """Say which parameters will be asked for."""
-        self._wanted.update(names)
+        """Say which parameters will be asked for together.
+
+        Raises:
+            DissectError: the donor's files do not have one of them.
+        """
+        names = list(names)
+        self._most = max(self._most, len(names))
+        if self._stored is not None:
+            self._stored.check(names)
+            self._stored.keep = self._most
 
     def hold(self, batches: Iterable[Batch]) -> None:
-        """Copy the wanted parameters."""
-        self._held = {name: self.model.get_parameter(name).data.clone() for name in sorted(self._wanted)}
+        """Need the model no more: from now on what is asked for is read from its files, and no more of it is kept."""
+        self._stored = StoredParameters.of(self.model)
+        self._stored.keep = self._most
 
     def release(self) -> None:
-        """Give the copies back."""
-        self._held = {}
+        """Give back what was read; the model is asked again."""
+        self._stored = self._given
 
     def parameter(self, name: str) -> Tensor:
         """The values of a parameter."""
-        return self._held[name] if name in self._held else self.model.get_parameter(name).data
+        return self.model.get_parameter(name).data if self._stored is None else self._stored.parameter(name)
 
 
 @dataclass(frozen=True, eq=False)
 class ParameterSwap(Intervention):
-    """Let some parameters of the recipient be those of the donor.
+    """Let some parameters of the recipient be those of the donor, whole or as ``steps`` make them.
 
-    The tensors themselves change places, nothing is copied: undoing it puts back the very tensor that was there, so
-    it is exact to the bit, and a sweep needs no copy of the state dict.
+    The tensors themselves change places, nothing is copied but the blocks in play where a part of them is mixed:
+    undoing it puts back the very tensor that was there, so it is exact to the bit, and a sweep needs no copy of the
+    state dict.
     """
 
     donor: Parameters
     names: tuple[str, ...]
     """As in ``named_parameters()``."""
+    steps: tuple[Step, ...] = ()
+    """What is done with the donor's values first; see ``dissect.restoration.blend``."""
 
     def __post_init__(self) -> None:
         self.donor.want(self.names)
@@ -80,7 +95,7 @@ class ParameterSwap(Intervention):
 
     @contextmanager
     def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Iterator[None]:
-        """The donor's parameters in the body, the model's own afterwards; nesting is allowed."""
+        """The mixed parameters in the body, the model's own afterwards; nesting is allowed."""
         kept = {}
         try:
             for name in self.names:
@@ -88,7 +103,7 @@ class ParameterSwap(Intervention):
                 own = parameter.data
                 donated = self.donor.parameter(name).to(device=own.device, dtype=own.dtype)
                 kept[name] = own
-                parameter.data = donated
+                parameter.data = blended(self.steps, name, own, donated)
             yield
         finally:
             for name, own in kept.items():

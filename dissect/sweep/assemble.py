@@ -72,5 +72,5 @@ def _axes(cells: Sequence[Cell]) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
     for dim in _coordinates(cells[0]):
         labels = list(dict.fromkeys(_coordinates(cell)[dim] for cell in cells))
-        axes[dim] = sorted(labels) if all(isinstance(label, int) for label in labels) else labels
+        axes[dim] = sorted(labels) if all(isinstance(label, (int, float)) for label in labels) else labels
     return axes

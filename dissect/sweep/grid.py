@@ -8,7 +8,9 @@ from dissect.sweep.intervention import Intervention
 
 Layers = Iterable[int] | Iterable[Collection[int]]
 """Centres of windows, or whole sets of layers that are swapped together."""
-Label = int | str
+Label = int | float | str
+Group = int | Sequence[int]
+"""One head or neuron, or several that are swapped together."""
 
 
 @dataclass(frozen=True)
@@ -66,3 +68,30 @@ def check_unique(labels: Sequence[str], what: str) -> None:
     twice = [label for label in labels if labels.count(label) > 1]
     if twice:
         raise DissectError(f"{what} names {twice[0]!r} twice")
+
+
+def groups(asked: str | Iterable[Group], count: int, what: str) -> list[tuple[Label, tuple[int, ...]]]:
+    """Label and members of each group of heads or neurons; ``each`` stands for all of them, each apart.
+
+    Raises:
+        DissectError: one that does not exist, an empty group, none at all, or one named twice.
+    """
+    if isinstance(asked, str):
+        if asked != "each":
+            raise DissectError(f"{what}s={asked!r}: give 'each', or numbers from 0 to {count - 1}")
+        return [(one, (one,)) for one in range(count)]
+    found: list[tuple[Label, tuple[int, ...]]] = []
+    for one in asked:
+        members = (one,) if isinstance(one, int) else tuple(dict.fromkeys(one))
+        wrong = [member for member in members if not 0 <= member < count]
+        if wrong:
+            raise DissectError(f"no {what} {wrong[0]}: there are {count}, from 0 to {count - 1}")
+        if not members:
+            raise DissectError(f"an empty group of {what}s: name at least one in each")
+        found.append((one if isinstance(one, int) else ",".join(map(str, members)), members))
+    if not all(isinstance(label, int) for label, _ in found):  # numbers or names, never both on one axis
+        found = [(str(label), members) for label, members in found]
+    labels = [label for label, _ in found]
+    if not found or len(set(labels)) != len(labels):
+        raise DissectError(f"{what}s: name at least one, and none twice")
+    return found

@@ -1,0 +1,138 @@
+"""From a parameter's own values and the donor's to those that the model runs with: all of it, a part, or in between.
+
+Each step takes what is to be put in and narrows it down: ``step(name, own, donated)``. Where a swap has no steps, the
+donor's tensor itself takes the place of the recipient's.
+"""
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from dissect.models.axes import as_matrix, from_matrix, head_axis, neuron_axis
+from dissect.models.spectrum import leading_directions, projected
+
+
+class Step(Protocol):
+    """One way to mix a parameter with the donor's."""
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """A tensor of the same shape; neither argument is written to."""
+        ...
+
+
+def blended(
+    steps: Sequence[Step], name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """All steps one after the other."""
+    for step in steps:
+        donated = step(name, own, donated)
+    return donated
+
+
+@dataclass(frozen=True)
+class Heads:
+    """The donor's in some heads of a matrix of attention."""
+
+    heads: tuple[int, ...]
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Own values everywhere else."""
+        return _sliced(own, donated, head_axis(name), self.heads)
+
+
+@dataclass(frozen=True)
+class Neurons:
+    """The donor's in some neurons of a matrix of the MLP: rows of ``W_out`` (value vectors), columns of ``W_in``."""
+
+    neurons: tuple[int, ...]
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Own values everywhere else."""
+        return _sliced(own, donated, neuron_axis(name), self.neurons)
+
+
+@dataclass(frozen=True)
+class Between:
+    """own + t (donated - own): 0 leaves the recipient's, 1 gives the donor's, both to the bit; beyond, it goes on."""
+
+    t: float
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Computed in float32 at least."""
+        if self.t in (0, 1):
+            return donated if self.t else own
+        high = torch.promote_types(own.dtype, torch.float32)
+        return torch.lerp(own.to(high), donated.to(high), self.t).to(own.dtype)
+
+
+@dataclass
+class LowRank:
+    """own + the best approximation of rank k to (donated - own): its first k singular directions.
+
+    Attention's matrices are taken over all heads together, as they stand in the checkpoint. From full rank on it is the
+    donor's tensor itself.
+    """
+
+    rank: int
+    directions: "Directions" = field(repr=False)
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """The sum, rounded once."""
+        high = torch.promote_types(own.dtype, torch.float32)
+        change = as_matrix(name, donated.to(high) - own.to(high))
+        if self.rank >= min(change.shape):
+            return donated
+        part = projected(change, self.directions.of(name, change)[:, : self.rank])
+        return (own.to(high) + from_matrix(name, part, own)).to(own.dtype)
+
+
+@dataclass
+class Directions:
+    """Singular directions of the change of each parameter, found when first needed and kept for other ranks."""
+
+    most: int
+    """The highest rank that will be asked for."""
+    _kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+
+    def of(self, name: str, change: Float[Tensor, "rows columns"]) -> Float[Tensor, "side rank"]:
+        """The leading ones of a parameter's change."""
+        if name not in self._kept:
+            self._kept[name] = leading_directions(change, min(self.most, *change.shape)).to(change.dtype)
+        return self._kept[name]
+
+
+@dataclass(frozen=True)
+class Noise:
+    """own + noise as long as (donated - own): a change of the same norm in a random direction."""
+
+    seed: int
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Noise depends on the seed and the parameter's name alone."""
+        generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {name}".encode()))
+        noise = torch.randn(own.shape, generator=generator).to(own.device)
+        length = (donated.float() - own.float()).norm()
+        return (own.float() + noise * (length / noise.norm())).to(own.dtype)
+
+
+@dataclass(frozen=True)
+class Own:
+    """The recipient's own values: the control that has to change nothing."""
+
+    def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """As they are."""
+        return own
+
+
+def _sliced(
+    own: Float[Tensor, "..."], donated: Float[Tensor, "..."], axis: int, members: tuple[int, ...]
+) -> Float[Tensor, "..."]:
+    # clone keeps the order of the axes in memory, and with it the way in which products are computed
+    mixed = own.clone(memory_format=torch.preserve_format)
+    index = torch.tensor(members, device=own.device)
+    return mixed.index_copy_(axis, index, donated.index_select(axis, index))

@@ -1,0 +1,80 @@
+"""The cells of a parameter sweep."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.parameters import in_checkpoint
+from dissect.patching.swap import ActivationSwap
+from dissect.restoration.blend import Noise, Own, Step
+from dissect.restoration.blocks import Swapped, place_of
+from dissect.restoration.scope import Places, elsewhere, swapped_names
+from dissect.restoration.slices import Slice
+from dissect.restoration.swap import Parameters, ParameterSwap
+from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Cell
+from dissect.sweep.intervention import Intervention, Joint
+
+
+@dataclass(frozen=True)
+class Builder:
+    """What all cells of a sweep share."""
+
+    model: HookedTransformer
+    """The recipient, or its shapes."""
+    activations: Donor
+    """The donor's, for mixed cells."""
+    parameters: Mapping[str, Parameters]
+    """Of the donor under ``""``, of a third checkpoint under ``retain``."""
+    scope: str
+    seed: int
+
+    def cells(
+        self, components: Sequence[Swapped], chosen: Places, parts: Sequence[Slice], controls: Sequence[str]
+    ) -> Iterator[Cell]:
+        """Every component with every set of layers and every part; then the same for each control."""
+        before: dict[str, tuple[Step, ...]] = {"": (), "random": (), "retain": ()}
+        before |= {"identity": (Own(),), "noise": (Noise(self.seed),)}
+        for control in ("", *controls):
+            source = self.parameters["retain" if control == "retain" else ""]
+            for component in components:
+                label = f"all but {component.label}" if self.scope == "all_but" else component.label
+                label = f"{label} ({control})" if control else label
+                for layer, members in self._places(component, chosen, control):
+                    names = swapped_names(in_checkpoint(self.model), component.names(self.model, members), self.scope)
+                    for part in parts:
+                        swap = ParameterSwap(source, names, (*before[control], *part.steps))
+                        joint = self._joint(component, members, part, swap)
+                        yield Cell(label, layer, members, joint, part.coords)
+
+    def _places(self, component: Swapped, chosen: Places, control: str) -> Places:
+        if not component.in_layers:
+            return [] if control == "random" else [(place_of(self.model, component), ())]
+        return elsewhere(chosen, self.model.cfg.n_layers, self.seed) if control == "random" else chosen
+
+    def _joint(self, component: Swapped, members: tuple[int, ...], part: Slice, swap: ParameterSwap) -> Intervention:
+        """With activation sites in the component, both at once."""
+        if not component.sites:
+            return swap
+        hooks = ActivationSwap(self.activations, component.sites, members, heads=part.heads, neurons=part.neurons)
+        return Joint((swap, hooks))
+
+
+def check_scope(components: Sequence[Swapped], scope: str, sliced: bool, chosen: Places) -> None:
+    """Refuse combinations that mean nothing.
+
+    Raises:
+        DissectError: ``all_but`` together with parts of blocks or with activations; components in layers beside others
+            outside where layers are named by sets.
+    """
+    if scope == "all_but" and sliced:
+        raise DissectError("scope='all_but' leaves out whole blocks: it cannot be cut into heads, neurons, rank or t")
+    mixed = [component.label for component in components if component.sites]
+    if scope == "all_but" and mixed:
+        raise DissectError(f"scope='all_but' is about parameters: leave the activations out of {mixed[0]!r}")
+    named = any(isinstance(label, str) for label, _ in chosen)
+    outside = [component.label for component in components if not component.in_layers]
+    if named and outside:
+        raise DissectError(f"{outside[0]!r} stands outside the layers: it cannot share an axis with sets of layers")

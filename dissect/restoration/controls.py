@@ -1,0 +1,34 @@
+"""Parameter swaps that carry nothing of what is asked: what a recovery has to be compared with.
+
+- ``identity``: the recipient's own parameters. Recovery is exactly 0, or the engine is wrong.
+- ``random``: the same block in as many random layers outside the window: is it these layers, or would any do?
+- ``noise``: a change as long as the donor's in a random direction: is it what is put in, or that something is?
+- ``retain``: the blocks of a third checkpoint, the pair's ``retain`` model.
+"""
+
+from collections.abc import Sequence
+
+from dissect.errors import DissectError
+from dissect.models.pair import ModelPair
+
+CONTROLS = ("identity", "random", "noise", "retain")
+
+
+def check_controls(asked: Sequence[str] | bool, pair: ModelPair, donor: str) -> tuple[str, ...]:
+    """The controls asked for; ``True`` stands for all that the pair has models for.
+
+    Raises:
+        DissectError: one that does not exist, or ``retain`` where the pair has no third checkpoint or it is the donor.
+    """
+    third = pair.retain is not None and donor != "retain"
+    if isinstance(asked, bool):
+        asked = [control for control in CONTROLS if control != "retain" or third] if asked else ()
+    chosen = (asked,) if isinstance(asked, str) else tuple(asked)
+    for control in chosen:
+        if control not in CONTROLS:
+            raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
+    if "retain" in chosen and not third:
+        raise DissectError(
+            "controls: 'retain' needs a third checkpoint that is not the donor: load_pair(..., retain=...)"
+        )
+    return tuple(dict.fromkeys(chosen))

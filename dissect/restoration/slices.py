@@ -1,0 +1,128 @@
+"""Parts of a block: heads, neurons, singular directions of its change, points on the way to the donor."""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.axes import HEADED, NEURONED
+from dissect.patching.sites import SITES, n_heads
+from dissect.restoration.blend import Between, Directions, Heads, LowRank, Neurons, Step
+from dissect.restoration.blocks import Swapped
+from dissect.sweep.grid import Group, Label, groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slices:
+    """Which parts of the blocks a sweep goes over; each that is given is a dimension of the result."""
+
+    heads: str | Sequence[Group] | None = None
+    """``each``, or heads or groups of them, of attention's matrices; key/value heads as the model stores them."""
+    neurons: str | Sequence[Group] | None = None
+    """``each``, or neurons or groups of them, of the MLP's matrices: rows of ``mlp.W_out`` are value vectors."""
+    rank: Sequence[int] | None = None
+    """Ranks of the change that is put in: its first k singular directions."""
+    t: Sequence[float] | None = None
+    """Points on the way from the recipient (0) to the donor (1)."""
+
+    @property
+    def any(self) -> bool:
+        """Whether anything but whole blocks is asked for."""
+        return any(part is not None for part in (self.heads, self.neurons, self.rank, self.t))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One combination of parts."""
+
+    coords: dict[str, Label]
+    steps: tuple[Step, ...]
+    heads: tuple[int, ...] | None
+    neurons: tuple[int, ...] | None
+
+
+def check_slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> None:
+    """Refuse parts that a component does not have.
+
+    Raises:
+        DissectError: names what there is.
+    """
+    for component in components:
+        for what, known, wanted in (("heads", HEADED, asked.heads), ("neurons", NEURONED, asked.neurons)):
+            without = [block for block in (*component.blocks, *component.outside) if block not in known]
+            if wanted is not None and without:
+                raise DissectError(f"{without[0]!r} cannot be cut into {what}: those that can are {', '.join(known)}")
+        headless = [site for site in component.sites if SITES[site].head_axis is None]
+        if asked.heads is not None and headless:
+            raise DissectError(f"{headless[0]!r} has no heads: leave it out of {component.label!r}")
+        others = [site for site in component.sites if site != "mlp_post"]
+        if asked.neurons is not None and others:
+            raise DissectError(f"{others[0]!r} has no neurons: leave it out of {component.label!r}")
+
+
+def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> Iterator[Slice]:
+    """Every combination of the parts asked for; one of whole blocks where nothing is.
+
+    Raises:
+        DissectError: a part that does not exist.
+    """
+    check_slices(model, components, asked)
+    ranks, points = _ranks(asked.rank), _points(asked.t)
+    heads = [(None, None)] if asked.heads is None else groups(asked.heads, _n_heads(model, components), "head")
+    neurons = [(None, None)] if asked.neurons is None else groups(asked.neurons, model.cfg.d_mlp, "neuron")
+    directions = Directions(max((rank for rank in ranks if rank is not None), default=0))
+    for (head, head_group), (neuron, neuron_group), rank, t in product(heads, neurons, ranks, points):
+        found = {"head": head, "neurons": neuron, "rank": rank, "t": t}
+        steps: list[Step] = []
+        if rank is not None:
+            steps.append(LowRank(rank, directions))
+        if t is not None:
+            steps.append(Between(t))
+        if head_group is not None:
+            steps.append(Heads(head_group))
+        if neuron_group is not None:
+            steps.append(Neurons(neuron_group))
+        coords: dict[str, Label] = {dim: label for dim, label in found.items() if label is not None}
+        yield Slice(coords, tuple(steps), head_group, neuron_group)
+
+
+def single_slice(model: HookedTransformer, parts: Sequence[str], asked: Slices) -> tuple[Step, ...]:
+    """The steps of the one combination that a context or a transplant makes."""
+    found = list(slices(model, [Swapped("+".join(parts), tuple(parts), (), ())], asked))
+    return found[0].steps
+
+
+def _n_heads(model: HookedTransformer, components: Sequence[Swapped]) -> int:
+    """The number of heads, which has to be the same in all that is swapped."""
+    grouped = model.cfg.n_key_value_heads or model.cfg.n_heads
+    counts = {
+        block: grouped if block in ("attn.W_K", "attn.W_V") else model.cfg.n_heads
+        for component in components
+        for block in component.blocks
+    }
+    counts |= {site: n_heads(model, site) for component in components for site in component.sites}
+    if len(set(counts.values())) > 1:
+        shown = ", ".join(f"{name} {count}" for name, count in counts.items())
+        raise DissectError(f"these have different numbers of heads ({shown}): sweep them apart")
+    return int(next(iter(counts.values())))
+
+
+def _ranks(asked: Sequence[int] | None) -> list[int | None]:
+    if asked is None:
+        return [None]
+    ranks = list(asked)
+    if not ranks or len(set(ranks)) != len(ranks) or any(rank < 1 for rank in ranks):
+        raise DissectError(f"rank={ranks}: give ranks of 1 or more, none twice, for instance [1, 4, 16]")
+    return list(ranks)
+
+
+def _points(asked: Sequence[float] | None) -> list[float | None]:
+    if asked is None:
+        return [None]
+    points = [float(point) for point in asked]
+    if not points or len(set(points)) != len(points) or not all(math.isfinite(point) for point in points):
+        raise DissectError(f"t={list(asked)}: give numbers, none twice, from 0 (the recipient) to 1 (the donor)")
+    return list(points)

@@ -1,0 +1,108 @@
+"""Restoring parameters outside of a sweep: for the time of a block of code, or for good in a new model."""
+
+import copy
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from transformer_lens import HookedTransformer
+
+from dissect.models.checkpoint import mark_changed
+from dissect.models.comparable import check_same_shapes
+from dissect.models.pair import ModelPair
+from dissect.models.stored import StoredParameters
+from dissect.restoration.blend import Step, blended
+from dissect.restoration.blocks import Part, part_parameters
+from dissect.restoration.slices import Slices, single_slice
+from dissect.restoration.swap import Parameters, ParameterSwap
+
+
+@contextmanager
+def restored(
+    model: HookedTransformer,
+    donor: HookedTransformer | str | os.PathLike[str],
+    *,
+    blocks: str | Sequence[Part],
+    layers: Iterable[int] | None = None,
+    heads: Sequence[int] | None = None,
+    neurons: Sequence[int] | None = None,
+    rank: int | None = None,
+    t: float | None = None,
+) -> Iterator[HookedTransformer]:
+    """``model`` with the donor's ``blocks`` in ``layers`` (all by default), in the body only.
+
+    Undone to the bit afterwards, also after an exception or Ctrl-C; contexts may be nested.
+
+    Args:
+        donor: a model, or the directory, hub id or adapter of one: then only the tensors in play are read.
+        blocks: parameter blocks. Those outside the layers (``embed``, ``unembed``, ``ln_final``, ``pos_embed``) take no
+            part in ``layers``; a pair ``(layer, block)`` names one in its own layer.
+        heads, neurons, rank, t: only so much of them; see ``restore``.
+
+    Raises:
+        DissectError: something does not exist, or the shapes differ; before anything is changed.
+    """
+    names = part_parameters(model, blocks, layers)
+    steps = _steps(model, blocks, heads, neurons, rank, t)
+    if isinstance(donor, HookedTransformer):
+        check_same_shapes(model, donor)
+        source = Parameters(donor, StoredParameters.of(donor) if donor.embed.W_E.is_meta else None)
+    else:
+        source = Parameters(model, StoredParameters.at(donor, model))
+    with ParameterSwap(source, names, steps).applied(model):
+        yield model
+
+
+def transplant(
+    pair: ModelPair,
+    *,
+    blocks: str | Sequence[Part],
+    layers: Iterable[int] | None = None,
+    heads: Sequence[int] | None = None,
+    neurons: Sequence[int] | None = None,
+    rank: int | None = None,
+    t: float | None = None,
+    donor: str = "base",
+    recipient: str = "unlearned",
+) -> HookedTransformer:
+    """A new model: the recipient with the donor's ``blocks`` in ``layers``. ``dissect.save_hf`` writes it.
+
+    The arguments are those of ``restored``. While the pair holds one model at a time, the donor's tensors are read from
+    its files one by one.
+
+    Raises:
+        DissectError: as ``restored``.
+    """
+    giver, taker = pair.shapes(donor, recipient)
+    names = part_parameters(taker, blocks, layers)
+    steps = _steps(taker, blocks, heads, neurons, rank, t)
+    source = Parameters(giver, StoredParameters.of(giver) if pair.one_at_a_time else None)
+    source.want(names)
+    pair.wake(taker)
+    fixed = copy.deepcopy(taker)
+    with torch.no_grad():
+        for name in names:
+            parameter = fixed.get_parameter(name)
+            donated = source.parameter(name).to(device=parameter.device, dtype=parameter.dtype)
+            parameter.copy_(blended(steps, name, parameter.data, donated))
+    mark_changed(fixed, f"{names} {steps} of {pair.provenance().get(f'{donor}_fingerprint')}")
+    return fixed
+
+
+def _steps(
+    model: HookedTransformer,
+    blocks: str | Sequence[Part],
+    heads: Sequence[int] | None,
+    neurons: Sequence[int] | None,
+    rank: int | None,
+    t: float | None,
+) -> tuple[Step, ...]:
+    parts = [blocks] if isinstance(blocks, str) else [part if isinstance(part, str) else part[1] for part in blocks]
+    cut = Slices(
+        heads=None if heads is None else [list(heads)],
+        neurons=None if neurons is None else [list(neurons)],
+        rank=None if rank is None else [rank],
+        t=None if t is None else [t],
+    )
+    return single_slice(model, list(dict.fromkeys(parts)), cut)
