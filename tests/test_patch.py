@@ -198,7 +198,7 @@ def test_what_does_not_exist_is_refused(asked, said, tiny_pair, facts):
 
 @pytest.mark.parametrize(
     ("block", "said"),
-    [("mlp.W_gate", "has no 'mlp.W_gate'"), ("W_out", "no parameter block"), ("embed", "outside the layers")],
+    [("mlp.W_gate", "has no 'mlp.W_gate'"), ("W_out", "no parameter block"), ("mlp_post", "no parameter block")],
 )
 def test_blocks_that_do_not_exist_are_refused(block, said, tiny_pair, facts):
     pair = dissect.load_pair(*tiny_pair("gpt2"), progress=False)

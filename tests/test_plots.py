@@ -14,6 +14,7 @@ from dissect.errors import DissectError
 from dissect.plots import labels, style
 from dissect.sweep.grid import windows
 from dissect.sweep.result import SweepResult
+from tests.results import make_result
 
 FOUR = ("mlp_post", "attn_out", "mlp_post+attn_out", "mlp.W_out")
 
@@ -102,6 +103,32 @@ def test_components_differ_by_colour_and_by_dash_and_by_marker():
     drawn = list(lines(plots.curves(made_up())).values())
     for ways in ([t.line.color for t in drawn], [t.line.dash for t in drawn], [t.marker.symbol for t in drawn]):
         assert len(set(ways)) == len(drawn)
+
+
+def test_curves_that_add_up_layers_have_no_cut_windows():
+    rows = {"krs": [[2.0, 1.0], [0.0, 0.0], [1.5, 0.8], [1.0, 0.5], [0.5, 0.1]]}
+    result = make_result(rows, layers=[0, 1, 2], window=1)
+    result.data["members"][:] = [["0", "0,1", "0,1,2"]]
+    result.data.attrs["spec"] = json.dumps(result.spec | {"window": None, "scope": "from_first"})
+    figure = plots.curves(result)
+    assert not [t for t in figure.data if t.mode == "markers"] and "Open markers" not in caption(figure)
+    assert "each layer with all before it" in figure.layout.title.text
+    assert figure.layout.xaxis.title.text == "layer"
+
+
+def test_curves_over_another_dimension():
+    result = made_up(("mlp_post",))
+    wider = SweepResult(result.data.assign(krs=result.data["krs"].expand_dims(t=[0.0, 0.5, 1.0], axis=2)))
+    figure = plots.curves(wider, x="t", layer=3)
+    line = next(t for t in figure.data if t.mode == "lines+markers")
+    assert list(line.x) == [0.0, 0.5, 1.0]
+    np.testing.assert_allclose(line.y, [result.ci()["mean"].sel(layer=3).item()] * 3)
+    assert figure.layout.xaxis.title.text == "t (0: recipient, 1: donor)"
+    assert "layer 3, t 0.5, swapped" in line.text[1]
+    with pytest.raises(DissectError, match="no dimension 'head' for an axis: it runs over layer, t"):
+        plots.curves(wider, x="head")
+    with pytest.raises(DissectError, match="no layer 9 in the result"):
+        plots.curves(wider, x="t", layer=9)
 
 
 def test_curves_far_below_are_cut_counted_and_marked():

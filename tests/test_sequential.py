@@ -1,6 +1,7 @@
 """One model in memory at a time, donors kept elsewhere: the same numbers."""
 
 import logging
+import shutil
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import torch
 import dissect
 from dissect.models.build import unload
 from dissect.models.load import reload
+from dissect.models.stored import StoredParameters
 from dissect.sweep.cache import CacheOptions, activation_bytes
 
 
@@ -90,8 +92,6 @@ def test_one_model_is_given_back_before_the_other_is_loaded(tiny_pair, monkeypat
 def test_what_needs_both_models_says_so(tiny_pair, facts):
     pair = dissect.load_pair(*tiny_pair("llama"), sequential=True, progress=False)
     with pytest.raises(dissect.DissectError, match="needs both models at once"):
-        dissect.transplant(pair, blocks=["mlp"])
-    with pytest.raises(dissect.DissectError, match="needs both models at once"):
         dissect.attribute(pair, facts.prompts(pair.tokenizer), progress=False)
 
 
@@ -144,3 +144,57 @@ def test_the_estimate_of_the_cache_is_what_it_takes(tiny_pair, facts, caplog):
     with caplog.at_level(logging.INFO):
         dissect.patch(pair, prompts, progress=False)
     assert "the donor's cache takes" in caplog.text
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llama_tied", "gpt2", "phi3", "olmo"])
+def test_single_parameters_are_read_from_the_files(architecture, tiny_pair):
+    """In the values, the dtype and the order in memory that they have in a loaded model; fused ones are taken apart."""
+    model = dissect.load(tiny_pair(architecture)[0], progress=False)
+    expected = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    unload(model)
+    stored = StoredParameters.of(model)
+    stored.check(expected)
+    for name, value in expected.items():
+        found = stored.parameter(name)
+        assert torch.equal(found, value) and found.stride() == value.stride(), name
+
+
+def test_only_the_donors_tensors_in_play_are_read_and_kept(tiny_pair, facts, monkeypatch):
+    pair = dissect.load_pair(*tiny_pair("llama"), sequential=True, progress=False)
+    read: list[str] = []
+    kept: list[int] = []
+    original = StoredParameters._read
+
+    def counted(self, name):
+        read.append(name)
+        kept.append(len(self._kept))
+        return original(self, name)
+
+    monkeypatch.setattr(StoredParameters, "_read", counted)
+    prompts = facts.prompts(pair.tokenizer)
+    dissect.restore(pair, prompts, ["mlp.W_out", "attn.W_O"], window=1, progress=False)
+    expected = [f"blocks.{layer}.{block}" for block in ("mlp.W_out", "attn.W_O") for layer in range(3)]
+    assert read == expected and max(kept) == 1
+    assert in_memory(pair) == ["unlearned"]
+
+
+def test_a_donors_file_that_changed_meanwhile_is_seen(tiny_pair, facts, tmp_path):
+    base, unlearned = tiny_pair("llama")
+    copied = tmp_path / "base"
+    shutil.copytree(base, copied)
+    model = dissect.load(copied, progress=False)
+    stored = StoredParameters.of(model)
+    stored.parameter("blocks.0.mlp.W_out")
+    shutil.copy(unlearned / "model.safetensors", copied / "model.safetensors")
+    with pytest.raises(dissect.DissectError, match="has changed since it was loaded"):
+        StoredParameters.of(model).parameter("blocks.0.mlp.W_out")
+
+
+def test_a_transplant_reads_the_donor_from_its_files(tiny_pair):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    expected = dissect.transplant(pair, blocks=["mlp"], layers=[1])
+    with pair.sequential():
+        found = dissect.transplant(pair, blocks=["mlp"], layers=[1])
+        assert in_memory(pair) == ["unlearned"]
+    for (name, one), other in zip(found.named_parameters(), expected.parameters(), strict=True):
+        assert torch.equal(one, other), name

@@ -64,7 +64,7 @@ def curve_of(
         value=(here["pooled"] if pooled else here["mean"]).values,
         low=here["low"].values,
         high=here["high"].values,
-        cut=(sizes < full) & (x == "layer") & ~_adds_up(sizes),
+        cut=(sizes < full) & (x == "layer" and not _adds_up(sizes)),
         hover=hover,
     )
 

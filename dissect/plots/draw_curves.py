@@ -87,8 +87,8 @@ def _table(
     further = [dim for dim in dims if dim != x and table.sizes[dim] > 1]
     if further:
         raise DissectError(
-            f"curves run over {x}, this sweep also runs over {', '.join(further)}: choose one with "
-            f'{further[0]}=..., or plots.heatmap(result, x="{x}", y="{further[0]}") shows both'
+            f"curves run over {x}, this sweep also runs over {', '.join(further)}: "
+            f'plots.heatmap(result, x="{further[0]}", y="{x}") shows both, {further[0]}=... chooses one'
         )
     return table.squeeze([dim for dim in dims if dim != x])
 

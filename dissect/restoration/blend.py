@@ -7,7 +7,7 @@ donor's tensor itself takes the place of the recipient's.
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -17,6 +17,7 @@ from dissect.models.axes import as_matrix, from_matrix, head_axis, neuron_axis
 from dissect.models.spectrum import leading_directions, projected
 
 
+@runtime_checkable
 class Step(Protocol):
     """One way to mix a parameter with the donor's."""
 

@@ -31,7 +31,7 @@ def restore(
     heads: str | Sequence[Group] | None = None,
     neurons: str | Sequence[Group] | None = None,
     rank: Sequence[int] | None = None,
-    t: Sequence[float] | None = None,
+    t: Sequence[float | int] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
     controls: Sequence[str] | bool = False,

@@ -25,7 +25,7 @@ class Slices:
     """``each``, or neurons or groups of them, of the MLP's matrices: rows of ``mlp.W_out`` are value vectors."""
     rank: Sequence[int] | None = None
     """Ranks of the change that is put in: its first k singular directions."""
-    t: Sequence[float] | None = None
+    t: Sequence[float | int] | None = None
     """Points on the way from the recipient (0) to the donor (1)."""
 
     @property
@@ -119,7 +119,7 @@ def _ranks(asked: Sequence[int] | None) -> list[int | None]:
     return list(ranks)
 
 
-def _points(asked: Sequence[float] | None) -> list[float | None]:
+def _points(asked: Sequence[float | int] | None) -> list[float | None]:
     if asked is None:
         return [None]
     points = [float(point) for point in asked]

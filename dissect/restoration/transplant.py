@@ -28,7 +28,7 @@ def restored(
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
     rank: int | None = None,
-    t: float | None = None,
+    t: float | int | None = None,
 ) -> Iterator[HookedTransformer]:
     """``model`` with the donor's ``blocks`` in ``layers`` (all by default), in the body only.
 
@@ -62,7 +62,7 @@ def transplant(
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
     rank: int | None = None,
-    t: float | None = None,
+    t: float | int | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
 ) -> HookedTransformer:
@@ -96,7 +96,7 @@ def _steps(
     heads: Sequence[int] | None,
     neurons: Sequence[int] | None,
     rank: int | None,
-    t: float | None,
+    t: float | int | None,
 ) -> tuple[Step, ...]:
     parts = [blocks] if isinstance(blocks, str) else [part if isinstance(part, str) else part[1] for part in blocks]
     cut = Slices(
