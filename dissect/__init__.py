@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
     from dissect.restoration.restore import restore as restore
+    from dissect.restoration.smallest import smallest_set as smallest_set
     from dissect.restoration.transplant import restored as restored
     from dissect.restoration.transplant import transplant as transplant
     from dissect.sweep.compare import compare as compare
@@ -48,6 +49,7 @@ _HOMES = {
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.save",
+    "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
 }

@@ -9,8 +9,8 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.parameters import (
-    LAYER_BLOCKS,
     OUTSIDE_BLOCKS,
+    PARTITION,
     in_checkpoint,
     layer_block_parameters,
     outside_block_parameters,
@@ -20,7 +20,6 @@ from dissect.models.parameters import (
 _MEASURES = ("relative_norm", "cosine", "moved")
 _CHUNK = 1 << 24
 """Elements that are brought to float64 at once."""
-_LAYER_PARTS = tuple(block for block in LAYER_BLOCKS if block not in ("mlp", "attn", "block"))
 
 
 class Alignment:
@@ -86,7 +85,7 @@ def align(base: HookedTransformer, other: HookedTransformer) -> Alignment:
     known = frozenset(in_checkpoint(base))
     layers = range(base.cfg.n_layers)
     grid: dict[str, list[tuple[float, float, float]]] = {}
-    for block in _LAYER_PARTS:
+    for block in PARTITION:
         try:
             names = [[n for n in layer_block_parameters(base, block, layer) if n in known] for layer in layers]
         except DissectError:

@@ -17,10 +17,14 @@ _MATRICES = {
     "attn.W_O": ("attn.W_O",),
 }
 _PARTS = {"mlp": ("mlp.",), "attn": ("attn.",), "ln": ("ln1.", "ln2.", "ln1_post.", "ln2_post."), "block": ("",)}
+_OTHERS = {"attn.other": "attn.", "mlp.other": "mlp."}
+"""What is left of a part when its matrices are taken away: biases, norms of queries and keys."""
 _OUTSIDE = {"embed": EMBEDDING, "pos_embed": EMBEDDING, "ln_final": None, "unembed": None}
 
-LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_PARTS)
+LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_OTHERS, *_PARTS)
 """Blocks that every layer has one of (``mlp.W_gate`` only where the MLP is gated)."""
+PARTITION: tuple[str, ...] = (*_MATRICES, *_OTHERS, "ln")
+"""Those that together hold every parameter of a layer once."""
 OUTSIDE_BLOCKS: tuple[str, ...] = tuple(_OUTSIDE)
 """Blocks outside the layers."""
 
@@ -29,7 +33,7 @@ def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> 
     """Names (as in ``model.named_parameters()``) of the parameters of ``block`` in ``layer``.
 
     ``mlp.W_out`` and its like are the matrix alone; ``mlp``, ``attn``, ``ln`` and ``block`` are everything of that
-    part of the layer, biases included.
+    part of the layer, biases included; ``mlp.other`` and ``attn.other`` are what is not one of the matrices.
 
     Raises:
         DissectError: an unknown block, or one that this architecture does not have.
@@ -43,6 +47,9 @@ def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> 
     names = [name.removeprefix(prefix) for name, _ in model.named_parameters() if name.startswith(prefix)]
     if block in _MATRICES:
         found = tuple(name for name in names if name in _MATRICES[block])
+    elif block in _OTHERS:
+        matrices = [name for ways in _MATRICES.values() for name in ways]
+        found = tuple(name for name in names if name.startswith(_OTHERS[block]) and name not in matrices)
     else:
         found = tuple(name for name in names if name.startswith(_PARTS[block]))
     if not found:

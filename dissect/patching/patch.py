@@ -15,7 +15,7 @@ from dissect.patching.select import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
 from dissect.patching.swap import ActivationSwap
 from dissect.sweep.donor import Donor
-from dissect.sweep.grid import Cell, Label, Layers, windows
+from dissect.sweep.grid import Cell, Label, Layers, width_of, windows
 from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import Options, sweep
 
@@ -103,7 +103,7 @@ def patch(
         ]
     spec = {
         "kind": "activations",
-        "window": window,
+        "window": width_of(windows(layers, window, taker.cfg.n_layers), window),
         "donor": donor,
         "recipient": recipient,
         "positions": positions if isinstance(positions, str) else list(positions),

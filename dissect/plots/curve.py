@@ -1,5 +1,6 @@
 """One curve: a component over an axis, as a line with markers and a band."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,13 +12,39 @@ from dissect.sweep.result import SweepResult
 
 
 @dataclass(frozen=True)
+class Look:
+    """How a component's curve is told from others: by colour, dash and marker."""
+
+    colour: str
+    dash: str
+    symbol: str
+    control: bool = False
+    """Whether it is a control of a component: thin, without a band, in that component's colour."""
+
+
+def looks_of(names: Sequence[str]) -> dict[str, Look]:
+    """A look for each component of a sweep."""
+    split = {name: labels.split_control(name) for name in names}
+    bases = list(dict.fromkeys(of if of in names else name for name, (of, _) in split.items()))
+    controls = list(dict.fromkeys(control for of, control in split.values() if control and of in names))
+    looks = {}
+    for name, (of, control) in split.items():
+        place = bases.index(of if of in names else name) % len(style.PALETTE)
+        if control and of in names:
+            which = controls.index(control) % len(style.CONTROL_DASHES)
+            dash, symbol = style.CONTROL_DASHES[which], style.CONTROL_SYMBOLS[which]
+            looks[name] = Look(style.PALETTE[place], dash, symbol, control=True)
+        else:
+            looks[name] = Look(style.PALETTE[place], style.DASHES[place], style.SYMBOLS[place])
+    return looks
+
+
+@dataclass(frozen=True)
 class Curve:
     """One component, where it is defined."""
 
     name: str
-    colour: str
-    dash: str
-    symbol: str
+    look: Look
     places: np.ndarray
     """On the horizontal axis."""
     value: np.ndarray
@@ -30,7 +57,7 @@ class Curve:
 
 
 def curve_of(
-    result: SweepResult, table: xr.Dataset, name: str, place: int, x: str, level: float, pooled: bool
+    result: SweepResult, table: xr.Dataset, name: str, look: Look, x: str, level: float, pooled: bool
 ) -> Curve:
     """Pick one component's values where they are defined."""
     values = table["pooled" if pooled else "mean"]
@@ -57,9 +84,7 @@ def curve_of(
         )
     return Curve(
         name=label,
-        colour=style.PALETTE[place % len(style.PALETTE)],
-        dash=style.DASHES[place % len(style.DASHES)],
-        symbol=style.SYMBOLS[place % len(style.SYMBOLS)],
+        look=look,
         places=here[x].values,
         value=(here["pooled"] if pooled else here["mean"]).values,
         low=here["low"].values,
@@ -80,14 +105,14 @@ def traces(curve: Curve, pooled: bool) -> list[go.Scatter]:
     common = {"legendgroup": curve.name, "name": curve.name}
     known = np.isfinite(curve.low)
     drawn = []
-    if not pooled and known.sum() > 1:
+    if not pooled and known.sum() > 1 and not curve.look.control:
         there, back = curve.places[known], curve.places[known][::-1]
         drawn.append(
             go.Scatter(
                 x=np.concatenate([there, back]),
                 y=np.concatenate([curve.high[known], curve.low[known][::-1]]),
                 fill="toself",
-                fillcolor=style.translucent(curve.colour, 0.15),
+                fillcolor=style.translucent(curve.look.colour, 0.15),
                 mode="lines",
                 line={"width": 0},
                 showlegend=False,
@@ -101,25 +126,25 @@ def traces(curve: Curve, pooled: bool) -> list[go.Scatter]:
             x=curve.places,
             y=curve.value,
             mode="lines+markers",
-            line={"color": curve.colour, "dash": curve.dash, "width": 2},
-            marker={"symbol": curve.symbol, "size": 8, "color": curve.colour},
+            line={"color": curve.look.colour, "dash": curve.look.dash, "width": 1.2 if curve.look.control else 2},
+            marker={"symbol": curve.look.symbol, "size": 6 if curve.look.control else 8, "color": curve.look.colour},
             error_y={"array": curve.high - curve.value, "arrayminus": curve.value - curve.low} if single else None,
             text=curve.hover,
             hovertemplate="%{text}<extra></extra>",
             **common,
         )
     )
-    if curve.cut.any():
+    if curve.cut.any() and not curve.look.control:
         drawn.append(
             go.Scatter(
                 x=curve.places[curve.cut],
                 y=curve.value[curve.cut],
                 mode="markers",
                 marker={
-                    "symbol": curve.symbol,
+                    "symbol": curve.look.symbol,
                     "size": 8,
                     "color": "white",
-                    "line": {"color": curve.colour, "width": 1.6},
+                    "line": {"color": curve.look.colour, "width": 1.6},
                 },
                 showlegend=False,
                 hoverinfo="skip",
@@ -142,7 +167,7 @@ def arrows(curve: Curve, bottom: float, top: float) -> list[go.Scatter]:
                     x=curve.places[beyond],
                     y=np.full(int(beyond.sum()), edge),
                     mode="markers",
-                    marker={"symbol": symbol, "size": 11, "color": curve.colour},
+                    marker={"symbol": symbol, "size": 11, "color": curve.look.colour},
                     cliponaxis=False,
                     showlegend=False,
                     legendgroup=curve.name,

@@ -9,12 +9,14 @@ import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.plots import labels, style
-from dissect.plots.curve import Curve, arrows, curve_of, traces
+from dissect.plots.curve import Curve, arrows, curve_of, looks_of, traces
 from dissect.plots.select import selected
 from dissect.sweep.result import SweepResult
 
 _LOWEST, _HIGHEST = -1.0, 1.5
 """How far the axis reaches at most: one ruined prompt can bring a mean to -50 and would flatten all curves."""
+_LEGEND = 690
+"""Pixels in a row of the legend."""
 
 
 def curves(
@@ -50,11 +52,15 @@ def curves(
         DissectError: the sweep did not measure the metric, runs over more than components and ``x``, or no prompt had
             anything to recover.
     """
-    table = _table(result, metric, x, select, level=level, seed=seed)
+    result = _chosen(result, metric, x, select)
+    table = result.ci(metric, level=level, seed=seed)
+    table = table.squeeze([dim for dim in table["mean"].dims if dim not in ("component", x)])
+    names = [str(name) for name in table["component"].values]
+    looks = looks_of(names)
     drawn = [
         curve
-        for place, name in enumerate(map(str, table["component"].values))
-        if len((curve := curve_of(result, table.sel(component=name), name, place, x, level, pooled)).places)
+        for name in names
+        if len((curve := curve_of(result, table.sel(component=name), name, looks[name], x, level, pooled)).places)
     ]
     if not drawn:
         raise DissectError(
@@ -75,27 +81,30 @@ def curves(
     return style.captioned(figure, _note(table, drawn, (bottom, top), level, pooled), below=58)
 
 
-def _table(
-    result: SweepResult, metric: str, x: str, select: Mapping[str, Any], *, level: float, seed: int
-) -> xr.Dataset:
-    """Mean, interval and pooled ratio over components and ``x``, what is selected of them."""
-    dims = [str(dim) for dim in result.values(metric).dims if dim not in ("component", "prompt")]
+def _chosen(result: SweepResult, metric: str, x: str, select: Mapping[str, Any]) -> SweepResult:
+    """What is selected of a sweep, if it runs over nothing but components, ``x`` and prompts."""
+    values = result.values(metric)
+    dims = [str(dim) for dim in values.dims if dim not in ("component", "prompt")]
     if x not in dims:
         raise DissectError(f"the sweep has no dimension {x!r} for an axis: it runs over {', '.join(dims)}")
-    kept = selected(result.recovery(metric), select)
-    table = result.ci(metric, level=level, seed=seed).sel({dim: kept[dim] for dim in select if dim != "prompt"})
-    further = [dim for dim in dims if dim != x and table.sizes[dim] > 1]
+    kept = selected(values, select)
+    further = [dim for dim in dims if dim != x and kept.sizes[dim] > 1]
     if further:
         raise DissectError(
             f"curves run over {x}, this sweep also runs over {', '.join(further)}: "
             f'plots.heatmap(result, x="{further[0]}", y="{x}") shows both, {further[0]}=... chooses one'
         )
-    return table.squeeze([dim for dim in dims if dim != x])
+    return SweepResult(result.data.sel({dim: kept[dim].values for dim in select}))
 
 
-def _legend_width(figure: go.Figure) -> float:
-    """Pixels that the legend takes in one row, roughly: whether to leave room for a second."""
-    return sum(55 + 6.2 * len(trace.name) for trace in figure.data if trace.showlegend is not False)
+def _legend_rows(figure: go.Figure) -> int:
+    """Rows that the legend takes, roughly: room is left for so many."""
+    rows, used = 1, 0.0
+    for trace in figure.data:
+        if trace.showlegend is not False:
+            width = 55 + 6.6 * len(trace.name)
+            rows, used = (rows + 1, width) if used and used + width > _LEGEND else (rows, used + width)
+    return rows
 
 
 def _limits(drawn: list[Curve]) -> tuple[float, float]:
@@ -166,9 +175,10 @@ def _axes(
                 showarrow=False,
                 font={"size": 11.5, "color": style.MUTED},
             )
+    top = 76 + 24 * _legend_rows(figure)
     figure.update_layout(
-        height=style.HEIGHT,
-        margin={"l": 70, "r": 90, "t": 100 if _legend_width(figure) < 640 else 124},
+        height=style.HEIGHT + top - 100,
+        margin={"l": 70, "r": 90, "t": top},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"},
         hovermode="closest",
     )

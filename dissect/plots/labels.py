@@ -1,5 +1,6 @@
 """The words on figures: components in the letters of the papers, metrics, and what is swapped into what."""
 
+import re
 import textwrap
 from collections.abc import Mapping
 from html import escape
@@ -25,6 +26,7 @@ _PHRASES = {
 }
 """Component to its letter in the papers and to a phrase."""
 
+_ALL_BUT = "all but "
 _METRICS = {"krs": "KRS", "kl": "KL to the donor", "logprob": "answer log-probability"}
 _SCOPES = {
     "from_last": "each layer with all after it",
@@ -47,12 +49,24 @@ _AXES = {
 def component(name: str) -> str:
     """``coefficients m (mlp_post)``, ``m + A`` for components swapped together; unknown names stay as they are.
 
-    Safe in plotly text, which reads some HTML.
+    Of a control, and of everything but a component, what it belongs to is named the same way. Safe in plotly text,
+    which reads some HTML.
     """
+    of, control = split_control(name)
+    if control:
+        return f"{component(of)} ({escape(control, quote=False)})"
+    if name.startswith(_ALL_BUT):
+        return f"{_ALL_BUT}{component(name.removeprefix(_ALL_BUT))}"
     parts = name.split("+")
     if len(parts) > 1 and all(part in _PHRASES for part in parts):
         return " + ".join(_PHRASES[part][0] for part in parts)
     return escape(f"{_PHRASES[name][1]} ({name})" if name in _PHRASES else name, quote=False)
+
+
+def split_control(name: str) -> tuple[str, str]:
+    """A component and which control of it this is; an empty text for the component itself."""
+    match = re.fullmatch(r"(.+) \(([^()]+)\)", name)
+    return (match[1], match[2]) if match else (name, "")
 
 
 def recovery(metric: str, about: Mapping[str, str], *, pooled: bool = False) -> str:

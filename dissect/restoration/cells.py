@@ -24,8 +24,8 @@ class Builder:
 
     model: HookedTransformer
     """The recipient, or its shapes."""
-    activations: Donor
-    """The donor's, for mixed cells."""
+    activations: Mapping[str, Donor]
+    """For mixed cells, by control: the donor's under ``""``."""
     parameters: Mapping[str, Parameters]
     """Of the donor under ``""``, of a third checkpoint under ``retain``."""
     scope: str
@@ -46,7 +46,7 @@ class Builder:
                     names = swapped_names(in_checkpoint(self.model), component.names(self.model, members), self.scope)
                     for part in parts:
                         swap = ParameterSwap(source, names, (*before[control], *part.steps))
-                        joint = self._joint(component, members, part, swap)
+                        joint = self._joint(component, members, part, swap, control)
                         yield Cell(label, layer, members, joint, part.coords)
 
     def _places(self, component: Swapped, chosen: Places, control: str) -> Places:
@@ -54,11 +54,14 @@ class Builder:
             return [] if control == "random" else [(place_of(self.model, component), ())]
         return elsewhere(chosen, self.model.cfg.n_layers, self.seed) if control == "random" else chosen
 
-    def _joint(self, component: Swapped, members: tuple[int, ...], part: Slice, swap: ParameterSwap) -> Intervention:
-        """With activation sites in the component, both at once."""
+    def _joint(
+        self, component: Swapped, members: tuple[int, ...], part: Slice, swap: ParameterSwap, control: str
+    ) -> Intervention:
+        """With activation sites in the component, both at once; a control is one of either."""
         if not component.sites:
             return swap
-        hooks = ActivationSwap(self.activations, component.sites, members, heads=part.heads, neurons=part.neurons)
+        given = self.activations.get(control, self.activations[""])
+        hooks = ActivationSwap(given, component.sites, members, heads=part.heads, neurons=part.neurons)
         return Joint((swap, hooks))
 
 

@@ -4,12 +4,19 @@
 - ``random``: the same block in as many random layers outside the window: is it these layers, or would any do?
 - ``noise``: a change as long as the donor's in a random direction: is it what is put in, or that something is?
 - ``retain``: the blocks of a third checkpoint, the pair's ``retain`` model.
+
+Where activations go in together with a block, they are controls of the same kind.
 """
 
 from collections.abc import Sequence
 
+from transformer_lens import HookedTransformer
+
 from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
+from dissect.patching.controls import RandomDonor
+from dissect.sweep.donor import Donor
+from dissect.sweep.sweep import Options
 
 CONTROLS = ("identity", "random", "noise", "retain")
 
@@ -32,3 +39,17 @@ def check_controls(asked: Sequence[str] | bool, pair: ModelPair, donor: str) -> 
             "controls: 'retain' needs a third checkpoint that is not the donor: load_pair(..., retain=...)"
         )
     return tuple(dict.fromkeys(chosen))
+
+
+def control_donors(
+    pair: ModelPair, donor: Donor, recipient: HookedTransformer, wanted: Sequence[str], how: Options
+) -> dict[str, Donor]:
+    """By control, where the activations of mixed cells come from."""
+    found: dict[str, Donor] = {}
+    if "identity" in wanted:
+        found["identity"] = Donor(recipient, how.cache)
+    if "noise" in wanted:
+        found["noise"] = RandomDonor(donor, seed=how.seed)
+    if "retain" in wanted:
+        found["retain"] = Donor(pair.shapes("retain", "base")[0], how.cache)
+    return found

@@ -7,14 +7,14 @@ from dissect.data.prompts import Prompts
 from dissect.models.pair import ModelPair
 from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
-from dissect.restoration.controls import check_controls
+from dissect.restoration.controls import check_controls, control_donors
 from dissect.restoration.scope import places
 from dissect.restoration.slices import Slices, slices
 from dissect.restoration.swap import Parameters
 from dissect.sweep.donor import Donor
-from dissect.sweep.grid import Group, Layers
+from dissect.sweep.grid import Group, Layers, width_of
 from dissect.sweep.result import SweepResult
-from dissect.sweep.sweep import Options, sweep
+from dissect.sweep.sweep import Options, Source, sweep
 
 THE_PAPERS = ("mlp.W_out",)
 """Value vectors W_V: the parameter curve of Hong et al. (2024)."""
@@ -73,16 +73,20 @@ def restore(
     cut = Slices(heads=heads, neurons=neurons, rank=rank, t=t)
     check_scope(components, scope, cut.any, chosen)
     wanted = check_controls(controls, pair, donor)
-    activations, parameters = Donor(giver, how.cache), {"": Parameters(giver)}
+    mixed = any(component.sites for component in components)
+    activations, parameters = {"": Donor(giver, how.cache)}, {"": Parameters(giver)}
     if "retain" in wanted:
         parameters["retain"] = Parameters(pair.shapes("retain", recipient)[0])
+    if mixed:
+        activations |= control_donors(pair, activations[""], taker, wanted, how)
     builder = Builder(taker, activations, parameters, scope, how.seed)
     cells = list(builder.cells(components, chosen, list(slices(taker, components, cut)), wanted))
     spec = {
-        "kind": "parameters",
-        "window": window if scope in ("windows", "all_but") else None,
+        "kind": "parameters and activations" if mixed else "parameters",
+        "window": width_of(chosen, window) if scope in ("windows", "all_but") else None,
         "scope": scope,
         "donor": donor,
         "recipient": recipient,
     }
-    return sweep(pair, taker, activations, prompts, cells, how, others=list(parameters.values()), spec=spec)
+    others: list[Source] = [*list(activations.values())[1:], *parameters.values()]
+    return sweep(pair, taker, activations[""], prompts, cells, how, others=others, spec=spec)

@@ -18,8 +18,10 @@ def html(result: SweepResult) -> str:
             "<table><tr><th>component</th><th>highest mean</th><th>95 %</th><th>at</th>"
             f"<th>mean over cells</th></tr>{rows}</table>"
         )
+    scope = spec.get("scope", "windows")
+    how = f"window {spec.get('window')}" if spec.get("window") is not None else "sets of layers"
     made = (
-        f"{spec.get('donor')} into {spec.get('recipient')}, window {spec.get('window')}, "
+        f"{spec.get('donor')} into {spec.get('recipient')}, {how if scope == 'windows' else scope}, "
         f"{data.sizes['prompt']} prompts, {data.sizes['layer']} layers"
     )
     return f"<div><p><b>SweepResult</b>: {escape(made)}</p>{''.join(blocks)}</div>"

@@ -61,6 +61,11 @@ def _window(asked: int | Collection[int], width: int, n_layers: int) -> tuple[La
     return ",".join(map(str, members)), members
 
 
+def width_of(chosen: Sequence[tuple[Label, tuple[int, ...]]], width: int) -> int | None:
+    """The width of the windows, for the record; None where the layers were given as sets."""
+    return width if all(isinstance(label, int) for label, _ in chosen) else None
+
+
 def check_unique(labels: Sequence[str], what: str) -> None:
     """Refuse a list that names a thing twice or is empty: the result has one place for each."""
     if not labels:

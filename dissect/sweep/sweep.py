@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -105,19 +106,38 @@ def sweep(
     # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched into
     # itself is to differ by nothing.
     fused = not any(cell.intervention.needs_patterns for cell in cells)
-    sources = [donor, *others]
+    sources: list[Source] = [donor, *others]
     for source in sources:
         source.fused_attention = fused
     _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
+    with held(pair, recipient, sources, prompts, batch_size=options.batch_size, scoring=options.scoring):
+        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance())
+
+
+@contextmanager
+def held(
+    pair: ModelPair,
+    recipient: HookedTransformer,
+    sources: Sequence[Source],
+    prompts: Prompts,
+    *,
+    batch_size: int,
+    scoring: str = "answer",
+) -> Iterator[None]:
+    """In the body the recipient is in memory, and all sources give what they were asked for.
+
+    While the pair holds one model at a time, those that need another model take it beforehand. The first source is the
+    donor that the recipient is compared with.
+    """
     try:
         if pair.one_at_a_time:
-            pair.wake(donor.model)
-            device = donor.model.embed.W_E.device
+            pair.wake(sources[0].model)
+            device = sources[0].model.embed.W_E.device
             for source in sources:
                 if source.model is not recipient:
-                    source.hold(batches(prompts, options.batch_size, scoring=options.scoring, device=device))
+                    source.hold(batches(prompts, batch_size, scoring=scoring, device=device))
             pair.wake(recipient)
-        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance())
+        yield
     finally:
         for source in sources:
             source.release()

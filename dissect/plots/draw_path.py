@@ -1,0 +1,68 @@
+"""The way to a smallest set of blocks: what each addition and each removal did to the recovery."""
+
+import plotly.graph_objects as go
+
+from dissect.errors import DissectError
+from dissect.plots import labels, style
+from dissect.restoration.smallest_result import SmallestSet, label
+
+_ROW = 19
+"""Pixels for one step."""
+
+
+def path(found: SmallestSet, *, title: str | None = None) -> go.Figure:
+    """Recovery after each step of the search, read downwards; filled markers are exact runs of the set so far.
+
+    The dashed line is the threshold. The grey band holds the recoveries of as many blocks of the same kinds in random
+    layers: a set that is no better than those says little about where the change is.
+
+    Raises:
+        DissectError: the search took no step.
+    """
+    steps = found.path[1:]
+    if not steps:
+        raise DissectError("nothing to draw: the search took no step")
+    signs = {"add": "+", "remove": "\N{MINUS SIGN}"}
+    names = [f"{number}  {signs[step.action]} {label(step.part)}" for number, step in enumerate(steps, 1)]
+    figure = go.Figure(
+        go.Scatter(
+            x=[step.recovery for step in steps],
+            y=names,
+            mode="lines+markers",
+            line={"color": style.PALETTE[0], "width": 1.5},
+            marker={
+                "size": 8,
+                "color": [style.PALETTE[0] if step.action == "add" else "white" for step in steps],
+                "line": {"color": style.PALETTE[0], "width": 1.6},
+            },
+            text=[
+                f"{labels.counted(step.size, 'block')}, {step.n_weights / found.n_weights:.1%} of the weights"
+                for step in steps
+            ],
+            hovertemplate="%{y}<br>recovery %{x:.3f}<br>%{text}<extra></extra>",
+        )
+    )
+    if found.random:
+        ends = {"x0": min(found.random), "x1": max(found.random)}
+        figure.add_vrect(**ends, fillcolor=style.UNDEFINED, opacity=0.6, line_width=0, layer="below")
+    figure.add_vline(x=found.threshold, line={"color": style.MUTED, "dash": "dash", "width": 1.3})
+    spec = found.spec
+    words = f"Smallest set of {spec.get('donor')} blocks that brings the {spec.get('recipient')} model back"
+    if spec.get("donor") == "unlearned":
+        words = f"Smallest set of unlearned blocks that makes the {spec.get('recipient')} model forget"
+    share = steps[-1].n_weights / found.n_weights
+    reached = f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights"
+    style.headed(figure, title or words, f"{reached} · recovery {found.recovery:.3f} · threshold {found.threshold:g}")
+    figure.update_yaxes(autorange="reversed", type="category", tickfont={"size": 11.5}, automargin=True, dtick=1)
+    lowest = min([0.0, *found.random, *(step.recovery for step in steps)])
+    metric = str(spec.get("metric"))
+    axis = labels.recovery(metric, {"label": metric}, pooled=bool(spec.get("pooled")))
+    figure.update_xaxes(title_text=axis, range=[lowest - 0.03, 1.05], showgrid=True)
+    figure.update_layout(height=_ROW * len(steps) + 200, margin={"l": 70, "r": 30, "t": 75}, showlegend=False)
+    sentences = ["Every point is an exact run. Dashed: the threshold."]
+    if any(step.action == "remove" for step in steps):
+        sentences.append("White: a block was taken out again.")
+    if found.random:
+        count = labels.counted(len(found.random), "set")
+        sentences.append(f"Grey: {count} of as many blocks of the same kinds in random layers.")
+    return style.captioned(figure, labels.wrapped(sentences), below=58)

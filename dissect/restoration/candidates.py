@@ -1,0 +1,96 @@
+"""The blocks that a search may restore."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.parameters import (
+    OUTSIDE_BLOCKS,
+    PARTITION,
+    in_checkpoint,
+    layer_block_parameters,
+    outside_block_parameters,
+    tied,
+)
+from dissect.restoration.blocks import Part
+from dissect.sweep.grid import check_unique, windows
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One block in one layer, or one outside the layers."""
+
+    part: Part
+    names: tuple[str, ...]
+    """Of its parameters, without those that the checkpoint does not have."""
+    n_weights: int
+
+
+def candidates_of(
+    model: HookedTransformer, blocks: Sequence[str] | None, layers: Sequence[int] | None
+) -> list[Candidate]:
+    """Every block asked for, in every layer asked for; by default all that together make up the checkpoint.
+
+    Raises:
+        DissectError: a block or layer that does not exist, or two blocks that hold the same parameter.
+    """
+    asked = _all_blocks(model) if blocks is None else tuple(blocks)
+    check_unique(asked, "blocks")
+    stored = frozenset(in_checkpoint(model))
+    chosen = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members]
+    found: list[Candidate] = []
+    for block in asked:
+        if block in OUTSIDE_BLOCKS:
+            found.append(_candidate(model, block, outside_block_parameters(model, block), stored))
+        else:
+            found += [
+                _candidate(model, (layer, block), layer_block_parameters(model, block, layer), stored)
+                for layer in chosen
+            ]
+    names = [name for one in found for name in one.names]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise DissectError(f"blocks={list(asked)}: two of them hold {twice[0]}, a set could not tell them apart")
+    return [one for one in found if one.names]
+
+
+def in_random_layers(
+    chosen: Sequence[Candidate], everything: Sequence[Candidate], n_sets: int, seed: int
+) -> list[tuple[Candidate, ...]]:
+    """As many blocks of the same kinds, in layers drawn at random; those outside the layers stay."""
+    generator = np.random.default_rng(seed)
+    sets: list[tuple[Candidate, ...]] = []
+    kinds = dict.fromkeys(one.part[1] for one in chosen if not isinstance(one.part, str))
+    outside = tuple(one for one in chosen if isinstance(one.part, str))
+    for _ in range(n_sets if kinds else 0):
+        drawn: tuple[Candidate, ...] = outside
+        for kind in kinds:
+            alike = [one for one in everything if not isinstance(one.part, str) and one.part[1] == kind]
+            count = sum(not isinstance(one.part, str) and one.part[1] == kind for one in chosen)
+            drawn += tuple(alike[i] for i in sorted(generator.permutation(len(alike))[:count]))
+        sets.append(drawn)
+    return sets
+
+
+def _all_blocks(model: HookedTransformer) -> tuple[str, ...]:
+    """Those that the model has, with a tied embedding once."""
+    stored, found = frozenset(in_checkpoint(model)), []
+    for block in (*PARTITION, *OUTSIDE_BLOCKS):
+        if block == "unembed" and tied(model):
+            continue
+        try:
+            outside = block in OUTSIDE_BLOCKS
+            names = outside_block_parameters(model, block) if outside else layer_block_parameters(model, block, 0)
+        except DissectError:
+            continue  # the architecture has no such block
+        if stored.intersection(names):
+            found.append(block)
+    return tuple(found)
+
+
+def _candidate(model: HookedTransformer, part: Part, names: Sequence[str], stored: frozenset[str]) -> Candidate:
+    kept = tuple(name for name in names if name in stored)
+    return Candidate(part, kept, sum(model.get_parameter(name).numel() for name in kept))

@@ -1,0 +1,65 @@
+"""First order over parameters: what putting in a donor's block would do, from one backward pass."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from dissect.models.forward import embed, logits_at
+from dissect.models.partial import run_layers
+from dissect.sweep.batch import Batch
+
+Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
+"""From the logits at the scored positions of a batch to what is to be changed."""
+
+
+def parameter_scores(
+    model: HookedTransformer,
+    batch: Batch,
+    objective: Objective,
+    donated: Callable[[str], Tensor],
+    names: Iterator[str] | list[str],
+) -> Mapping[str, float]:
+    """Σ (donated - own) · ∂objective/∂own for each parameter, at the model as it is.
+
+    A positive score raises the objective. Gradients are reduced to their products as they arise and let go, so there is
+    never more than one of them.
+    """
+    scores: dict[str, float] = {}
+    with _watched(model, list(names), donated, scores), torch.enable_grad():
+        final = run_layers(model, embed(model, batch.tokens), start=0)
+        objective(logits_at(model, final, batch.scored)).backward()
+    return scores
+
+
+@contextmanager
+def _watched(
+    model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor], scores: dict[str, float]
+) -> Iterator[None]:
+    """In the body only the parameters ``names`` ask for gradients, and each is reduced when it is complete."""
+    asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    handles = []
+    try:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(name in names)
+        for name in names:
+
+            def reduce(parameter: Tensor, name: str = name) -> None:
+                gradient, own = parameter.grad, parameter.data
+                assert gradient is not None
+                change = donated(name).to(device=own.device, dtype=own.dtype) - own
+                scores[name] = float((change * gradient).sum(dtype=torch.float64))
+                parameter.grad = None
+
+            handles.append(model.get_parameter(name).register_post_accumulate_grad_hook(reduce))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(asked[name])
+            if name in names:
+                parameter.grad = None

@@ -1,0 +1,123 @@
+"""The result of a search for the smallest set of blocks: what it found, and the way there."""
+
+import json
+import os
+from dataclasses import asdict, dataclass, field
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dissect.errors import DissectError
+from dissect.files import atomic_file
+
+FORMAT = "dissect-smallest-1"
+Part = str | tuple[int, str]
+"""A block outside the layers, or (layer, block)."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One change of the set."""
+
+    action: str
+    """``add`` or ``remove``; ``start`` for the empty set."""
+    part: Part | None
+    """What came or went."""
+    recovery: float
+    """Of the set after it, from an exact run."""
+    size: int
+    """Number of blocks in the set after it."""
+    n_weights: int
+    """Number of weights in them."""
+    n_runs: int
+    """Sets that were run exactly so far."""
+
+
+@dataclass(frozen=True)
+class SmallestSet:
+    """Blocks that are enough, none of which can be left out.
+
+    ``dissect.restored(model, donor, blocks=found.members)`` puts them in, ``dissect.transplant`` does it for good.
+    """
+
+    members: list[Part]
+    """In the order in which they were added."""
+    recovery: float
+    """Of the whole set."""
+    threshold: float
+    without: list[float]
+    """Recovery of the set without each member: below the threshold, or the member would not be there."""
+    path: list[Step]
+    random: list[float]
+    """Recovery of as many blocks of the same kinds in random layers."""
+    n_candidates: int
+    n_weights: int
+    """Of all candidates together."""
+    spec: dict[str, Any] = field(default_factory=dict)
+    """How it was found: metric, statistic, direction, checkpoints, seed."""
+
+    @property
+    def reached(self) -> bool:
+        """Whether the threshold is reached; where not, even all candidates together do not."""
+        return self.recovery >= self.threshold
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """The way: one row a step."""
+        return pd.DataFrame([asdict(step) | {"part": label(step.part)} for step in self.path])
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write JSON; an existing file is replaced whole or not at all."""
+        with atomic_file(path) as temporary:
+            temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "SmallestSet":
+        """Read what ``save`` wrote.
+
+        Raises:
+            DissectError: no such file, or something else.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise DissectError(f"no file {file}: give what SmallestSet.save or `dissect smallest` wrote")
+        try:
+            content = json.loads(file.read_text())
+            if content.pop("format") != FORMAT:
+                raise DissectError(f"{file} is not the result of a search for a smallest set")
+            steps = [Step(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
+            return cls(**content | {"path": steps, "members": [_part(part) for part in content["members"]]})
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DissectError(f"{file} cannot be read ({error}): it is damaged or something else") from error
+
+    def __repr__(self) -> str:
+        rows = [f"  {label(part):<24}{self.recovery - lost:+.3f}" for part, lost in self._losses()]
+        share = sum(step.n_weights for step in self.path[-1:]) / self.n_weights
+        head = (
+            f"SmallestSet: {len(self.members)} of {self.n_candidates} blocks ({share:.1%} of their weights), recovery "
+            f"{self.recovery:.3f} {'>=' if self.reached else '<'} {self.threshold:g}; what each adds to the others:"
+        )
+        return "\n".join([head, *rows])
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{escape(label(part))}</td><td>{lost:.3f}</td></tr>" for part, lost in self._losses())
+        return (
+            f"<p><b>SmallestSet</b>: {len(self.members)} of {self.n_candidates} blocks, recovery {self.recovery:.3f} "
+            f"(threshold {self.threshold:g})</p>"
+            f"<table><tr><th>block</th><th>recovery without it</th></tr>{rows}</table>"
+        )
+
+    def _losses(self) -> list[tuple[Part, float]]:
+        return list(zip(self.members, self.without, strict=True))
+
+
+def label(part: Part | None) -> str:
+    """``layer 3 mlp.W_out``, or the block alone where it stands outside the layers."""
+    if part is None:
+        return ""
+    return part if isinstance(part, str) else f"layer {part[0]} {part[1]}"
+
+
+def _part(stored: Any) -> Part | None:
+    return tuple(stored) if isinstance(stored, list) else stored
