@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from dissect.data.prompts import Prompts as Prompts
     from dissect.data.world import World as World
     from dissect.errors import DissectError as DissectError
+    from dissect.metrics.drift import drift as drift
     from dissect.metrics.metric import Metric as Metric
     from dissect.models.load import load as load
     from dissect.models.pair import ModelPair as ModelPair
@@ -42,6 +43,7 @@ _HOMES = {
     "attribute": "dissect.patching.attribute",
     "compare": "dissect.sweep.compare",
     "concat": "dissect.sweep.join",
+    "drift": "dissect.metrics.drift",
     "load": "dissect.models.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",

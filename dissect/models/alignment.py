@@ -1,25 +1,23 @@
 """How far apart the parameters of two checkpoints are, block by block."""
 
+from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.errors import DissectError
-from dissect.models.parameters import (
-    OUTSIDE_BLOCKS,
-    PARTITION,
-    in_checkpoint,
-    layer_block_parameters,
-    outside_block_parameters,
-    tied,
-)
+from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
 
 _MEASURES = ("relative_norm", "cosine", "moved")
 _CHUNK = 1 << 24
 """Elements that are brought to float64 at once."""
+
+
+Find = Callable[[str], Tensor]
+"""From the name of a parameter to its values."""
 
 
 class Alignment:
@@ -82,30 +80,13 @@ class Alignment:
 
 def align(base: HookedTransformer, other: HookedTransformer) -> Alignment:
     """Compare the parameters of two models of the same shapes."""
-    known = frozenset(in_checkpoint(base))
-    layers = range(base.cfg.n_layers)
-    grid: dict[str, list[tuple[float, float, float]]] = {}
-    for block in PARTITION:
-        try:
-            names = [[n for n in layer_block_parameters(base, block, layer) if n in known] for layer in layers]
-        except DissectError:
-            continue  # the architecture has no such block
-        if any(names):
-            grid[block] = [_compare(base, other, part) for part in names]
-    single: dict[str, tuple[float, float, float]] = {}
-    for block in OUTSIDE_BLOCKS:
-        if block == "unembed" and tied(base):
-            continue  # it is the embedding
-        try:
-            names_outside = [name for name in outside_block_parameters(base, block) if name in known]
-        except DissectError:
-            continue
-        if block == "embed" and tied(base):
-            names_outside = [name for name in names_outside if name.startswith("embed.")]
-        if names_outside:
-            single[block] = _compare(base, other, names_outside)
+    ours, theirs = base.get_parameter, other.get_parameter
+    inside, outside = stored_layer_blocks(base), stored_outside_blocks(base)
+    grid = {block: [compare(ours, theirs, names) for names in blocks] for block, blocks in inside.items()}
+    single = {block: compare(ours, theirs, names) for block, names in outside.items()}
+    layers = list(range(base.cfg.n_layers))
     return Alignment(
-        _dataset(np.array(list(grid.values())), ("block", "layer"), {"block": list(grid), "layer": list(layers)}),
+        _dataset(np.array(list(grid.values())), ("block", "layer"), {"block": list(grid), "layer": layers}),
         _dataset(np.array(list(single.values())), ("block",), {"block": list(single)}),
     )
 
@@ -115,13 +96,13 @@ def _dataset(values: np.ndarray, dims: tuple[str, ...], coords: dict[str, list])
 
 
 @torch.no_grad()
-def _compare(base: HookedTransformer, other: HookedTransformer, names: list[str]) -> tuple[float, float, float]:
+def compare(base: Find, other: Find, names: Sequence[str]) -> tuple[float, float, float]:
     """Relative norm, cosine and moved share over the parameters ``names`` together, summed in float64."""
     if not names:
         return (np.nan, np.nan, np.nan)
     change = old = new = product = moved = count = 0.0
     for name in names:
-        ours, theirs = base.get_parameter(name), other.get_parameter(name)
+        ours, theirs = base(name), other(name)
         for a, b in zip(ours.reshape(-1).split(_CHUNK), theirs.reshape(-1).split(_CHUNK), strict=True):
             a, b = a.double(), b.to(a.device).double()
             change += float((b - a).square().sum())

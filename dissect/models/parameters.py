@@ -3,6 +3,7 @@
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.modules import TiedUnembed
 
 EMBEDDING = -1
 """The layer number of what comes before the first block."""
@@ -75,6 +76,36 @@ def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str,
     return names
 
 
+def stored_layer_blocks(model: HookedTransformer) -> dict[str, list[tuple[str, ...]]]:
+    """Names of the parameters of every block of ``PARTITION`` that the checkpoint has, layer by layer."""
+    stored, found = frozenset(in_checkpoint(model)), {}
+    for block in PARTITION:
+        try:
+            whole = [layer_block_parameters(model, block, layer) for layer in range(model.cfg.n_layers)]
+        except DissectError:
+            continue  # the architecture has no such block
+        names = [tuple(name for name in part if name in stored) for part in whole]
+        if any(names):
+            found[block] = names
+    return found
+
+
+def stored_outside_blocks(model: HookedTransformer) -> dict[str, tuple[str, ...]]:
+    """The same of the blocks outside the layers; an embedding that is also the output head is ``embed`` alone."""
+    stored, found = frozenset(in_checkpoint(model)), {}
+    seen: set[str] = set()
+    for block in OUTSIDE_BLOCKS:
+        try:
+            whole = outside_block_parameters(model, block)
+        except DissectError:
+            continue
+        names = tuple(name for name in whole if name in stored and name not in seen)
+        seen.update(names)
+        if names:
+            found[block] = names
+    return found
+
+
 def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
     """The first layer whose computation the parameters ``names`` enter.
 
@@ -85,7 +116,10 @@ def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
 
 def tied(model: HookedTransformer) -> bool:
     """Whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
-    return model.embed.W_E.untyped_storage().data_ptr() == model.unembed.W_U.untyped_storage().data_ptr()
+    if isinstance(model.unembed, TiedUnembed):
+        return True
+    ours, theirs = model.embed.W_E, model.unembed.W_U  # of a model that was not built here; empty ones share nothing
+    return not ours.is_meta and ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
 
 
 def in_checkpoint(model: HookedTransformer) -> tuple[str, ...]:

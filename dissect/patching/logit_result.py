@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect.sweep import storage
+from dissect import netcdf
 
 FORMAT = "dissect-logits-1"
 DIMS: Mapping[str, tuple[str, ...]] = {
@@ -93,7 +93,7 @@ class LogitAttribution:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write netCDF; an existing file is replaced whole or not at all."""
-        storage.save(self.data, path)
+        netcdf.save(self.data, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "LogitAttribution":
@@ -102,7 +102,7 @@ class LogitAttribution:
         Raises:
             DissectError: no such file, or something else.
         """
-        return cls(storage.load(path, FORMAT))
+        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         first = ", ".join(f"{row.part} {row.drop:+.3g}" for row in self.top(4).itertuples())

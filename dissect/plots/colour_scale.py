@@ -11,11 +11,17 @@ from dissect.plots import labels, style
 _DRIFT = {
     "relative_norm": "relative change ‖W\N{PRIME} \N{MINUS SIGN} W‖ / ‖W‖",
     "cosine": "1 \N{MINUS SIGN} cosine between W and W\N{PRIME}",
-    "moved": "share of parameters that differ",
+    "moved": "share of weights that differ",
+    "moved_8bit": "share that differ in 8 bits",
+    "moved_4bit": "share that differ in 4 bits",
+    "spectral_norm": "‖W\N{PRIME} \N{MINUS SIGN} W‖₂",
+    "relative_spectral_norm": "‖W\N{PRIME} \N{MINUS SIGN} W‖₂ / ‖W‖₂",
+    "stable_rank": "stable rank of the change",
+    "effective_rank": "effective rank of the change",
 }
 _PAD = "\u2007" * 2
 """Figure spaces after the numbers of the bar: plotly sets its title too close to them."""
-_SHARES = ("relative_norm", "moved")
+_SHARES = ("relative_norm", "moved", "moved_8bit", "moved_4bit", "relative_spectral_norm")
 """Read best as a percentage."""
 
 

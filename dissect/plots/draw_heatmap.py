@@ -44,7 +44,7 @@ class _Grid:
 
 
 def heatmap(
-    result: SweepResult | xr.Dataset,
+    result: SweepResult | xr.Dataset | Any,
     metric: str | None = None,
     *,
     x: str = "layer",
@@ -60,7 +60,7 @@ def heatmap(
     0, further away from the donor. Drift is white where nothing moved and blue where most did. Grey: no value.
 
     Args:
-        result: a sweep, or a dataset such as ``pair.alignment.layers``.
+        result: a sweep; ``pair.alignment``, a drift map, or a dataset of one's own.
         metric: one that the sweep measured, or a variable of the dataset; None takes ``krs``, else the first.
         x, y: dimensions; None for ``y`` takes the first that is not ``x``.
         limit: where the strongest colour is reached; what lies beyond has that colour too and is counted in the
@@ -75,13 +75,9 @@ def heatmap(
         data, spec = result.data, result.spec
         metric = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
         values = result.recovery(metric)
-    elif isinstance(result, xr.Dataset):
-        data, spec = result, {}
-        values = _variable(data, metric)
     else:
-        raise DissectError(
-            f"a heatmap needs a SweepResult or a Dataset, got {type(result).__name__}: of an Alignment give .layers"
-        )
+        data, spec = _dataset(result), {}
+        values = _variable(data, metric)
     grid = _arranged(selected(values, select), x, _other(values, x, y), data)
     if not bool(np.isfinite(grid.mean).any()):
         raise DissectError(f"nothing to draw: {values.name} is undefined everywhere in what was selected")
@@ -101,6 +97,16 @@ def heatmap(
         f"Grey: {labels.counted(missing, 'cell')} without a value." if missing else "",
     ]
     return style.captioned(figure, labels.wrapped(sentences), below=58)
+
+
+def _dataset(result: Any) -> xr.Dataset:
+    """A dataset, or that over layers of an alignment or a drift map."""
+    data = getattr(result, "layers", result)
+    if not isinstance(data, xr.Dataset):
+        raise DissectError(
+            f"a heatmap needs a SweepResult, a Drift, an Alignment or a Dataset, got {type(result).__name__}"
+        )
+    return data
 
 
 def _variable(data: xr.Dataset, name: str | None) -> xr.DataArray:

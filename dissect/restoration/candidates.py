@@ -9,11 +9,11 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.parameters import (
     OUTSIDE_BLOCKS,
-    PARTITION,
     in_checkpoint,
     layer_block_parameters,
     outside_block_parameters,
-    tied,
+    stored_layer_blocks,
+    stored_outside_blocks,
 )
 from dissect.restoration.blocks import Part
 from dissect.sweep.grid import check_unique, windows
@@ -37,7 +37,8 @@ def candidates_of(
     Raises:
         DissectError: a block or layer that does not exist, or two blocks that hold the same parameter.
     """
-    asked = _all_blocks(model) if blocks is None else tuple(blocks)
+    inside, outside = stored_layer_blocks(model), stored_outside_blocks(model)
+    asked = (*inside, *outside) if blocks is None else tuple(blocks)
     check_unique(asked, "blocks")
     stored = frozenset(in_checkpoint(model))
     chosen = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members]
@@ -73,22 +74,6 @@ def in_random_layers(
             drawn += tuple(alike[i] for i in sorted(generator.permutation(len(alike))[:count]))
         sets.append(drawn)
     return sets
-
-
-def _all_blocks(model: HookedTransformer) -> tuple[str, ...]:
-    """Those that the model has, with a tied embedding once."""
-    stored, found = frozenset(in_checkpoint(model)), []
-    for block in (*PARTITION, *OUTSIDE_BLOCKS):
-        if block == "unembed" and tied(model):
-            continue
-        try:
-            outside = block in OUTSIDE_BLOCKS
-            names = outside_block_parameters(model, block) if outside else layer_block_parameters(model, block, 0)
-        except DissectError:
-            continue  # the architecture has no such block
-        if stored.intersection(names):
-            found.append(block)
-    return tuple(found)
 
 
 def _candidate(model: HookedTransformer, part: Part, names: Sequence[str], stored: frozenset[str]) -> Candidate:

@@ -8,8 +8,9 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
+from dissect import netcdf
 from dissect.errors import DissectError
-from dissect.sweep import statistics, storage
+from dissect.sweep import statistics
 
 FORMAT = "dissect-sweep-1"
 
@@ -114,7 +115,7 @@ class SweepResult:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write netCDF; an existing file is replaced whole or not at all."""
-        storage.save(self.data, path)
+        netcdf.save(self.data, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> "SweepResult":
@@ -123,7 +124,7 @@ class SweepResult:
         Raises:
             DissectError: no such file, or not a sweep.
         """
-        return cls(storage.load(path, FORMAT))
+        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {self.data.sizes[dim]}" for dim in self.data[next(iter(self.metrics))].dims)
