@@ -1,5 +1,6 @@
 """The blocks that a search may restore."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -61,18 +62,25 @@ def candidates_of(
 def in_random_layers(
     chosen: Sequence[Candidate], everything: Sequence[Candidate], n_sets: int, seed: int
 ) -> list[tuple[Candidate, ...]]:
-    """As many blocks of the same kinds, in layers drawn at random; those outside the layers stay."""
+    """As many blocks of the same kinds, in layers drawn at random; those outside the layers stay.
+
+    Never the set itself: where there are no others, there are none.
+    """
     generator = np.random.default_rng(seed)
-    sets: list[tuple[Candidate, ...]] = []
-    kinds = dict.fromkeys(one.part[1] for one in chosen if not isinstance(one.part, str))
     outside = tuple(one for one in chosen if isinstance(one.part, str))
-    for _ in range(n_sets if kinds else 0):
-        drawn: tuple[Candidate, ...] = outside
-        for kind in kinds:
-            alike = [one for one in everything if not isinstance(one.part, str) and one.part[1] == kind]
-            count = sum(not isinstance(one.part, str) and one.part[1] == kind for one in chosen)
-            drawn += tuple(alike[i] for i in sorted(generator.permutation(len(alike))[:count]))
-        sets.append(drawn)
+    counts = Counter(one.part[1] for one in chosen if not isinstance(one.part, str))
+    alike = {
+        kind: [one for one in everything if not isinstance(one.part, str) and one.part[1] == kind] for kind in counts
+    }
+    if all(count == len(alike[kind]) for kind, count in counts.items()):
+        return []
+    sets: list[tuple[Candidate, ...]] = []
+    while len(sets) < n_sets:
+        drawn = outside
+        for kind, count in counts.items():
+            drawn += tuple(alike[kind][place] for place in sorted(generator.permutation(len(alike[kind]))[:count]))
+        if set(drawn) != set(chosen):
+            sets.append(drawn)
     return sets
 
 
