@@ -1,4 +1,4 @@
-"""Sweeps on disk, as netCDF."""
+"""Results on disk, as netCDF."""
 
 import os
 from pathlib import Path
@@ -23,17 +23,26 @@ def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
     """Read a dataset whose attribute ``format`` is ``expected``.
 
     Raises:
-        DissectError: no such file, not netCDF, or something else than a sweep.
+        DissectError: no such file, not netCDF, or something else.
     """
     file = Path(path)
     if not file.is_file():
-        raise DissectError(f"no sweep file {file}: give what `dissect patch` or SweepResult.save wrote")
+        raise DissectError(f"no file {file}: give a result that dissect wrote, such as SweepResult.save")
     try:
         data = xr.load_dataset(file, engine=ENGINE)
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
     if data.attrs.get("format") != expected:
         raise DissectError(
-            f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: not a sweep of ours"
+            f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: it is another kind of result"
         )
     return data
+
+
+def format_of(path: str | os.PathLike[str]) -> str | None:
+    """The attribute ``format`` of a file; None where it cannot be read or has none."""
+    try:
+        with xr.open_dataset(path, engine=ENGINE) as data:
+            return data.attrs.get("format")
+    except (OSError, ValueError):
+        return None

@@ -14,7 +14,7 @@ from dissect.cli import plot as plot_command
 from dissect.errors import DissectError
 from tests.test_plots import made_up
 
-COMMANDS = ("demo", "inspect", "unlearn", "patch", "restore", "attribute", "plot")
+COMMANDS = ("demo", "inspect", "unlearn", "patch", "restore", "smallest", "attribute", "plot")
 
 
 @pytest.fixture
@@ -180,7 +180,7 @@ def test_plot_writes_what_the_library_draws(tmp_path, capsys):
     ("extra", "says"),
     [
         (["--out", "x.jpg"], "use a name that ends in .html, .png, .pdf, .svg"),
-        (["--x", "layer"], "--kind heatmap"),
+        (["--y", "layer"], "--kind heatmap"),
         (["--kind", "heatmap", "--x", "position"], "no dimension 'position'"),
         (["--metric", "kl"], "did not measure 'kl'"),
         (["--component", "z"], "no component 'z' in the sweeps: they have mlp_post"),

@@ -7,7 +7,7 @@ from safetensors.torch import load_file
 
 import dissect
 from dissect import plots
-from dissect.metrics.drift import Drift
+from dissect.metrics.drift_map import Drift
 from dissect.models.rounding import int8_levels, nf4_levels
 from dissect.models.spectrum import leading_directions, projected, singular_values
 from tests.tiny import make_checkpoint
@@ -90,7 +90,7 @@ def test_saved_maps_are_read_back_and_drawn(tiny_pair, tmp_path):
     np.testing.assert_allclose(figure.data[0].z, found.layers["stable_rank"])
     assert "stable rank" in figure.layout.coloraxis.colorbar.title.text
     assert "mlp.W_out" in repr(read) and "<table>" in read._repr_html_()
-    with pytest.raises(dissect.DissectError, match="not a sweep of ours"):
+    with pytest.raises(dissect.DissectError, match="another kind of result"):
         dissect.SweepResult.load(tmp_path / "drift.nc")
 
 

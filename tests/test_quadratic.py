@@ -7,7 +7,7 @@ import torch
 import dissect
 from dissect.metrics import metric as metrics_by_name
 from dissect.models.forward import unembedded
-from dissect.restoration.restore import restored
+from dissect.restoration.transplant import restored
 from dissect.sweep.quadratic import Gram, SquaredDistance
 from tests.tiny import ARCHITECTURES
 

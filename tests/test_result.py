@@ -59,7 +59,7 @@ def test_loading_something_else_is_refused(content, tmp_path):
     (tmp_path / "sweep.nc").write_bytes(content)
     with pytest.raises(dissect.DissectError, match="cannot be read as netCDF"):
         SweepResult.load(tmp_path / "sweep.nc")
-    with pytest.raises(dissect.DissectError, match="no sweep file"):
+    with pytest.raises(dissect.DissectError, match="no file"):
         SweepResult.load(tmp_path / "other.nc")
 
 

@@ -1,5 +1,7 @@
 """The search for the smallest set of blocks: what it finds is verified by exact runs of its own."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
@@ -7,12 +9,13 @@ import torch
 import dissect
 from dissect import plots
 from dissect.metrics import metric as metrics_by_name
+from dissect.metrics.metric import Scored
 from dissect.models.forward import embed, logits_at
 from dissect.models.partial import run_layers
 from dissect.restoration.candidates import candidates_of
 from dissect.restoration.parameter_scores import parameter_scores
 from dissect.restoration.smallest_result import SmallestSet
-from dissect.sweep.batch import batches
+from dissect.sweep.batch import Batch, batches
 from tests.test_patch import prompts_of, sha
 from tests.tiny import make_checkpoint
 
@@ -91,20 +94,18 @@ def test_everything_together_gives_everything_back(tiny_pair, facts):
             assert torch.equal(model(tokens, padding_side="right"), pair.base(tokens, padding_side="right"))
 
 
+def total_logprob(batch: Batch, logits: torch.Tensor) -> torch.Tensor:
+    scored = Scored(logits, logits, batch.targets)
+    return metrics_by_name.get("logprob").per_prompt(scored, batch.rows, len(batch.tokens)).sum()
+
+
 def test_scores_are_derivatives(tiny_pair, facts):
     """Against central differences along the way to the donor, in float64; a tied embedding counts both of its uses."""
     for architecture in ("llama_tied", "gpt2", "gemma2"):
         pair = dissect.load_pair(*tiny_pair(architecture), dtype="float64", progress=False)
         model, prompts = pair.unlearned, prompts_of(facts, pair)
         batch = next(batches(prompts, 8))
-        logprob = metrics_by_name.get("logprob")
-
-        def objective(logits, batch=batch):
-            from dissect.metrics.metric import Scored
-
-            scored = Scored(logits, logits, batch.targets)
-            return logprob.per_prompt(scored, batch.rows, len(batch.tokens)).sum()
-
+        objective = partial(total_logprob, batch)
         names = ["embed.W_E", "blocks.1.mlp.W_out", "blocks.0.attn.W_O", "blocks.2.ln2.w"]
         flags = [parameter.requires_grad for parameter in model.parameters()]
         found = parameter_scores(model, batch, objective, pair.base.get_parameter, names)

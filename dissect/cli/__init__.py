@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, inspect, patch, plot, restore, unlearn
+from dissect.cli import attribute, demo, inspect, patch, plot, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
 from dissect.errors import DissectError
 
@@ -31,6 +31,7 @@ for _command in (
     unlearn.unlearn,
     patch.patch,
     restore.restore,
+    smallest.smallest,
     attribute.attribute,
     plot.plot,
 ):

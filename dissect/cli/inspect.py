@@ -1,10 +1,12 @@
 """`dissect inspect`: what a checkpoint is, and how far two are apart."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dissect.cli import options
+from dissect.cli import options, outputs
+from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
@@ -16,13 +18,25 @@ def inspect(
         str | None, typer.Argument(metavar="[UNLEARNED]", help="Checkpoint to compare it with.", show_default=False)
     ] = None,
     *,
+    drift: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DRIFT.nc", help="Write the drift map: what changed, by block and layer.", show_default=False
+        ),
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a drift map that is there.")] = False,
     running: options.RunOptions,
 ) -> None:
     """What a checkpoint is; how far two are apart.
 
     Sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
-    UNLEARNED, also how far the parameters moved, block by block.
+    UNLEARNED, also how far the parameters moved, block by block. With --drift, norms and ranks of the change and what
+    rounding to 8 and 4 bits would leave of it go to a file for `dissect plot`.
     """
+    if drift is not None:
+        outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)
+        if unlearned is None:
+            raise DissectError("--drift compares two checkpoints: name the second one")
     running.start()
     from dissect.models.load import load
     from dissect.models.pair import load_pair
@@ -34,6 +48,11 @@ def inspect(
     pair = load_pair(model, unlearned, dtype=running.dtype, device=running.device, progress=running.progress)
     typer.echo(describe(model))
     typer.echo(f"\n{pair.unlearned.checkpoint.source}: the same but for its weights\n\n{pair.alignment!r}")
+    if drift is not None:
+        from dissect.metrics.drift import drift as measured
+
+        measured(pair, progress=running.progress).save(drift)
+        typer.echo(f"saved {drift}")
 
 
 def describe(model: "HookedTransformer") -> str:
@@ -100,7 +119,6 @@ def _sites(model: "HookedTransformer") -> list[tuple[str, ...]]:
 
 def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:
     """Each block with its parameters; the larger ones with the number of them."""
-    from dissect.errors import DissectError
     from dissect.models.parameters import LAYER_BLOCKS, in_checkpoint, layer_block_parameters
 
     stored = set(in_checkpoint(model))

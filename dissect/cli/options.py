@@ -41,7 +41,7 @@ Unlearned = Annotated[
 SweepOut = Annotated[
     Path, typer.Option("--out", metavar="SWEEP.nc", help="Where to write the sweep (netCDF).", show_default=False)
 ]
-_ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retain")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +51,8 @@ class SweepOptions:
     window: Annotated[int, typer.Option(help="Layers swapped together around each centre; an odd number.")] = 5
     layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Centre layers; all by default.")] = ""
     metrics: Annotated[str, typer.Option(metavar="krs,kl,...", help="What to measure, separated by commas.")] = "krs"
-    donor: Annotated[str, choice("--donor", "Where the swapped parts come from.", *_ROLES)] = "base"
-    recipient: Annotated[str, choice("--recipient", "The model that runs.", *_ROLES)] = "unlearned"
+    donor: Annotated[str, choice("--donor", "Where the swapped parts come from.", *ROLES)] = "base"
+    recipient: Annotated[str, choice("--recipient", "The model that runs.", *ROLES)] = "unlearned"
     retain_model: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data, for the role retain.")
     ] = None
@@ -66,6 +66,7 @@ class SweepOptions:
         ),
     ] = "answer"
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
+    sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
 
 
@@ -201,6 +202,27 @@ def whole_numbers(text: str, option: str) -> list[int]:
     if not all(item.removeprefix("-").isdecimal() for item in items):
         raise DissectError(f"{option} {text!r}: give whole numbers such as -1,0,1")
     return [int(item) for item in items]
+
+
+def decimals(text: str, option: str) -> list[float]:
+    """``0,0.5,1`` as numbers.
+
+    Raises:
+        DissectError: anything else.
+    """
+    try:
+        return [float(item) for item in listed(text, option)]
+    except ValueError:
+        raise DissectError(f"{option} {text!r}: give numbers such as 0,0.25,1") from None
+
+
+def parts(text: str, option: str) -> str | list[int | list[int]] | None:
+    """``each``, or numbers and groups of them; None for nothing.
+
+    Raises:
+        DissectError: anything else.
+    """
+    return (text or None) if text in ("", "each") else grouped(text, option)
 
 
 def grouped(text: str, option: str) -> list[int | list[int]]:

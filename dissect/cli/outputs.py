@@ -7,16 +7,18 @@ from pathlib import Path
 from dissect.errors import DissectError
 
 
-def check_file(path: Path, *suffixes: str) -> None:
+def check_file(path: Path, *suffixes: str, option: str = "--out", overwrite: bool = True) -> None:
     """Whether a file of that name can be written.
 
     Raises:
-        DissectError: another suffix, a directory, or no right to write there.
+        DissectError: another suffix, a directory, no right to write there, or a file that may not be replaced.
     """
     if path.suffix.lower() not in suffixes:
-        raise DissectError(f"--out {path}: use a name that ends in {', '.join(suffixes)}")
+        raise DissectError(f"{option} {path}: use a name that ends in {', '.join(suffixes)}")
     if path.is_dir():
-        raise DissectError(f"--out {path} is a directory: give the name of a file")
+        raise DissectError(f"{option} {path} is a directory: give the name of a file")
+    if path.exists() and not overwrite:
+        raise DissectError(f"{option} {path} exists: choose another name or add --overwrite")
     check_parent(path)
 
 

@@ -47,11 +47,10 @@ def patch(
     what = {
         "components": options.listed(components, "--components"),
         "positions": positions if positions.isidentifier() else options.whole_numbers(positions, "--positions"),
-        "heads": heads if heads in ("", "each") else options.grouped(heads, "--heads"),
-        "neurons": options.grouped(neurons, "--neurons") if neurons else None,
+        "heads": options.parts(heads, "--heads"),
+        "neurons": options.parts(neurons, "--neurons"),
         "controls": True if controls == "all" else options.listed(controls, "--controls") if controls else False,
     }
-    what["heads"] = what["heads"] or None
     sweeping.run(_patch, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)
 
 

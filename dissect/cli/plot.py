@@ -1,5 +1,6 @@
 """`dissect plot`: figures from stored sweeps."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 def plot(
     sweeps: Annotated[
-        list[Path], typer.Argument(metavar="SWEEP.nc...", help="Sweeps, drawn together.", show_default=False)
+        list[Path],
+        typer.Argument(metavar="SWEEP.nc...", help="Sweeps, drawn together; or one other result.", show_default=False),
     ],
     *,
     out: Annotated[
@@ -29,7 +31,7 @@ def plot(
         str | None, typer.Option(help="One that the sweeps measured; krs or else the first by default.")
     ] = None,
     component: Annotated[str | None, typer.Option(metavar="A,B", help="Only these components; all by default.")] = None,
-    x: Annotated[str | None, typer.Option(help="Horizontal dimension of a heatmap. [default: layer]")] = None,
+    x: Annotated[str | None, typer.Option(help="Horizontal dimension. [default: layer]")] = None,
     y: Annotated[str | None, typer.Option(help="Vertical dimension of a heatmap. [default: component]")] = None,
     pooled: Annotated[
         bool, typer.Option("--pooled", help="Curves: the ratio of sums, not the mean of ratios.")
@@ -40,19 +42,42 @@ def plot(
 ) -> None:
     """Draw stored sweeps.
 
-    No model is run, so --device and --dtype have no effect; --seed is the bootstrap's.
+    Also a drift map (`dissect inspect --drift`) and the way to a smallest set (`dissect smallest`), one at a time. No
+    model is run, so --device and --dtype have no effect; --seed is the bootstrap's.
     """
     from dissect.plots import export
 
     outputs.check_file(out, *export.PAGES, *export.IMAGES)
     export.check_path(out)
-    if kind == "curves" and (x or y):
-        raise DissectError("--x and --y belong to --kind heatmap: add it, or leave them out")
-    result = _read(sweeps, component)
-    chosen = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
-    figure = _drawn(result, kind, chosen, x, y, pooled=pooled, level=level, seed=running.seed, title=title)
+    if kind == "curves" and y:
+        raise DissectError("--y belongs to --kind heatmap: add it, or leave --y out")
+    asked = {"x": x, "y": y, "title": title}
+    figure = _other_than_a_sweep(sweeps, metric, asked)
+    if figure is None:
+        result = _read(sweeps, component)
+        chosen = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
+        figure = _drawn(result, kind, chosen, asked, pooled=pooled, level=level, seed=running.seed)
     export.write(figure, out)
     typer.echo(f"saved {out}")
+
+
+def _other_than_a_sweep(files: list[Path], metric: str | None, asked: Mapping[str, str | None]) -> "go.Figure | None":
+    """The figure of a drift map or of a smallest set, if that is what the first file is."""
+    from dissect import netcdf, plots
+    from dissect.metrics import drift_map
+    from dissect.restoration.smallest_result import SmallestSet
+
+    first = files[0]
+    found = first.suffix == ".json"
+    drift = not found and netcdf.format_of(first) == drift_map.FORMAT
+    if not found and not drift:
+        return None
+    if len(files) > 1:
+        raise DissectError(f"{first} is no sweep, which are drawn together: give one such file alone")
+    if found:
+        return plots.path(SmallestSet.load(first), title=asked["title"])
+    drawn = drift_map.Drift.load(first)
+    return plots.heatmap(drawn, metric, x=asked["x"] or "layer", y=asked["y"], title=asked["title"])
 
 
 def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
@@ -75,16 +100,15 @@ def _drawn(
     result: "SweepResult",
     kind: str,
     metric: str,
-    x: str | None,
-    y: str | None,
+    asked: Mapping[str, str | None],
     *,
     pooled: bool,
     level: float,
     seed: int,
-    title: str | None,
 ) -> "go.Figure":
     from dissect import plots
 
+    x, title = asked["x"] or "layer", asked["title"]
     if kind == "curves":
-        return plots.curves(result, metric, pooled=pooled, level=level, seed=seed, title=title)
-    return plots.heatmap(result, metric, x=x or "layer", y=y, title=title)
+        return plots.curves(result, metric, x=x, pooled=pooled, level=level, seed=seed, title=title)
+    return plots.heatmap(result, metric, x=x, y=asked["y"], title=title)

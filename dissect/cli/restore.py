@@ -20,8 +20,35 @@ def restore(
     ],
     out: options.SweepOut,
     blocks: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Parameter blocks of a layer, such as mlp.W_out, attn, block.")
+        str,
+        typer.Option(
+            metavar="A,B,A+B",
+            help="Parameter blocks, such as mlp.W_out, attn, block, unembed; + for together, also with activation "
+            "sites (mlp.W_out+mlp_post).",
+        ),
     ] = "mlp.W_out",
+    scope: Annotated[
+        str,
+        options.choice(
+            "--scope",
+            "Layers swapped together: windows, each layer with all after or before it, or everything but the window.",
+            "windows",
+            "from_last",
+            "from_first",
+            "all_but",
+        ),
+    ] = "windows",
+    heads: Annotated[str, typer.Option(metavar="each|0,3+4", help="Single heads, or groups joined by +.")] = "",
+    neurons: Annotated[
+        str, typer.Option(metavar="each|7,9+12", help="Single neurons, or groups: of mlp.W_out, value vectors.")
+    ] = "",
+    rank: Annotated[str, typer.Option(metavar="1,4,16", help="Only the first singular directions of the change.")] = "",
+    interpolate: Annotated[
+        str, typer.Option(metavar="0,0.5,1", help="Points t on the way from the recipient (0) to the donor (1).")
+    ] = "",
+    controls: Annotated[
+        str, typer.Option(metavar="all|A,B", help="Of identity, random, noise, retain: curves to compare with.")
+    ] = "",
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
@@ -31,7 +58,15 @@ def restore(
     Which of them bring the knowledge back? Swaps parameters for every block and centre layer, measures the recovery
     of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
     """
-    what = {"blocks": options.listed(blocks, "--blocks")}
+    what = {
+        "blocks": options.listed(blocks, "--blocks"),
+        "scope": scope,
+        "heads": options.parts(heads, "--heads"),
+        "neurons": options.parts(neurons, "--neurons"),
+        "rank": options.numbered(rank, "--rank"),
+        "t": options.decimals(interpolate, "--interpolate") if interpolate else None,
+        "controls": True if controls == "all" else options.listed(controls, "--controls") if controls else False,
+    }
     sweeping.run(_restore, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)
 
 

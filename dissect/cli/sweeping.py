@@ -36,9 +36,7 @@ def run(
     Raises:
         DissectError: whatever was wrong with what the user gave, as much of it as possible before a model is loaded.
     """
-    outputs.check_file(out, ".nc")
-    if out.exists() and not sweeping.overwrite:
-        raise DissectError(f"--out {out} exists: choose another name or add --overwrite")
+    outputs.check_file(out, ".nc", overwrite=sweeping.overwrite)
     layers = options.numbered(sweeping.layers, "--layers")
     metrics = options.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
@@ -53,8 +51,11 @@ def run(
         retain=sweeping.retain_model,
         dtype=running.dtype,
         device=running.device,
+        sequential=sweeping.sequential,
         progress=running.progress,
     )
+    if prompting.answers == "base":
+        pair.wake(pair.base)  # it is asked what it would say
     prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
     arguments: dict[str, Any] = {
         "window": sweeping.window,
