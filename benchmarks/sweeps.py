@@ -19,7 +19,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -162,7 +162,9 @@ def answer_loss(logits: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def plain_sweep(base: LlamaForCausalLM, unlearned: LlamaForCausalLM, prompts: Prompts) -> Tensor:
+def plain_sweep(
+    base: LlamaForCausalLM, unlearned: LlamaForCausalLM, prompts: Prompts, asked: Sequence[str] = ("m", "a", "ma", "v")
+) -> Tensor:
     tokens = prompts.tokens.to(base.device)
     kept: dict[str, Tensor] = {}
 
@@ -183,7 +185,7 @@ def plain_sweep(base: LlamaForCausalLM, unlearned: LlamaForCausalLM, prompts: Pr
     state = {name: value.clone() for name, value in unlearned.state_dict().items()}
     donor = base.state_dict()
     curves = []
-    for parts in ("m", "a", "ma", "v"):
+    for parts in asked:
         losses = []
         for members in windows(len(base.model.layers)):
             handles = []

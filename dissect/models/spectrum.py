@@ -1,4 +1,4 @@
-"""Singular values and directions of a matrix, by way of its smaller Gram matrix in float64.
+"""Singular values and low-rank factors of a matrix, by way of its smaller Gram matrix in float64.
 
 For a change Δ of m x n weights with m <= n, Δ Δᵀ = U Σ² Uᵀ. Its eigenvectors cost a fraction of a full decomposition,
 and are exact for all directions that matter: singular values below 1e-8 of the largest drown in rounding, which is less
@@ -18,20 +18,15 @@ def singular_values(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "ran
     return torch.linalg.eigvalsh(_gram(matrix)).clamp(min=0).sqrt().flip(0)
 
 
-def leading_directions(matrix: Float[Tensor, "rows columns"], rank: int) -> Float[Tensor, "side rank"]:
-    """The first singular vectors that belong to the shorter side (rows where the sides are equal), orthonormal."""
+def thin_factors(
+    matrix: Float[Tensor, "rows columns"], most: int
+) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"]]:
+    """Two factors whose first k columns and rows multiply to the best approximation of rank k, for every k <= most."""
     _, vectors = torch.linalg.eigh(_gram(matrix))
-    return vectors[:, -rank:].flip(1)
-
-
-def projected(
-    matrix: Float[Tensor, "rows columns"], directions: Float[Tensor, "side rank"]
-) -> Float[Tensor, "rows columns"]:
-    """The part of ``matrix`` along directions of its shorter side: with the leading ones the best of that rank."""
-    directions = directions.to(matrix.dtype)
+    directions = vectors[:, -min(most, vectors.shape[1]) :].flip(1).to(matrix.dtype)
     if matrix.shape[0] <= matrix.shape[1]:
-        return directions @ (directions.T @ matrix)
-    return (matrix @ directions) @ directions.T
+        return directions, directions.T @ matrix
+    return matrix @ directions, directions.T.contiguous()
 
 
 def _gram(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "side side"]:

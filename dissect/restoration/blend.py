@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dissect.models.axes import as_matrix, from_matrix, head_axis, neuron_axis
-from dissect.models.spectrum import leading_directions, projected
+from dissect.models.spectrum import thin_factors
 
 
 @runtime_checkable
@@ -80,30 +80,34 @@ class LowRank:
     """
 
     rank: int
-    directions: "Directions" = field(repr=False)
+    factors: "Factors" = field(repr=False)
 
     def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """The sum, rounded once."""
-        high = torch.promote_types(own.dtype, torch.float32)
-        change = as_matrix(name, donated.to(high) - own.to(high))
-        if self.rank >= min(change.shape):
+        if self.rank >= min(as_matrix(name, own).shape):
             return donated
-        part = projected(change, self.directions.of(name, change)[:, : self.rank])
-        return (own.to(high) + from_matrix(name, part, own)).to(own.dtype)
+        left, right = self.factors.of(name, own, donated)
+        mixed = own.to(left.dtype, copy=True)
+        matrix = as_matrix(name, mixed)  # a view, where the parameter lies in memory as in the file
+        matrix.addmm_(left[:, : self.rank], right[: self.rank])
+        return from_matrix(name, matrix, own).to(own.dtype)
 
 
 @dataclass
-class Directions:
-    """Singular directions of the change of each parameter, found when first needed and kept for other ranks."""
+class Factors:
+    """The change of each parameter as a product of thin matrices, found when first needed and kept for other ranks."""
 
     most: int
     """The highest rank that will be asked for."""
-    _kept: dict[str, Tensor] = field(default_factory=dict, repr=False)
+    _kept: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict, repr=False)
 
-    def of(self, name: str, change: Float[Tensor, "rows columns"]) -> Float[Tensor, "side rank"]:
-        """The leading ones of a parameter's change."""
+    def of(
+        self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
+    ) -> tuple[Float[Tensor, "rows rank"], Float[Tensor, "rank columns"]]:
+        """Columns and rows whose first k products add up to the best approximation of rank k; in float32 at least."""
         if name not in self._kept:
-            self._kept[name] = leading_directions(change, min(self.most, *change.shape)).to(change.dtype)
+            high = torch.promote_types(own.dtype, torch.float32)
+            self._kept[name] = thin_factors(as_matrix(name, donated.to(high) - own.to(high)), self.most)
         return self._kept[name]
 
 

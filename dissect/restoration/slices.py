@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED
 from dissect.patching.sites import SITES, n_heads
-from dissect.restoration.blend import Between, Directions, Heads, LowRank, Neurons, Step
+from dissect.restoration.blend import Between, Factors, Heads, LowRank, Neurons, Step
 from dissect.restoration.blocks import Swapped
 from dissect.sweep.grid import Group, Label, groups
 
@@ -73,12 +73,12 @@ def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slice
     ranks, points = _ranks(asked.rank), _points(asked.t)
     heads = [(None, None)] if asked.heads is None else groups(asked.heads, _n_heads(model, components), "head")
     neurons = [(None, None)] if asked.neurons is None else groups(asked.neurons, model.cfg.d_mlp, "neuron")
-    directions = Directions(max((rank for rank in ranks if rank is not None), default=0))
+    factors = Factors(max((rank for rank in ranks if rank is not None), default=0))
     for (head, head_group), (neuron, neuron_group), rank, t in product(heads, neurons, ranks, points):
         found = {"head": head, "neurons": neuron, "rank": rank, "t": t}
         steps: list[Step] = []
         if rank is not None:
-            steps.append(LowRank(rank, directions))
+            steps.append(LowRank(rank, factors))
         if t is not None:
             steps.append(Between(t))
         if head_group is not None:
