@@ -2,9 +2,10 @@
 
     python benchmarks/memory.py [--layers 16]
 
-Each row runs in a process of its own: the pair held as usual, and one model at a time. The peak is
-the growth of the process's resident memory over what it was after the imports; the cache is what dissect estimates for
-the donor's activations and logits.
+Each row runs in a process of its own: an activation sweep (coefficients) and a parameter sweep (value vectors),
+with the pair held as usual and one model at a time. The peak is the growth of the process's resident memory over what
+it was after the imports; the cache is what dissect estimates for the donor's activations and logits, and in parameter
+sweeps the blocks in play and what the recipient computes before the first of them, which cells share.
 """
 
 import argparse
@@ -15,7 +16,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-LIMIT = 1.2
+LIMIT, WINDOW = 1.2, 5
 
 
 def main() -> None:
@@ -30,13 +31,15 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as directory:
         run("make", directory, arguments.layers)
-        print(f"{'pair':<14}{'model GB':>9}{'cache GB':>9}{'peak GB':>9}{'(peak - cache) / model':>24}")
-        for task in ("both", "sequential"):
+        print(f"{'sweep, pair':<22}{'model GB':>9}{'cache GB':>9}{'peak GB':>9}{'(peak - cache) / model':>24}")
+        ratios = {}
+        for task in ("patch both", "patch sequential", "restore both", "restore sequential"):
             found = run(task, directory, arguments.layers)
-            ratio = (found["peak"] - found["cache"]) / found["model"]
+            ratios[task] = (found["peak"] - found["cache"]) / found["model"]
             sizes = "".join(f"{found[key] / 1e9:>9.2f}" for key in ("model", "cache", "peak"))
-            print(f"{task:<14}{sizes}{ratio:>24.2f}", flush=True)
-    print(f"one at a time: {ratio:.2f} models beside the cache (limit {LIMIT})")
+            print(f"{task:<22}{sizes}{ratios[task]:>24.2f}", flush=True)
+    ratio = ratios["patch sequential"]
+    print(f"activations, one model at a time: {ratio:.2f} models beside the cache (limit {LIMIT})")
     sys.exit(ratio > LIMIT)
 
 
@@ -52,6 +55,8 @@ def make(directory: str, layers: int) -> dict[str, Any]:
     import torch
     from transformers import LlamaConfig, LlamaForCausalLM
 
+    tiny = LlamaConfig(vocab_size=32, hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1)
+    LlamaForCausalLM(tiny).save_pretrained(Path(directory, "tiny"))
     for seed in (0, 1):
         torch.manual_seed(seed)
         config = LlamaConfig(
@@ -67,26 +72,39 @@ def make(directory: str, layers: int) -> dict[str, Any]:
 
 
 def measure(task: str, directory: str) -> dict[str, Any]:
-    """A sweep over the coefficients of a few layers; bytes of a model, of the cache, and the peak over the imports."""
+    """Bytes of a model, of what a sweep keeps of the donor (see above), and the peak over the imports."""
     import resource
 
     import sweeps
 
     import dissect
+    from dissect.models.parameters import layer_block_parameters
     from dissect.patching import patch as _  # noqa: F401
     from dissect.patching.sites import hook_name
+    from dissect.restoration import restore as __  # noqa: F401
     from dissect.sweep.donor import Donor
     from dissect.sweep.sweep import Options, donor_bytes
 
+    dissect.load(Path(directory, "tiny"), device="cpu", progress=False)  # imports what loading imports
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     prompts = sweeps.make_prompts()
     directories = [Path(directory, seed) for seed in "01"]
-    pair = dissect.load_pair(*directories, device="cpu", sequential=task == "sequential", progress=False)
-    dissect.patch(pair, prompts, ["mlp_post"], layers=[0, 4], progress=False)
+    kind, held = task.split()
+    pair = dissect.load_pair(*directories, device="cpu", sequential=held == "sequential", progress=False)
+    if kind == "patch":
+        dissect.patch(pair, prompts, ["mlp_post"], layers=[0, 4], progress=False)
+    else:
+        dissect.restore(pair, prompts, ["mlp.W_out"], window=WINDOW, progress=False)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
     donor = Donor(pair.base)
-    donor.want(hook_name("mlp_post", layer) for layer in range(7))
+    if kind == "patch":
+        donor.want(hook_name("mlp_post", layer) for layer in range(7))
     cache = donor_bytes(donor, prompts, Options())
+    if kind == "restore":
+        names = [name for layer in range(WINDOW) for name in layer_block_parameters(pair.base, "mlp.W_out", layer)]
+        cache += sum(pair.base.get_parameter(name).nbytes for name in names)
+        cells_begin_at = pair.base.cfg.n_layers  # before each of them the recipient's own stream is kept
+        cache += cells_begin_at * prompts.tokens.numel() * (2 * pair.base.cfg.d_model + pair.base.cfg.d_mlp) * 4
     return {"model": sum(p.nbytes for p in pair.base.parameters()), "cache": cache, "peak": peak}
 
 

@@ -190,11 +190,13 @@ def _log_memory(donor: Donor, prompts: Prompts, options: Options, *, whole: bool
 
 
 def donor_bytes(donor: Donor, prompts: Prompts, options: Options) -> int:
-    """Bytes that a donor keeps of ``prompts``: the activations that are wanted, and its logits in float32."""
+    """Bytes that a donor keeps of ``prompts``: the activations that are wanted, its logits in float32, and what its
+    unembedding reads."""
     length = prompts.tokens.shape[1]
     tokens = len(prompts) * length
     activations = activation_bytes(donor.model, donor.names, tokens, length=length, dtype=options.cache.dtype)
-    return activations + 4 * int(scored_positions(prompts, options.scoring).sum()) * donor.model.cfg.d_vocab
+    scored, cfg = int(scored_positions(prompts, options.scoring).sum()), donor.model.cfg
+    return activations + scored * (4 * cfg.d_vocab + cfg.dtype.itemsize * cfg.d_model)
 
 
 def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
