@@ -28,6 +28,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/attribution.py
+	$(BIN)/python benchmarks/restoration.py
 
 # torch comes first and alone: asked for together with the rest, pip may choose another build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt

@@ -29,7 +29,17 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_the_demo_writes_everything(demo):
     names = {path.name for path in demo.iterdir()}
     assert names == {
-        *("base", "ga", "forget.jsonl", "retain.jsonl", "activations.nc", "parameters.nc", "index.html", "demo.json")
+        *(
+            "base",
+            "ga",
+            "forget.jsonl",
+            "retain.jsonl",
+            "activations.nc",
+            "parameters.nc",
+            "smallest.json",
+            "index.html",
+            "demo.json",
+        )
     }
     assert len(dissect.Facts.read(demo / "forget.jsonl")) == 18
     assert len(dissect.Facts.read(demo / "retain.jsonl")) == 54
@@ -58,7 +68,7 @@ def test_the_curves_have_the_papers_order(demo):
 def test_the_page_needs_no_network_and_says_what_was_seen(demo):
     text = (demo / "index.html").read_text()
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="http', text)
-    for words in ("What the models say", "value vectors W_V (mlp.W_out)", "dissect patch", "100.0%"):
+    for words in ("What the models say", "value vectors W_V (mlp.W_out)", "(shuffled)", "dissect patch", "100.0%"):
         assert words in text
     assert len(text) < 15e6
 

@@ -20,6 +20,7 @@ from dissect.provenance import versions
 from dissect.reproductions.demo_page import Recall, write_page
 from dissect.reproductions.world_models import train_base
 from dissect.restoration.restore import restore
+from dissect.restoration.smallest import smallest_set
 from dissect.sweep.join import concat
 from dissect.unlearning.unlearn import unlearn
 
@@ -59,7 +60,8 @@ def run_demo(
     """Train a base model, let it forget some people by gradient ascent, and dissect the two checkpoints.
 
     Writes ``base/`` and ``ga/`` (Hugging Face directories), ``forget.jsonl`` and ``retain.jsonl``,
-    ``activations.nc`` and ``parameters.nc`` (sweeps) and ``index.html``. A base model that an earlier demo left in
+    ``activations.nc`` and ``parameters.nc`` (sweeps with their controls), ``smallest.json`` and ``index.html``. A base
+    model that an earlier demo left in
     ``out`` with the same settings is used again.
 
     Returns:
@@ -91,15 +93,18 @@ def run_demo(
     del model
     pair = load_pair(base, out / "ga", dtype=dtype, device=device, progress=False)
     prompts = forget.prompts(pair.base, answers="base", progress=False)
-    activations = patch(pair, prompts, window=settings.window, progress=progress)
-    parameters = restore(pair, prompts, window=settings.window, progress=progress)
+    activations = patch(pair, prompts, window=settings.window, controls=True, progress=progress)
+    parameters = restore(pair, prompts, window=settings.window, controls=True, progress=progress)
+    smallest = smallest_set(pair, prompts, progress=progress)
     activations.save(out / "activations.nc")
     parameters.save(out / "parameters.nc")
+    smallest.save(out / "smallest.json")
     return write_page(
         out / "index.html",
         pair=pair,
         prompts=prompts,
         result=concat(activations, parameters),
+        smallest=smallest,
         recall=[
             _recall(pair, "forgotten people", forget),
             _recall(pair, "everybody else", retain),

@@ -11,7 +11,9 @@ from dissect.data.prompts import Prompts
 from dissect.metrics.answers import say
 from dissect.models.pair import ModelPair
 from dissect.plots.labels import component as label
+from dissect.plots.labels import split_control
 from dissect.report.page import Code, Drawing, Section, Table, page
+from dissect.restoration.smallest_result import SmallestSet
 from dissect.sweep.peaks import peaks
 from dissect.sweep.result import SweepResult
 
@@ -34,6 +36,7 @@ def write_page(
     pair: ModelPair,
     prompts: Prompts,
     result: SweepResult,
+    smallest: SmallestSet,
     recall: Sequence[Recall],
     settings: Mapping[str, Any],
 ) -> Path:
@@ -43,6 +46,8 @@ def write_page(
         [
             Section("What the models say", _behaviour(pair, prompts, recall)),
             Section("Where the knowledge comes back", _recovery(result)),
+            Section("What the curves do not show", _controls(result)),
+            Section("Which weights are enough", _weights(smallest)),
             Section("What moved", _drift(pair)),
             Section("The same for your own checkpoints", [_commands(path.parent)]),
         ],
@@ -79,9 +84,10 @@ def _behaviour(pair: ModelPair, prompts: Prompts, recall: Sequence[Recall]) -> l
 
 
 def _recovery(result: SweepResult) -> list[Any]:
+    shown = SweepResult(result.data.sel(component=_without_controls(result)))
     rows = [
         (label(peak.component), f"{peak.mean:.3f}", peak.interval, peak.place, f"{peak.overall:.3f}")
-        for peak in peaks(result)
+        for peak in peaks(shown)
     ]
     words = (
         "Recovery (KRS) is 1 - loss(patched) / loss(unlearned), where the loss is the mean squared difference of the "
@@ -89,20 +95,49 @@ def _recovery(result: SweepResult) -> list[Any]:
         "back, 0 where nothing changed, negative where it is further away. "
         f"{result.spec['window']} layers are replaced together around each centre."
     )
-    caution = (
-        "Read it with care: coefficients and attention states come from a run of the base model, and in late layers "
-        "they carry the answer that it has already computed. High recovery there does not show by itself that the "
-        "knowledge is still in the unlearned model; that the value vectors alone change little shows only that they "
-        "were not where the change matters."
-    )
     summary = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)
     return [
         words,
-        Drawing(plots.curves(result), "Recovery over centre layers."),
+        Drawing(plots.curves(shown), "Recovery over centre layers."),
         summary,
-        Drawing(plots.heatmap(result, x="layer", y="component"), "The same as a map."),
-        caution,
+        Drawing(plots.heatmap(shown, x="layer", y="component"), "The same as a map."),
     ]
+
+
+def _controls(result: SweepResult) -> list[Any]:
+    caution = (
+        "Coefficients and attention states come from a run of the base model, and in late layers they carry the answer "
+        "that it has already computed. High recovery there does not show by itself that the knowledge is still in the "
+        "unlearned model; that the value vectors alone change little shows only that they were not where the change "
+        "matters. The thin curves say what a swap does that carries nothing of the answer: the unlearned model's own "
+        "activations (identity, exactly 0), the base model's on another prompt (shuffled), noise of the same length "
+        "(random), single layers instead of windows; for parameters as many other layers (random) and a change of the "
+        "same size in a random direction (noise)."
+    )
+    names = [str(name) for name in result.data["component"].values]
+    drawings = [
+        Drawing(
+            plots.curves(result, component=[name for name in names if split_control(name)[0] == of], title=label(of)),
+            f"{label(of)} and its controls.",
+        )
+        for of in ("mlp_post", "attn_out", "mlp.W_out")
+    ]
+    return [caution, *drawings]
+
+
+def _weights(smallest: SmallestSet) -> list[Any]:
+    random = f"{min(smallest.random):.3f} to {max(smallest.random):.3f}" if smallest.random else "none"
+    words = (
+        "Blocks of the base model's weights are put into the unlearned model one by one until the recovery over all "
+        f"prompts reaches {smallest.threshold:g}; what turns out not to be needed is taken out again. It takes "
+        f"{len(smallest.members)} of {smallest.n_candidates} blocks. As many blocks of the same kinds in random layers "
+        f"reach {random}: where that is nearly as much, it matters little which blocks they are."
+    )
+    return [words, Drawing(plots.path(smallest), "The way to a small set of blocks that is enough.")]
+
+
+def _without_controls(result: SweepResult) -> list[str]:
+    return [name for name in map(str, result.data["component"].values) if not split_control(name)[1]]
 
 
 def _drift(pair: ModelPair) -> list[Any]:
