@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 import dissect
 from dissect.cli import main
 from dissect.reproductions.demo import DemoSettings, run_demo
+from dissect.restoration.smallest_result import SmallestSet
+from tests.test_smallest import pooled_krs
 
 ROOT = Path(__file__).parents[1]
 TINY = DemoSettings(
@@ -109,6 +112,42 @@ def test_the_readmes_python_runs_as_it_stands(demo, monkeypatch, capsys):
     assert "mlp.W_out" in capsys.readouterr().out
     assert space["both"].recovery("krs").dims == ("component", "layer", "prompt")
     assert Path("runs/curves.html").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("page", ["patching.md", "restoration.md"])
+def test_the_code_on_the_pages_runs_as_it_stands(page, demo, monkeypatch):
+    monkeypatch.chdir(demo.parents[1])
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
+    assert blocks
+    space: dict = {}
+    for block in blocks:  # they build on each other
+        exec(block, space)
+
+
+def test_the_smallest_set_on_the_world_is_verified(demo):
+    """By exact runs outside of any sweep: it reaches the threshold, and without any member it does not."""
+    found = SmallestSet.load(demo / "smallest.json")
+    pair = dissect.load_pair(demo / "base", demo / "ga", progress=False)
+    prompts = dissect.Facts.read(demo / "forget.jsonl").prompts(pair.base, answers="base", progress=False)
+    direction = {"donor": "base", "recipient": "unlearned"}
+    with torch.no_grad():
+        whole = pooled_krs(pair, prompts, found.members, **direction)
+        without = [
+            pooled_krs(pair, prompts, [other for other in found.members if other != part], **direction)
+            for part in found.members
+        ]
+    assert whole == pytest.approx(found.recovery, abs=1e-4) and whole >= found.threshold - 1e-4
+    np.testing.assert_allclose(without, found.without, atol=1e-4)
+    assert max(without) < found.threshold + 1e-4
+
+
+def test_value_vectors_alone_restore_little(demo):
+    pair = dissect.load_pair(demo / "base", demo / "ga", progress=False)
+    prompts = dissect.Facts.read(demo / "forget.jsonl").prompts(pair.base)
+    blocks = ["mlp.W_out", "block"]
+    result = dissect.restore(pair, prompts, blocks, layers=[range(4)], progress=False)
+    values, everything = result.ci("krs")["pooled"].values[:, 0]
+    assert values < 0.4 and everything > 0.9
 
 
 def test_the_command_line_and_python_give_the_same_numbers(demo, tmp_path, capsys):

@@ -41,7 +41,9 @@ class Swapped:
 
     def names(self, model: HookedTransformer, members: Iterable[int]) -> tuple[str, ...]:
         """Names of the parameters that it swaps with these layers."""
-        inside = [name for layer in members for block in self.blocks for name in _in_layer(model, block, layer)]
+        inside = [
+            name for layer in members for block in self.blocks for name in layer_block_parameters(model, block, layer)
+        ]
         return tuple(dict.fromkeys([*inside, *self.outside_names(model)]))
 
     def outside_names(self, model: HookedTransformer) -> tuple[str, ...]:
@@ -83,10 +85,12 @@ def part_parameters(
     names: list[str] = []
     if general:
         for _, members in windows(layers, 1, model.cfg.n_layers):
-            names += [name for layer in members for block in general for name in _in_layer(model, block, layer)]
+            names += [
+                name for layer in members for block in general for name in layer_block_parameters(model, block, layer)
+            ]
     for part in chosen:
         if not isinstance(part, str):
-            names += _in_layer(model, part[1], part[0])
+            names += layer_block_parameters(model, part[1], part[0])
         elif part in OUTSIDE_BLOCKS:
             names += outside_block_parameters(model, part)
     return tuple(dict.fromkeys(names))
@@ -121,7 +125,3 @@ def _sorted_out(model: HookedTransformer, component: Component) -> Swapped:
     for block in outside:
         outside_block_parameters(model, block)
     return Swapped(label, blocks, outside, sites)
-
-
-def _in_layer(model: HookedTransformer, block: str, layer: int) -> tuple[str, ...]:
-    return layer_block_parameters(model, block, layer)

@@ -23,6 +23,7 @@ class Parameters:
     def __init__(self, model: HookedTransformer, stored: StoredParameters | None = None) -> None:
         """``model`` is the donor, or with ``stored`` any model that has its shapes."""
         self.model = model
+        self.runs = False
         self.fused_attention = True
         self._given = self._stored = stored
         self._most = 1

@@ -26,6 +26,7 @@ class Donor:
     def __init__(self, model: HookedTransformer, cache: CacheOptions | None = None) -> None:
         self.model = model
         self.cache = cache or CacheOptions()
+        self.runs = True
         self.fused_attention = True
         """Set by the runner, the same for all passes of a sweep."""
         self._names: set[str] = set()

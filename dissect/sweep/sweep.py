@@ -37,6 +37,8 @@ class Source(Protocol):
 
     model: HookedTransformer
     fused_attention: bool
+    runs: bool
+    """Whether the model has to be in memory for ``hold``."""
 
     def hold(self, batches: Iterable[Batch]) -> None:
         """Take from the model what will be needed, so that it can be given back."""
@@ -131,11 +133,13 @@ def held(
     """
     try:
         if pair.one_at_a_time:
-            pair.wake(sources[0].model)
-            device = sources[0].model.embed.W_E.device
             for source in sources:
-                if source.model is not recipient:
-                    source.hold(batches(prompts, batch_size, scoring=scoring, device=device))
+                if source.model is recipient:
+                    continue
+                if source.runs:
+                    pair.wake(source.model)
+                device = source.model.embed.W_E.device if source.runs else "cpu"
+                source.hold(batches(prompts, batch_size, scoring=scoring, device=device))
             pair.wake(recipient)
         yield
     finally:
