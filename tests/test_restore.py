@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 import dissect
 from tests import plain
 from tests.test_patch import answer_rows, prompts_of, sha
+from tests.tiny import make_checkpoint
 
 D_HEAD, D_MLP = 8, 40
 """Of the tiny models."""
@@ -253,6 +254,42 @@ def test_noise_is_as_long_as_the_change(tiny_pair):
     torch.testing.assert_close((mixed - own).norm(), (donated - own).norm())
     assert torch.equal(mixed, Noise(3)("blocks.0.mlp.W_out", own, donated))
     assert not torch.equal(mixed, Noise(4)("blocks.0.mlp.W_out", own, donated))
+    part = own.clone()
+    part[2] = donated[2]
+    mixed = Noise(3)("blocks.0.mlp.W_out", own, part)
+    torch.testing.assert_close((mixed - own)[2].norm(), (donated - own)[2].norm())
+    assert torch.equal(mixed[[0, 1, 3, 4]], own[[0, 1, 3, 4]]), "of one neuron it is noise in that neuron"
+    assert torch.equal(Noise(3)("blocks.0.mlp.W_out", own, own), own)
+
+
+@pytest.mark.parametrize(
+    ("block", "parts"),
+    [
+        ("mlp.W_out", {"rank": [1, 3]}),
+        ("mlp.W_out", {"t": [0.5]}),
+        ("attn.W_O", {"heads": [1]}),
+        ("mlp.W_in", {"neurons": [4]}),
+        ("attn.W_V", {"rank": [2], "heads": [0]}),
+    ],
+)
+def test_controls_of_parts_of_blocks(block, parts, tiny_pair, facts):
+    """Each is a control of the part, and none is mistaken for another."""
+    base, unlearned = tiny_pair("llama")
+    third = make_checkpoint("llama", base.parent / "third", seed=7)
+    pair = dissect.load_pair(base, unlearned, retain=third, progress=False)
+    prompts = prompts_of(facts, pair)
+    how = {"window": 1, "layers": [1], "progress": False, **parts}
+    result = dissect.restore(pair, prompts, [block], controls=True, **how).recovery("krs")
+    assert (result.sel(component=f"{block} (identity)") == 0.0).all()
+    values = {name: result.sel(component=name).values for name in result["component"].values.tolist()}
+    assert all(np.isfinite(value).all() for value in values.values())
+    names = list(values)
+    assert not any(np.array_equal(values[a], values[b]) for a in names for b in names if a < b)
+    # the gap to the base model stays the measure, so only the values of the metric can be compared
+    other = dissect.ModelPair(pair.retain, pair.unlearned)
+    alone = dissect.restore(other, prompts, [block], metrics=["logprob"], **how).values("logprob")
+    among = dissect.restore(pair, prompts, [block], controls=["retain"], metrics=["logprob"], **how).values("logprob")
+    np.testing.assert_allclose(among.sel(component=f"{block} (retain)"), alone.sel(component=block), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -113,16 +113,22 @@ class Factors:
 
 @dataclass(frozen=True)
 class Noise:
-    """own + noise as long as (donated - own): a change of the same norm in a random direction."""
+    """In place of a change, noise of the same norm on the same entries.
+
+    It comes after all other steps: of a head or a neuron it is noise in that head or neuron, of a low-rank part as long
+    as that part.
+    """
 
     seed: int
 
     def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         """Noise depends on the seed and the parameter's name alone."""
         generator = torch.Generator().manual_seed(zlib.crc32(f"{self.seed} {name}".encode()))
-        noise = torch.randn(own.shape, generator=generator).to(own.device)
-        length = (donated.float() - own.float()).norm()
-        return (own.float() + noise * (length / noise.norm())).to(own.dtype)
+        high = torch.promote_types(own.dtype, torch.float32)
+        change = donated.to(high) - own.to(high)
+        noise = torch.randn(own.shape, generator=generator, dtype=high).to(own.device) * (change != 0)
+        length = noise.norm()
+        return own if not length else (own.to(high) + noise * (change.norm() / length)).to(own.dtype)
 
 
 @dataclass(frozen=True)

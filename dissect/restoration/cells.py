@@ -11,7 +11,7 @@ from dissect.patching.swap import ActivationSwap
 from dissect.restoration.blend import Noise, Own, Step
 from dissect.restoration.blocks import Swapped, place_of
 from dissect.restoration.scope import Places, elsewhere, swapped_names
-from dissect.restoration.slices import Slice
+from dissect.restoration.slices import Slice, Slices, slices
 from dissect.restoration.swap import Parameters, ParameterSwap
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
@@ -32,20 +32,21 @@ class Builder:
     seed: int
 
     def cells(
-        self, components: Sequence[Swapped], chosen: Places, parts: Sequence[Slice], controls: Sequence[str]
+        self, components: Sequence[Swapped], chosen: Places, cut: Slices, controls: Sequence[str]
     ) -> Iterator[Cell]:
         """Every component with every set of layers and every part; then the same for each control."""
-        before: dict[str, tuple[Step, ...]] = {"": (), "random": (), "retain": ()}
-        before |= {"identity": (Own(),), "noise": (Noise(self.seed),)}
+        last: dict[str, tuple[Step, ...]] = {"identity": (Own(),), "noise": (Noise(self.seed),)}
+        # For each donor its own: they keep what they find out about its change.
+        parts = {donor: list(slices(self.model, components, cut)) for donor in self.parameters}
         for control in ("", *controls):
-            source = self.parameters["retain" if control == "retain" else ""]
+            donor = "retain" if control == "retain" else ""
             for component in components:
                 label = f"all but {component.label}" if self.scope == "all_but" else component.label
                 label = f"{label} ({control})" if control else label
                 for layer, members in self._places(component, chosen, control):
                     names = swapped_names(in_checkpoint(self.model), component.names(self.model, members), self.scope)
-                    for part in parts:
-                        swap = ParameterSwap(source, names, (*before[control], *part.steps))
+                    for part in parts[donor]:
+                        swap = ParameterSwap(self.parameters[donor], names, (*part.steps, *last.get(control, ())))
                         joint = self._joint(component, members, part, swap, control)
                         yield Cell(label, layer, members, joint, part.coords)
 

@@ -2,7 +2,7 @@
 
 - ``identity``: the recipient's own parameters. Recovery is exactly 0, or the engine is wrong.
 - ``random``: the same block in as many random layers outside the window: is it these layers, or would any do?
-- ``noise``: a change as long as the donor's in a random direction: is it what is put in, or that something is?
+- ``noise``: noise as long as the change, on the same entries: is it what is put in, or that something is?
 - ``retain``: the blocks of a third checkpoint, the pair's ``retain`` model.
 
 Where activations go in together with a block, they are controls of the same kind.

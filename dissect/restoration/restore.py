@@ -9,7 +9,7 @@ from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
 from dissect.restoration.controls import check_controls, control_donors
 from dissect.restoration.scope import places
-from dissect.restoration.slices import Slices, slices
+from dissect.restoration.slices import Slices
 from dissect.restoration.swap import Parameters
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Group, Layers, width_of
@@ -80,7 +80,7 @@ def restore(
     if mixed:
         activations |= control_donors(pair, activations[""], taker, wanted, how)
     builder = Builder(taker, activations, parameters, scope, how.seed)
-    cells = list(builder.cells(components, chosen, list(slices(taker, components, cut)), wanted))
+    cells = list(builder.cells(components, chosen, cut, wanted))
     spec = {
         "kind": "parameters and activations" if mixed else "parameters",
         "window": width_of(chosen, window) if scope in ("windows", "all_but") else None,
