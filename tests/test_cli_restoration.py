@@ -30,7 +30,7 @@ def files(tiny_pair, tmp_path, monkeypatch):
         (["--blocks", "mlp.W_out,mlp.W_out+mlp_post,unembed"], {"component": 3, "layer": 4}),
         (["--blocks", "attn.W_V", "--heads", "each"], {"head": 2}),
         (["--neurons", "3,5+7", "--layers", "1"], {"neurons": 2, "layer": 1}),
-        (["--rank", "1,4", "--interpolate", "0,0.5,1"], {"rank": 2, "t": 3}),
+        (["--rank", "1,4", "--interpolate", "0,0.5,1"], {"low_rank": 2, "t": 3}),
         (["--scope", "from_last", "--controls", "identity,noise"], {"component": 3}),
         (["--sequential", "--answers", "base"], {"component": 1}),
     ],

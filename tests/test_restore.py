@@ -7,6 +7,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 import dissect
+from dissect.metrics.metric import Metric
 from tests import plain
 from tests.test_patch import answer_rows, prompts_of, sha
 from tests.tiny import make_checkpoint
@@ -134,9 +135,18 @@ def test_low_rank_is_the_best_approximation_of_the_change(block, both, facts):
             u, s, v = torch.linalg.svd((weight(base, path[block]) - mine).double())
             mine += (u[:, :rank] * s[:rank] @ v[:rank]).float()
 
-        np.testing.assert_allclose(krs(result, rank=rank), here.expected(rows, change), atol=1e-4)
+        np.testing.assert_allclose(krs(result, low_rank=rank), here.expected(rows, change), atol=1e-4)
     whole, _ = swept(here, facts, [block], window=1, layers=[1])
-    assert np.array_equal(krs(result, rank=1000), krs(whole))
+    assert np.array_equal(krs(result, low_rank=1000), krs(whole))
+
+
+def test_a_metric_and_a_dimension_may_not_share_a_name(both, facts):
+    result, _ = swept(both("llama"), facts, ["mlp.W_out"], layers=[1], rank=[1, 2], metrics=["rank"])
+    assert result.recovery("rank").sizes["low_rank"] == 2
+    for name, others in (("t", []), ("layer", []), ("n_scored", []), ("krs_donor", ["krs"])):
+        clash = Metric(name=name, label="clash", measure=lambda scored: scored.logits[:, 0])
+        with pytest.raises(dissect.DissectError, match=f"called '{name}'.*another name"):
+            swept(both("llama"), facts, ["mlp.W_out"], t=[0.5], metrics=[*others, clash])
 
 
 def test_interpolation_goes_from_the_recipient_to_the_donor(both, facts):

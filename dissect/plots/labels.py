@@ -41,7 +41,7 @@ _AXES = {
     "position": "token position",
     "head": "head",
     "neurons": "neurons",
-    "rank": "rank of the change put in",
+    "low_rank": "rank of the change put in",
     "t": "t (0: recipient, 1: donor)",
 }
 

@@ -75,7 +75,7 @@ def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slice
     neurons = [(None, None)] if asked.neurons is None else groups(asked.neurons, model.cfg.d_mlp, "neuron")
     factors = Factors(max((rank for rank in ranks if rank is not None), default=0))
     for (head, head_group), (neuron, neuron_group), rank, t in product(heads, neurons, ranks, points):
-        found = {"head": head, "neurons": neuron, "rank": rank, "t": t}
+        found = {"head": head, "neurons": neuron, "low_rank": rank, "t": t}
         steps: list[Step] = []
         if rank is not None:
             steps.append(LowRank(rank, factors))

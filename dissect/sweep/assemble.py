@@ -8,10 +8,28 @@ import numpy as np
 import xarray as xr
 
 from dissect.data.prompts import Prompts
+from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
 from dissect.provenance import versions
 from dissect.sweep.grid import Cell
 from dissect.sweep.result import FORMAT, SweepResult
+
+_COORDINATES = ("prompt", "prompt_text", "answer_text", "n_scored")
+
+
+def check_names(cells: Sequence[Cell], metrics: Sequence[Metric]) -> None:
+    """Every name in the result is to mean one thing: better seen before a sweep than after it.
+
+    Raises:
+        DissectError: a metric's name is that of a dimension, of a coordinate or of another metric's value in a model.
+    """
+    taken = {"members", *_COORDINATES, *(dim for cell in cells for dim in _coordinates(cell))}
+    taken |= {f"{metric.name}_{end}" for metric in metrics for end in ("recipient", "donor")}
+    for metric in metrics:
+        if metric.name in taken:
+            raise DissectError(
+                f"a metric is called {metric.name!r}, as something else in the result is: give it another name"
+            )
 
 
 def assemble(
@@ -47,10 +65,7 @@ def assemble(
         }
     coords = {
         **axes,
-        "prompt": np.arange(len(prompts)),
-        "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
-        "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
-        "n_scored": ("prompt", n_scored),
+        **dict(zip(_COORDINATES, _prompt_columns(prompts, n_scored), strict=True)),
     }
     attrs = {
         "format": FORMAT,
@@ -61,6 +76,11 @@ def assemble(
         "seed": spec.get("seed", 0),
     }
     return SweepResult(xr.Dataset(variables, coords=coords, attrs=attrs))
+
+
+def _prompt_columns(prompts: Prompts, n_scored: np.ndarray) -> tuple[Any, ...]:
+    texts = (np.array(column, dtype=str) for column in (prompts.prompt_texts, prompts.answer_texts))
+    return np.arange(len(prompts)), *(("prompt", column) for column in (*texts, n_scored))
 
 
 def _coordinates(cell: Cell) -> dict[str, Any]:

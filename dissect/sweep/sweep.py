@@ -15,7 +15,7 @@ from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
-from dissect.sweep.assemble import assemble
+from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
 from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
 from dissect.sweep.donor import Donor
@@ -93,6 +93,7 @@ def sweep(
             another sweep.
     """
     metrics = _metrics(options.metrics)
+    check_names(cells, metrics)
     if options.batch_size < 1:
         raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
