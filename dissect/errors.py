@@ -1,5 +1,8 @@
 """The one exception that a user of dissect can cause."""
 
+import difflib
+from collections.abc import Iterable
+
 
 class DissectError(ValueError):
     """Something that the user gave cannot be used.
@@ -7,3 +10,9 @@ class DissectError(ValueError):
     The message is one line: what was wrong, the value seen, and the way out. The command line prints it and exits
     with status 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+def near_miss(name: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'x'?)`` for a name that resembles one of those there are, else nothing."""
+    close = difflib.get_close_matches(name.lower(), list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""

@@ -58,6 +58,11 @@ def run_layers(
     return run_passes(model, passes, products=products, fused_attention=fused_attention)[0]
 
 
+def run_block(block: TransformerBlock, residual: Residual) -> Residual:
+    """One block, with fused attention where that is possible; its hooks fire as ever."""
+    return _block(block, [residual], [{}], True)[0]
+
+
 def run_passes(
     model: HookedTransformer,
     passes: Sequence[Pass],

@@ -4,7 +4,7 @@ import copy
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ def save_hf(
     overwrite: bool = False,
     dtype: str | torch.dtype | None = None,
     max_shard_size: str | int = "2GB",
+    extra: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a model that `dissect.load` made as a directory that transformers (and dissect) can load.
 
@@ -45,6 +46,7 @@ def save_hf(
         out: a new or empty directory.
         overwrite: replace what is there.
         dtype: of the files; by default that of the model.
+        extra: further text files, by name, which appear together with the rest.
         max_shard_size: of one file, in bytes or as ``"2GB"``. About one shard is held in memory besides the model.
 
     Returns:
@@ -62,8 +64,10 @@ def save_hf(
         _write_json(directory / "config.json", _config(info, stored_dtype))
         if info.generation_config is not None:
             _write_json(directory / "generation_config.json", info.generation_config)
-        _save_tokenizer(model, info, directory)
+        save_tokenizer(model, info, directory)
         _save_weights(model, directory, stored_dtype, limit)
+        for name, text in (extra or {}).items():
+            (directory / name).write_text(text, encoding="utf-8")
     return Path(out)
 
 
@@ -136,7 +140,8 @@ def _config(info: CheckpointInfo, dtype: torch.dtype) -> dict[str, Any]:
     return config
 
 
-def _save_tokenizer(model: HookedTransformer, info: CheckpointInfo, directory: Path) -> None:
+def save_tokenizer(model: HookedTransformer, info: CheckpointInfo, directory: Path) -> None:
+    """The tokenizer's files, if the model has one, with the settings that it came with."""
     tokenizer = model.tokenizer
     if tokenizer is None:
         return

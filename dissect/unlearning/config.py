@@ -1,68 +1,146 @@
 """How a model is trained to forget."""
 
 import math
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, get_args
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
-from dissect.errors import DissectError
-
-Method = Literal["ga"]
-Schedule = Literal["constant", "linear", "cosine"]
+from dissect.errors import DissectError, near_miss
+from dissect.unlearning.checks import check
+from dissect.unlearning.choices import BETAS, Focus, Method, Reference, RetainLoss, Schedule
+from dissect.unlearning.losses.undial import Variant
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """Everything that decides the result, apart from model and data.
 
+    The loss of a step is ``forget_weight`` · forget loss + ``retain_weight`` · retain loss, each a mean over the
+    whole step, however many micro-batches it is computed in.
+
     Raises:
-        DissectError: a value outside of its range; the message names it and what is allowed.
+        DissectError: a value outside of its range, or settings that do not go together; the message names what is
+            allowed.
     """
 
     method: Method = "ga"
-    """Objective: ``ga`` is gradient ascent on the forget facts."""
+    """Objective on the forget facts; each is a function of ``dissect.unlearning.losses``. ``ga``: gradient ascent;
+    ``grad_diff``: the same beside a loss on retained facts; ``dpo``: the forget answer is dispreferred to another."""
+    retain_loss: RetainLoss | None = None
+    """Loss on retained facts: their NLL, or KL(reference || model) where their answers are predicted. By default the
+    NLL where retained facts are given."""
+    forget_weight: float = 1.0
+    retain_weight: float = 1.0
+    beta: float | None = None
+    """β of the method; by default ``BETAS``. For SatImp β1, with β2 = 1."""
+    gamma: float = 10.0
+    """UnDIAL: by how many nats the teacher's logit of the true token is lowered."""
+    delta: float = 0.0
+    """SimNPO: the margin in nats a token."""
+    variant: Variant = "masked"
+    """UnDIAL: which of its three forms; see ``losses.undial``."""
+    focus: Focus = "none"
+    """UnDIAL: weigh the focus tokens more (``soft``), or train on them alone (``hard``)."""
+    focus_weight: float = 10.0
+    """Of a focus token with ``soft`` focus; the others weigh 1."""
+
     lr: float = 1e-5
     """Peak learning rate of AdamW."""
     epochs: int = 5
     """Passes over the forget facts."""
     batch_size: int = 8
-    """Facts in one step."""
+    """Facts in one micro-batch."""
+    accumulate: int = 1
+    """Micro-batches in one step, which is what one large batch of them all would do."""
     schedule: Schedule = "constant"
     """Of the learning rate after the warm-up: constant, or falling to 0 by the last step."""
     warmup_steps: int = 0
     """Steps over which the learning rate rises from 0."""
+    warmup_epochs: float = 0.0
+    """The same in epochs; the longer of the two counts."""
     weight_decay: float = 0.0
-    """AdamW's decoupled weight decay."""
+    """AdamW's decoupled weight decay, of what is trained."""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm where it is longer; ``inf`` switches that off."""
     seed: int = 0
-    """Of the order of the facts."""
+    """Of the order of the facts and of the first values of adapters."""
+
+    blocks: tuple[str, ...] = ()
+    """What trains: parameter blocks such as ``mlp.W_out``, ``attn``, ``embed``; empty for everything."""
+    layers: tuple[int, ...] | None = None
+    """In which layers; all by default."""
+    heads: tuple[int, ...] | None = None
+    """Only these heads of attention's matrices."""
+    neurons: tuple[int, ...] | None = None
+    """Only these neurons of the MLP's matrices: rows of ``mlp.W_out`` are value vectors."""
+    lora_rank: int = 0
+    """Train low-rank adapters of this rank on ``blocks`` (queries and values by default) and nothing else."""
+    lora_alpha: float = 16.0
+    """The adapters' product is scaled by alpha / rank."""
+
+    reference: Reference = "stored"
+    """How the model before training is kept, where the objective compares with it: what it says of the answers, taken
+    once, or the model itself."""
+    reference_top_k: int | None = None
+    """UnDIAL and KL: keep only the k most likely tokens of each distribution and the mass of the others."""
+    bf16_inplace: bool = False
+    """Step bfloat16 weights in bfloat16, as some published checkpoints were made: small steps vanish. Without it
+    AdamW works on float32 copies."""
+    gradient_checkpointing: bool = False
+    """Keep the residual stream between layers and compute the rest again in the backward pass."""
+
+    checkpoint_every: int = 100
+    """Steps between two states from which an interrupted run goes on."""
+    stop_loss: float | None = None
+    """Stop when the loss of a step is at or below this."""
+    stop_perplexity_ratio: float | None = None
+    """Stop when the perplexity of the monitored texts is above this multiple of what it was before."""
+    check_every: int = 100
+    """Steps between two looks at that perplexity; the end of each epoch is one too."""
 
     def __post_init__(self) -> None:
-        _require(self.method in get_args(Method), "method", self.method, f"one of {', '.join(get_args(Method))}")
-        _require(
-            self.schedule in get_args(Schedule), "schedule", self.schedule, f"one of {', '.join(get_args(Schedule))}"
-        )
-        _require(0 < self.lr < math.inf, "lr", self.lr, "a positive number")
-        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
-        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
-        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "0 or more")
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
-        _require(self.max_grad_norm > 0, "max_grad_norm", self.max_grad_norm, "positive (inf for none)")
+        """Check what a user can get wrong."""
+        for name in ("blocks", "layers", "heads", "neurons"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, (value,) if isinstance(value, (str, int)) else tuple(value))
+        check(self)
 
-    def factor(self, step: int, total: int) -> float:
-        """The learning rate of ``step`` (from 0) of ``total``, as a share of ``lr``."""
-        if step < self.warmup_steps:
-            return (step + 1) / (self.warmup_steps + 1)
+    @property
+    def strength(self) -> float:
+        """β of the method, the paper's where none was given."""
+        return BETAS.get(self.method, 1.0) if self.beta is None else self.beta
+
+    @property
+    def step_size(self) -> int:
+        """Facts in one step."""
+        return self.batch_size * self.accumulate
+
+    def factor(self, step: int, total: int, warmup: int) -> float:
+        """The learning rate of ``step`` (from 0) of ``total``, the first ``warmup`` rising, as a share of ``lr``."""
+        if step < warmup:
+            return (step + 1) / (warmup + 1)
         if self.schedule == "constant":
             return 1.0
-        done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        done = (step - warmup) / max(1, total - warmup)
         return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """As a plain mapping, for JSON."""
-        return asdict(self)
+        """As a plain mapping, for JSON and YAML; sequences as lists."""
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
-def _require(ok: bool, name: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise DissectError(f"{name}={value!r}: must be {allowed}")
+def names() -> tuple[str, ...]:
+    """Every setting."""
+    return tuple(field.name for field in fields(TrainConfig))
+
+
+def make_config(settings: dict[str, Any]) -> TrainConfig:
+    """A configuration from a mapping, of a file or of keyword arguments.
+
+    Raises:
+        DissectError: a setting that does not exist, with the name it was meant for, or as ``TrainConfig``.
+    """
+    for name in settings:
+        if name not in names():
+            raise DissectError(f"no setting {name!r}{near_miss(name, names())}: choose from {', '.join(names())}")
+    return TrainConfig(**settings)

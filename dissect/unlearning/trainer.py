@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -11,90 +12,169 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.unlearning.config import TrainConfig
-from dissect.unlearning.examples import answer_logits, examples
-from dissect.unlearning.losses.gradient_ascent import gradient_ascent
+from dissect.unlearning.gauges import peak_memory
+from dissect.unlearning.masters import Master
+from dissect.unlearning.micro import Data, Micros
+from dissect.unlearning.order import Step, order, warmup
+from dissect.unlearning.run_files import RunFiles, restore, state_of
+from dissect.unlearning.stopping import Stopping
+from dissect.unlearning.trainable import masters, only_these
 
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
-"""One step: ``step``, ``epoch``, ``loss``, ``grad_norm`` (before clipping), ``lr``."""
-Callback = Callable[[HookedTransformer, Record], None]
+"""One step: ``step`` (from 1), ``epoch`` (from 0), ``loss`` and its parts ``forget`` and ``retain`` (weighted, before
+the update), ``grad_norm`` (before clipping), ``lr``, ``tokens_per_second``, ``memory_mb`` (the peak so far)."""
+Callback = Callable[[HookedTransformer, Record], dict[str, Any] | None]
+"""Called before the first step (``{"step": 0}``) and after each step, with the model in evaluation mode and without
+gradients. What it returns goes into the log."""
 
-OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"ga": gradient_ascent}
+
+class Diverged(DissectError):
+    """The loss or its gradient is not a finite number; the model is that of the last state, if there was one."""
+
+    def __init__(self, message: str, good: int | None) -> None:
+        super().__init__(message)
+        self.good = good
+        """So many steps the model has taken; None where it is lost."""
 
 
 @dataclass
 class Trainer:
-    """Trains ``model`` in place on the answers of ``forget``.
+    """Trains ``model`` in place to forget.
 
-    The parameters that require gradients are trained; the zero biases that TransformerLens adds do not, so the
-    checkpoint that comes out has the parameters of the one that came in.
+    Parameters that the checkpoint does not have are never trained, so what comes out has the parameters of what came
+    in. The model is in evaluation mode before, during and after.
     """
 
     model: HookedTransformer
-    forget: Prompts
+    data: Data
     config: TrainConfig
-    callback: Callback | None = None
-    """Called after every step with the model (in evaluation mode, without gradients) and the step's record."""
+    teacher: HookedTransformer | None = None
+    """What UnDIAL and KL compare with, where it is not the model before training."""
+    callbacks: Sequence[Callback] = ()
+    files: RunFiles | None = None
+    """Where the run keeps its states and its log, if it does."""
+    records: list[Record] = field(default_factory=list)
+    masters: Sequence[Master] = ()
+    """What stands for the trained parameters, once the run has begun."""
 
     def run(self, *, progress: bool = True) -> list[Record]:
-        """Train to the end and return the records of all steps; the model is in evaluation mode before and after.
+        """Train to the end, or go on with what ``files`` hold, and return the records of all steps.
 
         Raises:
-            DissectError: the weights are not float32, nothing is trainable, or the loss is no longer finite.
+            Diverged: the loss or its gradient is no longer finite.
+            DissectError: nothing to train, or settings that the model or the data do not go with.
         """
-        parameters = self._trainable()
-        optimizer = torch.optim.AdamW(parameters, lr=self.config.lr, weight_decay=self.config.weight_decay)
-        total = self.config.epochs * math.ceil(len(self.forget) / self.config.batch_size)
-        records: list[Record] = []
-        bar = tqdm(self._batches(), total=total, desc=f"unlearn ({self.config.method})", disable=not progress)
-        for step, (epoch, indices) in enumerate(bar):
-            for group in optimizer.param_groups:
-                group["lr"] = self.config.lr * self.config.factor(step, total)
-            loss = self._loss(indices)
-            if not bool(torch.isfinite(loss)):
-                raise DissectError(f"the loss is {loss.item()} at step {step}: lower lr={self.config.lr} or the epochs")
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            norm = torch.nn.utils.clip_grad_norm_(parameters, self.config.max_grad_norm)
-            optimizer.step()
-            record = {
-                "step": step,
-                "epoch": epoch,
-                "loss": loss.item(),
-                "grad_norm": norm.item(),
-                "lr": optimizer.param_groups[0]["lr"],
-            }
-            records.append(record)
-            bar.set_postfix(loss=f"{record['loss']:.3f}")
-            if self.callback is not None:
-                with torch.no_grad():
-                    self.callback(self.model, record)
-        optimizer.zero_grad(set_to_none=True)
-        return records
-
-    def _trainable(self) -> list[torch.nn.Parameter]:
-        parameters = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
-        if not parameters:
-            raise DissectError("no parameter of the model requires a gradient: there is nothing to train")
-        narrow = {str(parameter.dtype).removeprefix("torch.") for parameter in parameters} - {"float32", "float64"}
-        if narrow:
-            raise DissectError(
-                f"the weights are {narrow.pop()}, in which small steps vanish: load(..., dtype='float32')"
+        steps = order(len(self.data.forget), len(self.data.retain or ()), self.config)
+        self.masters = trained = masters(self.model, self.config)
+        leaves = {name: leaf for master in trained for name, leaf in master.leaves.items()}
+        stopping = Stopping(self.model, self.data.monitor, self.config)
+        micros = Micros(self.model, self.data, self.config, self.teacher, trained, steps, progress=progress)
+        self.model.eval()
+        with only_these(self.model, [master.name for master in trained]):
+            optimizer = torch.optim.AdamW(
+                list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
             )
-        return parameters
+            first = self._resume(leaves, optimizer)
+            for master in trained:
+                master.push()
+            if first == 0:
+                for event in micros.report():
+                    self._write(event)
+                self._call({"step": 0})
+            rising = warmup(self.config, len(self.data.forget))
+            bar = tqdm(
+                steps[first:], f"unlearn ({self.config.method})", len(steps), initial=first, disable=not progress
+            )
+            for number, step in enumerate(bar, start=first):
+                began = time.perf_counter()
+                lr = self.config.lr * self.config.factor(number, len(steps), rising)
+                parts, n_tokens = micros.backward(step, number)
+                norm = torch.nn.utils.clip_grad_norm_(list(leaves.values()), self.config.max_grad_norm)
+                loss, norm_value = sum(parts.values()), float(norm)
+                if not (math.isfinite(loss) and math.isfinite(norm_value)):
+                    raise self._back(number, loss, norm_value, leaves, optimizer)
+                if self.files is not None and number and number % self.config.checkpoint_every == 0:
+                    self.files.save(state_of(number, leaves, optimizer))  # of weights that are known to be good
+                self._update(optimizer, lr)
+                for master in trained:
+                    master.push()
+                record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm_value}
+                record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
+                self._record(record | {"memory_mb": peak_memory(self.model.embed.W_E.device)})
+                bar.set_postfix(loss=f"{loss:.3f}")
+                if self._stops(stopping, record, step):
+                    break
+            self._check_result(leaves, optimizer)
+            for event in micros.report_end():
+                self._write(event)
+        return self.records
 
-    def _batches(self) -> Iterator[tuple[int, list[int]]]:
-        generator = torch.Generator().manual_seed(self.config.seed)
-        for epoch in range(self.config.epochs):
-            order = torch.randperm(len(self.forget), generator=generator).tolist()
-            for start in range(0, len(order), self.config.batch_size):
-                yield epoch, order[start : start + self.config.batch_size]
+    def _resume(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
+        state = None if self.files is None else self.files.load()
+        if self.files is None:
+            return 0
+        if state is None:
+            self.files.begin()
+            return 0
+        restore(state, leaves, optimizer)
+        self.records = [event for event in self.files.events(state.step) if event.get("event") == "step"]
+        log.info("going on after step %d", state.step)
+        return state.step
 
-    def _loss(self, indices: list[int]) -> Tensor:
-        device = self.model.embed.W_E.device
-        logits, labels = answer_logits(self.model, examples(self.forget, indices, device))
-        return OBJECTIVES[self.config.method](logits, labels)
+    def _update(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def _record(self, record: Record) -> None:
+        self.records.append(record)
+        self._write({"event": "step", **record})
+        self._call(record)
+
+    def _call(self, record: Record) -> None:
+        for callback in self.callbacks:
+            with torch.no_grad():
+                found = callback(self.model, record)
+            if found:
+                self._write({"event": "watch", "step": record["step"], **found})
+
+    def _write(self, event: dict[str, Any]) -> None:
+        if self.files is not None:
+            self.files.append(event)
+
+    def _stops(self, stopping: Stopping, record: Record, step: Step) -> bool:
+        reason = stopping.reason(record["step"], record["loss"], end_of_epoch=step.last_of_epoch)
+        if reason is not None:
+            log.info("stopped after step %d: %s", record["step"], reason)
+            record["stopped"] = reason
+            self._write({"event": "stop", "step": record["step"], "reason": reason})
+        return reason is not None
+
+    def _check_result(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+        """The last update is followed by no loss that would show what it did."""
+        if not all(bool(leaf.isfinite().all()) for leaf in leaves.values()):
+            raise self._back(len(self.records), math.nan, math.nan, leaves, optimizer)
+
+    def _back(
+        self,
+        step: int,
+        loss: float,
+        norm: float,
+        leaves: dict[str, Tensor],
+        optimizer: torch.optim.Optimizer,
+    ) -> Diverged:
+        """Put the last good state into the model, and say what happened."""
+        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
+        said = f"{what} after {step} steps: lower lr={self.config.lr:g} or the epochs"
+        state = None if self.files is None else self.files.load()
+        if state is None:
+            return Diverged(f"{said}; no state was kept before that, the model is lost: load it again", None)
+        restore(state, leaves, optimizer)
+        for master in self.masters:
+            master.push()
+        return Diverged(said, state.step)

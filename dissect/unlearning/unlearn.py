@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,15 +12,17 @@ from transformer_lens import HookedTransformer
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.files import atomic_file, check_new_directory
-from dissect.models.checkpoint import mark_changed
-from dissect.models.save import save_hf
+from dissect.files import check_new_directory
+from dissect.models.checkpoint import changed
 from dissect.provenance import versions
-from dissect.unlearning.config import TrainConfig
-from dissect.unlearning.trainer import Callback, Record, Trainer
-
-LOG_FILE = "unlearning.json"
-"""Written beside the weights: the configuration and the record of every step."""
+from dissect.unlearning.config import TrainConfig, make_config
+from dissect.unlearning.focus import Spans
+from dissect.unlearning.micro import Augment
+from dissect.unlearning.prepare import Preparation, prepare
+from dissect.unlearning.presets import preset
+from dissect.unlearning.run_files import RunFiles
+from dissect.unlearning.trainer import Callback, Diverged, Record, Trainer
+from dissect.unlearning.write import check_destination, write_model
 
 
 @dataclass(frozen=True)
@@ -40,9 +43,16 @@ def unlearn(
     *,
     forget: Facts | Prompts,
     retain: Facts | Prompts | None = None,
+    alternate: Sequence[str] | None = None,
+    monitor: Facts | Prompts | None = None,
+    teacher: HookedTransformer | None = None,
+    focus_spans: Spans | None = None,
+    augment: Augment | None = None,
     out: str | os.PathLike[str] | None = None,
+    save: str = "merged",
+    save_dtype: str | None = None,
     overwrite: bool = False,
-    callback: Callback | None = None,
+    callbacks: Sequence[Callback] = (),
     progress: bool = True,
     config: TrainConfig | None = None,
     **settings: Any,
@@ -50,52 +60,87 @@ def unlearn(
     """Train ``model`` in place to forget, and write it to ``out`` as a Hugging Face directory if asked.
 
     The answers of the facts are unlearned, given their questions; of plain texts, everything after the first token.
+    With ``out``, a run that was interrupted goes on where it was when it is called again with the same arguments, and
+    ends with the same bits; what it needs for that stands in ``<out>.partial`` until it is finished.
 
     Args:
-        model: from ``dissect.load``, in float32. It is changed; load the base model again to compare.
+        model: from ``dissect.load``, in float32 or bfloat16 (AdamW then steps float32 copies). It is changed; load the
+            base model again to compare.
         forget: what to forget; as facts, the default template is used.
-        retain: refused by methods that use no retained facts, such as ``ga``.
-        settings: fields of ``TrainConfig`` (``method``, ``lr``, ``epochs``, ...), or give a whole ``config``.
+        retain: what to keep, for a retain loss. As many are seen as forget facts.
+        alternate: DPO: the answer that is preferred, one for each forget fact; by default the facts' own ``alternate``
+            or a sentence that says "I don't know".
+        monitor: texts whose perplexity may end the run; by default the retained facts.
+        teacher: what UnDIAL and KL learn from, if not the model itself as it is before training.
+        focus_spans: UnDIAL with focus: a function from a fact to strings of its answer; by default its ``focus``.
+        augment: changes the forget prompts of each micro-batch on the fly; see ``dissect.unlearning.micro.Augment``.
+        save: ``merged`` (a whole checkpoint) or ``adapter`` (PEFT, what low-rank adapters alone can be saved as).
+        save_dtype: of the files; by default float32 where AdamW stepped float32 copies, else that of the model.
+        callbacks: called as the model trains; see ``dissect.unlearning.trainer.Callback`` and ``dissect.Watch``.
+        settings: fields of ``TrainConfig`` (``method``, ``lr``, ``epochs``, ...) and ``preset``, or give a ``config``.
 
     Raises:
-        DissectError: a setting that does not exist or is out of range, an ``out`` that is taken, a loss that is no
+        DissectError: settings, data or an ``out`` that do not go together, all before the first step; a loss that is no
             longer finite.
     """
-    config = _config(config, settings)
-    if retain is not None:
-        raise DissectError(f"method {config.method!r} uses no retained facts: leave retain out")
+    preparation = prepare(
+        model,
+        forget,
+        _config(config, settings),
+        retain=retain,
+        alternate=alternate,
+        monitor=monitor,
+        teacher=teacher,
+        focus_spans=focus_spans,
+        augment=augment,
+    )
+    files, path, identity = None, None, _identity(model, preparation, teacher)
     if out is not None:
-        check_new_directory(out, overwrite=overwrite)
-        _check_not_itself(model, Path(out))
-    prompts = forget if isinstance(forget, Prompts) else forget.prompts(model)
-    info = getattr(model, "checkpoint", None)
-    made_from = {
-        "model": None if info is None else info.source,
-        "model_fingerprint": None if info is None else info.fingerprint,
-        "forget_fingerprint": prompts.fingerprint(),
-        "n_forget": len(prompts),
-    }
-    mark_changed(model, f"{config} {prompts.fingerprint()}")
-    records = Trainer(model, prompts, config, callback).run(progress=progress)
-    path = None
-    if out is not None:
-        record = {**made_from, "config": config.to_dict(), "versions": versions(), "steps": records}
-        path = save_hf(model, out, overwrite=overwrite)
-        with atomic_file(path / LOG_FILE) as temporary:
-            temporary.write_text(json.dumps(record, indent=1))
-    return UnlearningRun(model, config, records, path)
-
-
-def _check_not_itself(model: HookedTransformer, out: Path) -> None:
-    info = getattr(model, "checkpoint", None)
-    if info is not None and out.resolve() == info.path.resolve():
-        raise DissectError(f"{out} is the model that is trained: choose another name, or the base model is lost")
+        path = Path(out)
+        check_destination(model, path, preparation.config, save, save_dtype)
+        overwrite = overwrite or RunFiles.was_written_by(path, identity)
+        check_new_directory(path, overwrite=overwrite)
+        files = RunFiles(path, identity, overwrite=overwrite)
+    trainer = Trainer(model, preparation.data, preparation.config, teacher, callbacks, files)
+    with changed(model, json.dumps(identity, sort_keys=True)):
+        try:
+            records = trainer.run(progress=progress)
+        except Diverged as error:
+            raise _diverged(error, trainer, path, save, save_dtype) from error
+    if path is not None and files is not None:
+        write_model(trainer, path, save=save, dtype=save_dtype, overwrite=overwrite)
+        files.remove()
+    return UnlearningRun(model, preparation.config, records, path)
 
 
 def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig:
     if config is not None and settings:
         raise DissectError(f"give either config or single settings, not both ({', '.join(settings)})")
-    unknown = sorted(set(settings) - set(TrainConfig.__dataclass_fields__))
-    if unknown:
-        raise DissectError(f"no setting {unknown[0]!r}: choose from {', '.join(TrainConfig.__dataclass_fields__)}")
-    return config or TrainConfig(**settings)
+    named = settings.pop("preset", None)
+    return config or make_config({**({} if named is None else preset(named)), **settings})
+
+
+def _identity(model: HookedTransformer, preparation: Preparation, teacher: HookedTransformer | None) -> dict[str, Any]:
+    """What has to be the same for two runs to give the same bits."""
+    return {
+        "config": preparation.config.to_dict(),
+        "data": preparation.fingerprints,
+        "model": _fingerprint(model) | {"dtype": str(model.cfg.dtype), "device": model.embed.W_E.device.type},
+        "teacher": None if teacher is None else _fingerprint(teacher),
+        "versions": versions(),
+    }
+
+
+def _fingerprint(model: HookedTransformer) -> dict[str, Any]:
+    info = getattr(model, "checkpoint", None)
+    return {} if info is None else {"source": info.source, "fingerprint": info.fingerprint}
+
+
+def _diverged(error: Diverged, trainer: Trainer, path: Path | None, save: str, save_dtype: str | None) -> DissectError:
+    """What the user is told, once the last good model is where it can be found."""
+    if path is None or error.good is None or trainer.files is None:
+        return DissectError(str(error))
+    good = path.with_name(path.name + ".last-good")
+    write_model(trainer, good, save=save, dtype=save_dtype, overwrite=True)
+    trainer.files.remove()
+    return DissectError(f"{error}; the model as it was after {error.good} steps is in {good}")

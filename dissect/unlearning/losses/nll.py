@@ -1,14 +1,10 @@
 """Negative log-likelihood of the scored tokens: the measure that most objectives are built from."""
 
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn import functional as F
 
 from dissect.errors import DissectError
-
-IGNORED = -100
-"""The label of a token that is not scored."""
+from dissect.unlearning.losses.rows import IGNORED, nll_rows, predicting_rows
 
 
 def token_nll(
@@ -17,13 +13,11 @@ def token_nll(
     """-log p(y_{t+1} | y_<=t) in nats at each position t that predicts a scored token, 0 elsewhere.
 
     Logits at t predict the label at t + 1, so the first label is never scored. Half-precision logits are taken in
-    float32: a sum over a vocabulary in bfloat16 has about 2 correct digits.
+    float32.
     """
-    logits = logits if logits.dtype == torch.float64 else logits.float()
-    per_token = F.cross_entropy(
-        logits[:, :-1].flatten(0, 1), labels[:, 1:].flatten(), ignore_index=IGNORED, reduction="none"
-    )
-    return per_token.view(labels.shape[0], labels.shape[1] - 1)
+    scored = labels[:, 1:] != IGNORED
+    values = nll_rows(logits[:, :-1][scored], labels[:, 1:][scored])
+    return values.new_zeros(scored.shape).masked_scatter(scored, values)
 
 
 def sequence_nll(
@@ -37,14 +31,28 @@ def sequence_nll(
     return token_nll(logits, labels).sum(dim=1), (labels[:, 1:] != IGNORED).sum(dim=1)
 
 
+def answer_nll(
+    logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
+) -> tuple[Float[Tensor, "batch"], Int[Tensor, "batch"]]:
+    """`sequence_nll` for objectives that are a mean over sequences, to which one without an answer has nothing to say.
+
+    Raises:
+        DissectError: a sequence has no scored token.
+    """
+    sums, counts = sequence_nll(logits, labels)
+    if (counts == 0).any():
+        raise DissectError(
+            f"no token is scored in sequence {int(counts.argmin())} of the batch: every label after the first is "
+            f"{IGNORED}; check the answer mask"
+        )
+    return sums, counts
+
+
 def nll(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:
     """Mean of -log p over all scored tokens of the batch, in nats per token; lowering it learns the labels.
 
     Raises:
         DissectError: no token is scored.
     """
-    sums, counts = sequence_nll(logits, labels)
-    total = counts.sum()
-    if total == 0:
-        raise DissectError(f"no token is scored: every label after the first is {IGNORED}; check the answer mask")
-    return sums.sum() / total
+    rows, targets, _ = predicting_rows(logits, labels)
+    return nll_rows(rows, targets).mean()

@@ -1,0 +1,74 @@
+"""How much a reference of k tokens loses against the whole distribution."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from dissect.data.prompts import Prompts
+from dissect.unlearning.backward import logits_of, residual_rows
+from dissect.unlearning.config import TrainConfig
+from dissect.unlearning.losses.top_k import undial_top_k_rows
+from dissect.unlearning.losses.undial import undial_rows
+from dissect.unlearning.objective import whole_texts
+from dissect.unlearning.reference import Stored, tensors
+from dissect.unlearning.rows import Rows, rows_of
+
+N_TEXTS = 4
+MOST_ROWS = 64
+"""The whole distributions of so many positions are kept beside the short ones, to compare with."""
+
+
+@dataclass
+class Audit:
+    """The first few forget texts, with the teacher's whole distributions."""
+
+    rows: Rows
+    full: Float[Tensor, "row d_vocab"]
+    stored: Stored
+    config: TrainConfig
+    n_texts: int
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, teacher: HookedTransformer, prompts: Prompts, stored: Stored, config: TrainConfig) -> "Audit":
+        """Keep what will be compared with."""
+        n_texts = min(N_TEXTS, len(prompts))
+        device = teacher.embed.W_E.device
+        rows = rows_of(prompts, range(n_texts), everywhere=whole_texts(config)).to(device)
+        return cls(rows, logits_of(teacher, residual_rows(teacher, rows)[:MOST_ROWS]), stored, config, n_texts)
+
+    def at_start(self) -> dict[str, Any]:
+        """The probability that the stored tokens leave out, over all stored positions."""
+        tails = torch.cat([tensors(each)[2] for each in self.stored.rows.values()]).exp()
+        return {"tail_mass_mean": float(tails.mean()), "tail_mass_max": float(tails.max())}
+
+    @torch.no_grad()
+    def at_end(self, model: HookedTransformer) -> dict[str, Any]:
+        """The cosine between the gradients (with respect to the model's logits) of the short and of the whole teacher.
+
+        1: nothing is lost. It is taken on the trained model, where the two differ most: on the teacher itself they are
+        the same.
+        """
+        residual = residual_rows(model, self.rows)[:MOST_ROWS]
+        logits = logits_of(model, residual)
+        targets, teacher = self.rows.targets[:MOST_ROWS], self.stored.distributions(range(self.n_texts))
+        short = type(teacher)(*(column[:MOST_ROWS].to(logits.device) for column in tensors(teacher)))
+        found = []
+        for loss in (
+            lambda z: undial_rows(z, self.full.to(z.dtype), targets, self.config.gamma),
+            lambda z: undial_top_k_rows(z, short, targets, self.config.gamma),
+        ):
+            leaf = logits.detach().requires_grad_()
+            with torch.enable_grad():
+                (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
+            found.append(gradient.double())
+        cosine = torch.nn.functional.cosine_similarity(*found, dim=1)
+        return {
+            "n_positions": len(cosine),
+            "gradient_cosine_mean": float(cosine.mean()),
+            "gradient_cosine_min": float(cosine.min()),
+        }

@@ -1,0 +1,14 @@
+"""What a run takes of the machine."""
+
+import resource
+import sys
+
+import torch
+
+
+def peak_memory(device: torch.device) -> float:
+    """The most that was in use so far, in MB: of the GPU where the model is on one, else of the whole process."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return kilobytes / (1e6 if sys.platform == "darwin" else 1e3)  # macOS counts bytes

@@ -1,0 +1,197 @@
+"""The files of a run that is under way: states from which it goes on, and its log.
+
+They stand in ``<out>.partial`` until the finished checkpoint takes the name ``<out>``, and hold everything that a run
+needs besides the model it began with, so that after a kill the same command goes on to the same bits.
+"""
+
+import json
+import logging
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from dissect.errors import DissectError
+from dissect.files import atomic_file
+
+log = logging.getLogger(__name__)
+
+LOG_FILE = "unlearning.jsonl"
+"""One line an event; beside the weights of a finished run."""
+_RUN, _STATE = "run.json", "state.safetensors"
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands before a step."""
+
+    step: int
+    leaves: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]]
+    """AdamW's moments and step counts by leaf."""
+
+
+class RunFiles:
+    """The directory of a run that writes to ``out``.
+
+    Raises:
+        DissectError: it holds another run.
+    """
+
+    def __init__(self, out: Path, identity: Mapping[str, Any], *, overwrite: bool) -> None:
+        self.path = out.with_name(out.name + ".partial")
+        if self.path.exists() and not self.path.is_dir():
+            raise DissectError(f"{self.path} is a file, the run's own directory is needed there: move it away")
+        marker = self.path / _RUN
+        wanted = json.loads(json.dumps(identity))
+        if marker.is_file():
+            found = json.loads(marker.read_text())
+            if _without_names(found) != _without_names(wanted):
+                if not overwrite:
+                    raise DissectError(
+                        f"{self.path} holds an unfinished run of other settings ({_difference(found, wanted)}): give "
+                        "those again to go on with it, delete it, or ask for overwriting"
+                    )
+                self.remove()
+        elif self.path.is_dir() and any(file.name[0] != "." for file in self.path.iterdir()):
+            raise DissectError(f"{self.path} is in the way and no unfinished run: move it away")
+        self.path.mkdir(parents=True, exist_ok=True)
+        for left in self.path.glob(".*"):  # of a write that was killed
+            left.unlink()
+        if not marker.is_file():
+            _write(marker, json.dumps(wanted, indent=1))
+
+    @staticmethod
+    def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
+        """Whether ``out`` is the end of this very run, which was killed before it could put its files away."""
+        file = out / LOG_FILE
+        if not file.is_file() or not out.with_name(out.name + ".partial").is_dir():
+            return False
+        with file.open(encoding="utf-8") as lines:
+            first = json.loads(lines.readline() or "{}")
+        return all(first.get(key) == value for key, value in json.loads(json.dumps(identity)).items() if key != "model")
+
+    def save(self, state: State) -> None:
+        """Replace the state that is there, whole or not at all."""
+        tensors = {f"leaf/{name}": _packed(leaf) for name, leaf in state.leaves.items()}
+        for name, values in state.optimizer.items():
+            tensors |= {f"{key}/{name}": _packed(value) for key, value in values.items()}
+        try:
+            with atomic_file(self.path / _STATE) as temporary:
+                save_file(tensors, temporary, metadata={"step": str(state.step)})
+        except (SafetensorError, OSError) as error:  # for instance a full disk
+            raise DissectError(f"the state of the run cannot be written to {self.path}: {error}") from error
+
+    def load(self) -> State | None:
+        """The state that is there, if there is one."""
+        if not (self.path / _STATE).is_file():
+            return None
+        try:
+            with safe_open(self.path / _STATE, framework="pt") as file:
+                step = int(file.metadata()["step"])
+                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
+        except (SafetensorError, OSError) as error:
+            raise DissectError(
+                f"{self.path / _STATE} is damaged ({error}): delete {self.path} to begin anew"
+            ) from error
+        leaves: dict[str, Tensor] = {}
+        optimizer: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind == "leaf":
+                leaves[name] = tensor
+            else:
+                optimizer.setdefault(name, {})[kind] = tensor
+        return State(step, leaves, optimizer)
+
+    def begin(self) -> None:
+        """A new log, which says what the run is."""
+        identity = json.loads((self.path / _RUN).read_text())
+        _write(self.path / LOG_FILE, "")
+        self.append({"event": "start", "step": 0, **identity})
+
+    def append(self, event: Mapping[str, Any]) -> None:
+        """One more line of the log."""
+        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def events(self, before: int) -> list[dict[str, Any]]:
+        """What the log says of the steps before ``before`` (steps count from 1 there); the rest of it is dropped.
+
+        A line that a kill cut short is dropped as well.
+        """
+        file, kept = self.path / LOG_FILE, []
+        for line in file.read_text(encoding="utf-8").splitlines() if file.is_file() else []:
+            try:
+                event = json.loads(line)
+            except json.JSONDecodeError:
+                continue
+            if event.get("step", 0) <= before:
+                kept.append(event)
+        _write(file, "".join(json.dumps(event) + "\n" for event in kept))
+        return kept
+
+    def remove(self) -> None:
+        """The run is over, or is not wanted."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+
+def state_of(step: int, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> State:
+    """The state of a run; its tensors are those of the run and not copies."""
+    moments = {
+        name: {key: value for key, value in optimizer.state[leaf].items() if isinstance(value, Tensor)}
+        for name, leaf in leaves.items()
+        if leaf in optimizer.state
+    }
+    return State(step, {name: leaf.detach() for name, leaf in leaves.items()}, moments)
+
+
+def restore(state: State, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Give leaves and optimiser the values of a state."""
+    with torch.no_grad():
+        for name, leaf in leaves.items():
+            leaf.copy_(state.leaves[name])
+    for name, values in state.optimizer.items():
+        leaf = leaves[name]
+        optimizer.state[leaf] = {
+            key: value.clone() if key == "step" else torch.empty_like(leaf).copy_(value)
+            for key, value in values.items()
+        }
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Every event of a log."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def _without_names(identity: Mapping[str, Any]) -> dict[str, Any]:
+    """A model is what it holds, wherever it was loaded from."""
+    return {
+        key: {k: v for k, v in value.items() if k != "source"} if isinstance(value, dict) else value
+        for key, value in identity.items()
+    }
+
+
+def _packed(tensor: Tensor) -> Tensor:
+    return tensor.detach().cpu().contiguous()
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    keys: Sequence[str] = sorted(set(found) | set(wanted))
+    for key in keys:
+        if found.get(key) != wanted.get(key):
+            if isinstance(found.get(key), dict) and isinstance(wanted.get(key), dict):
+                return _difference(found[key], wanted[key])
+            return f"{key} {found.get(key)!r:.60} there, {wanted.get(key)!r:.60} here"
+    return "nothing"
+
+
+def _write(path: Path, text: str) -> None:
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
