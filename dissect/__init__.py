@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from dissect.sweep.compare import compare as compare
     from dissect.sweep.join import concat as concat
     from dissect.sweep.result import SweepResult as SweepResult
+    from dissect.unlearning.config import TrainConfig as TrainConfig
+    from dissect.unlearning.requests import unlearn_growing as unlearn_growing
+    from dissect.unlearning.requests import unlearn_in_turn as unlearn_in_turn
+    from dissect.unlearning.trainer import Trainer as Trainer
     from dissect.unlearning.unlearn import unlearn as unlearn
+    from dissect.unlearning.watch import Watch as Watch
 
 _HOMES = {
     "DissectError": "dissect.errors",
@@ -39,6 +44,9 @@ _HOMES = {
     "ModelPair": "dissect.models.pair",
     "Prompts": "dissect.data.prompts",
     "SweepResult": "dissect.sweep.result",
+    "TrainConfig": "dissect.unlearning.config",
+    "Trainer": "dissect.unlearning.trainer",
+    "Watch": "dissect.unlearning.watch",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
     "compare": "dissect.sweep.compare",
@@ -54,6 +62,8 @@ _HOMES = {
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
+    "unlearn_growing": "dissect.unlearning.requests",
+    "unlearn_in_turn": "dissect.unlearning.requests",
 }
 """Public name to the module that defines it."""
 

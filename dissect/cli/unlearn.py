@@ -1,14 +1,12 @@
 """`dissect unlearn`: train a checkpoint to forget."""
 
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated, Any
 
 import typer
 
 from dissect.cli import options, outputs
-from dissect.unlearning.config import Method, Schedule, TrainConfig
-
-_SETTINGS = TrainConfig()
+from dissect.cli.training_options import TrainingOptions
 
 
 def unlearn(
@@ -23,49 +21,63 @@ def unlearn(
         str, typer.Option(metavar="FILE", help="What to forget: JSONL, CSV, Parquet, ...", show_default=False)
     ],
     out: Annotated[Path, typer.Option(metavar="DIR", help="New directory for the checkpoint.", show_default=False)],
-    retain: Annotated[str | None, typer.Option(metavar="FILE", help="What to keep, for methods that use it.")] = None,
-    method: Annotated[str, options.choice("--method", "Objective.", *get_args(Method))] = _SETTINGS.method,
-    lr: Annotated[float, typer.Option(help="Peak learning rate of AdamW.")] = _SETTINGS.lr,
-    epochs: Annotated[int, typer.Option(help="Passes over the facts.")] = _SETTINGS.epochs,
-    batch_size: Annotated[int, typer.Option(help="Facts in one step.")] = _SETTINGS.batch_size,
-    schedule: Annotated[
-        str, options.choice("--schedule", "Of the learning rate after the warm-up.", *get_args(Schedule))
-    ] = _SETTINGS.schedule,
-    warmup_steps: Annotated[int, typer.Option(help="Steps of rising learning rate.")] = _SETTINGS.warmup_steps,
-    weight_decay: Annotated[float, typer.Option(help="Of AdamW, decoupled.")] = _SETTINGS.weight_decay,
-    max_grad_norm: Annotated[float, typer.Option(help="Longest gradient; inf for any.")] = _SETTINGS.max_grad_norm,
+    retain: Annotated[str | None, typer.Option(metavar="FILE", help="What to keep, for a retain loss.")] = None,
+    monitor: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Texts for --stop-perplexity-ratio; --retain by default.")
+    ] = None,
+    teacher: Annotated[
+        str | None, typer.Option(metavar="MODEL", help="UnDIAL, KL: learn from this one instead of from MODEL itself.")
+    ] = None,
+    save: Annotated[
+        str, options.choice("--save", "A whole checkpoint, or the adapters of --lora-rank alone.", "merged", "adapter")
+    ] = "merged",
+    save_dtype: Annotated[
+        str | None, options.choice("--save-dtype", "Of the files.", "float32", "bfloat16", "float16", "float64")
+    ] = None,
+    tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write event files as well.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a directory that is there.")] = False,
+    training: TrainingOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
     """Train MODEL to forget facts.
 
-    Writes a Hugging Face directory, only when the training is over, whole or not at all.
+    Writes a Hugging Face directory, whole or not at all, with the log of the run in unlearning.jsonl. A run that was
+    interrupted goes on when the same command is given again, from what stands in DIR.partial.
     """
-    outputs.check_directory(out, overwrite=overwrite)
-    config = TrainConfig(
-        method=method,  # type: ignore[arg-type]
-        lr=lr,
-        epochs=epochs,
-        batch_size=batch_size,
-        schedule=schedule,  # type: ignore[arg-type]
-        warmup_steps=warmup_steps,
-        weight_decay=weight_decay,
-        max_grad_norm=max_grad_norm,
-        seed=running.seed,
-    )
+    from dissect.unlearning.config import make_config
+
+    settings = make_config(training.settings(running.seed))
     facts = prompting.facts(forget)
     keep = prompting.facts(retain) if retain is not None else None
+    watched = prompting.facts(monitor) if monitor is not None else None
+    if not out.with_name(out.name + ".partial").is_dir():
+        outputs.check_directory(out, overwrite=overwrite)
     running.start()
 
     from dissect.models.load import load
+    from dissect.unlearning.tensorboard import TensorBoard
     from dissect.unlearning.unlearn import unlearn as train
 
+    callbacks = [TensorBoard(tensorboard)] if tensorboard is not None else []
     loaded = load(model, dtype=running.dtype, device=running.device, progress=running.progress)
-    prompts = prompting.prompts(facts, loaded, batch_size=batch_size, progress=running.progress)
+    how: dict[str, Any] = {"batch_size": settings.batch_size, "progress": running.progress}
     run = train(
-        loaded, forget=prompts, retain=keep, out=out, overwrite=overwrite, config=config, progress=running.progress
+        loaded,
+        forget=prompting.prompts(facts, loaded, **how),
+        retain=None if keep is None else prompting.prompts(keep, loaded, **how),
+        monitor=None if watched is None else prompting.prompts(watched, loaded, **how),
+        teacher=None if teacher is None else load(teacher, dtype=running.dtype, device=running.device, progress=False),
+        out=out,
+        save=save,
+        save_dtype=save_dtype,
+        overwrite=overwrite,
+        callbacks=callbacks,
+        config=settings,
+        progress=running.progress,
     )
-    first, last = run.records[0]["loss"], run.records[-1]["loss"]
-    typer.echo(f"steps {len(run.records)}, facts {len(prompts)}, loss {first:.4g} to {last:.4g}")
+    first, last = run.records[0]["loss"], run.records[-1]
+    typer.echo(f"steps {last['step']}, facts {len(facts)}, loss {first:.4g} to {last['loss']:.4g}")
+    if "stopped" in last:
+        typer.echo(f"stopped early: {last['stopped']}")
     typer.echo(f"saved {run.path}")

@@ -1,7 +1,6 @@
 """What a loaded model remembers of the checkpoint it came from."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -60,15 +59,6 @@ def mark_changed(model: HookedTransformer, how: str) -> None:
     if isinstance(info, CheckpointInfo):
         fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
         model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
-
-
-@contextmanager
-def changed(model: HookedTransformer, how: str) -> Iterator[None]:
-    """After the body, which changes the weights, the model says so; also where the body fails half-way."""
-    try:
-        yield
-    finally:
-        mark_changed(model, how)
 
 
 def checkpoint_of(model: HookedTransformer) -> CheckpointInfo:

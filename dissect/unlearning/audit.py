@@ -11,7 +11,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.unlearning.backward import logits_of, residual_rows
 from dissect.unlearning.config import TrainConfig
-from dissect.unlearning.losses.top_k import undial_top_k_rows
+from dissect.unlearning.losses.top_k import TopK, undial_top_k_rows
 from dissect.unlearning.losses.undial import undial_rows
 from dissect.unlearning.objective import whole_texts
 from dissect.unlearning.reference import Stored, tensors
@@ -41,11 +41,6 @@ class Audit:
         rows = rows_of(prompts, range(n_texts), everywhere=whole_texts(config)).to(device)
         return cls(rows, logits_of(teacher, residual_rows(teacher, rows)[:MOST_ROWS]), stored, config, n_texts)
 
-    def at_start(self) -> dict[str, Any]:
-        """The probability that the stored tokens leave out, over all stored positions."""
-        tails = torch.cat([tensors(each)[2] for each in self.stored.rows.values()]).exp()
-        return {"tail_mass_mean": float(tails.mean()), "tail_mass_max": float(tails.max())}
-
     @torch.no_grad()
     def at_end(self, model: HookedTransformer) -> dict[str, Any]:
         """The cosine between the gradients (with respect to the model's logits) of the short and of the whole teacher.
@@ -56,7 +51,7 @@ class Audit:
         residual = residual_rows(model, self.rows)[:MOST_ROWS]
         logits = logits_of(model, residual)
         targets, teacher = self.rows.targets[:MOST_ROWS], self.stored.distributions(range(self.n_texts))
-        short = type(teacher)(*(column[:MOST_ROWS].to(logits.device) for column in tensors(teacher)))
+        short = TopK(*(column[:MOST_ROWS].to(logits.device) for column in tensors(teacher)))
         found = []
         for loss in (
             lambda z: undial_rows(z, self.full.to(z.dtype), targets, self.config.gamma),
@@ -66,7 +61,7 @@ class Audit:
             with torch.enable_grad():
                 (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
             found.append(gradient.double())
-        cosine = torch.nn.functional.cosine_similarity(*found, dim=1)
+        cosine = torch.nn.functional.cosine_similarity(found[0], found[1], dim=1)
         return {
             "n_positions": len(cosine),
             "gradient_cosine_mean": float(cosine.mean()),

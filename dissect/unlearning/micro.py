@@ -97,7 +97,8 @@ class Micros:
 
     def report(self) -> list[dict[str, Any]]:
         """What was stored of the reference, for the log."""
-        stored = self._forget.n_bytes + self._retain.n_bytes
+        named = {"forget": self._forget, "retain": self._retain}
+        stored = sum(kept.n_bytes for kept in named.values())
         if not stored:
             return []
         event: dict[str, Any] = {
@@ -106,7 +107,9 @@ class Micros:
             "bytes": stored,
             "top_k": self._config.reference_top_k,
         }
-        return [event | (self._audit.at_start() if self._audit else {})]
+        return [
+            event | {f"{side}_{key}": value for side, kept in named.items() for key, value in kept.tail_mass().items()}
+        ]
 
     def report_end(self) -> list[dict[str, Any]]:
         """How exact the stored reference was at the end, for the log."""

@@ -38,10 +38,14 @@ class Stored:
 
     def distributions(self, indices: Sequence[int]) -> Distributions:
         """Of the rows of a micro-batch."""
-        parts = [self.rows[index] for index in indices]
-        if isinstance(parts[0], TopK):
-            return join(parts)  # type: ignore[arg-type]
-        return torch.cat(parts)  # type: ignore[arg-type]
+        return join([self.rows[index] for index in indices])
+
+    def tail_mass(self) -> dict[str, float]:
+        """The probability that the kept tokens leave out, over all positions; nothing where whole rows are kept."""
+        tails = [each.log_tail.exp() for each in self.rows.values() if isinstance(each, TopK)]
+        if not tails:
+            return {}
+        return {"tail_mass_mean": float(torch.cat(tails).mean()), "tail_mass_max": float(torch.cat(tails).max())}
 
     @property
     def n_bytes(self) -> int:
@@ -75,15 +79,16 @@ def take(
     batches = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     for batch in tqdm(batches, desc="reference", delay=1.0, disable=not progress):
         rows = rows_of(prompts, batch, everywhere=everywhere).to(device)
-        residual, kept = residual_rows(model, rows), []
+        residual = residual_rows(model, rows)
+        kept: list[Distributions] = []
         for part in chunks(len(residual), model.cfg.d_vocab_out):
             kept.append(_kept(model, logits_of(model, residual[part]), rows.targets[part], kind, top_k))
         if kind == "nll":
             sums = torch.zeros(len(batch), dtype=torch.float64, device=device)
-            sums.index_add_(0, rows.sequence, torch.cat(kept).double())
+            sums.index_add_(0, rows.sequence, tensors(join(kept))[0].double())
             stored.nll.update(zip(batch, sums.tolist(), strict=True))
         else:
-            whole = join(kept) if top_k is not None else torch.cat(kept)
+            whole = join(kept)
             counts = torch.bincount(rows.sequence, minlength=len(batch)).tolist()
             ends = torch.tensor(counts).cumsum(0).tolist()
             for index, count, end in zip(batch, counts, ends, strict=True):
@@ -105,9 +110,10 @@ class Live:
             return logits_of(self._model, self._residual[part])
 
 
-def join(parts: Sequence[TopK]) -> TopK:
-    """The rows of several, one after the other."""
-    return TopK(*(torch.cat(columns) for columns in zip(*(tensors(part) for part in parts), strict=True)))
+def join(parts: Sequence[Distributions]) -> Distributions:
+    """The rows of several of one kind, one after the other."""
+    columns = [torch.cat(column) for column in zip(*(tensors(part) for part in parts), strict=True)]
+    return TopK(*columns) if isinstance(parts[0], TopK) else columns[0]
 
 
 def cut(distributions: Distributions, part: slice, *, clone: bool = False) -> Distributions:

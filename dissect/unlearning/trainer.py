@@ -13,6 +13,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.checkpoint import mark_changed
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.gauges import peak_memory
 from dissect.unlearning.masters import Master
@@ -57,6 +58,8 @@ class Trainer:
     callbacks: Sequence[Callback] = ()
     files: RunFiles | None = None
     """Where the run keeps its states and its log, if it does."""
+    identity: str = ""
+    """What tells this run from another: it enters the fingerprint of the trained model."""
     records: list[Record] = field(default_factory=list)
     masters: Sequence[Master] = ()
     """What stands for the trained parameters, once the run has begun."""
@@ -78,6 +81,7 @@ class Trainer:
             optimizer = torch.optim.AdamW(
                 list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
             )
+            mark_changed(self.model, self.identity or f"{self.config} {self.data.forget.fingerprint()}")
             first = self._resume(leaves, optimizer)
             for master in trained:
                 master.push()

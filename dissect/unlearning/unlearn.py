@@ -13,7 +13,6 @@ from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
-from dissect.models.checkpoint import changed
 from dissect.provenance import versions
 from dissect.unlearning.config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
@@ -101,12 +100,12 @@ def unlearn(
         overwrite = overwrite or RunFiles.was_written_by(path, identity)
         check_new_directory(path, overwrite=overwrite)
         files = RunFiles(path, identity, overwrite=overwrite)
-    trainer = Trainer(model, preparation.data, preparation.config, teacher, callbacks, files)
-    with changed(model, json.dumps(identity, sort_keys=True)):
-        try:
-            records = trainer.run(progress=progress)
-        except Diverged as error:
-            raise _diverged(error, trainer, path, save, save_dtype) from error
+    said = json.dumps(identity, sort_keys=True)
+    trainer = Trainer(model, preparation.data, preparation.config, teacher, callbacks, files, said)
+    try:
+        records = trainer.run(progress=progress)
+    except Diverged as error:
+        raise _diverged(error, trainer, path, save, save_dtype) from error
     if path is not None and files is not None:
         write_model(trainer, path, save=save, dtype=save_dtype, overwrite=overwrite)
         files.remove()

@@ -27,7 +27,7 @@ def ceu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos
     kept = scored & (scored.cumsum(1) > skip)
     if not kept.any():
         raise DissectError(
-            f"skip={skip}: no answer is longer, its {int(scored.sum(1).max())} tokens at most are left out"
+            f"skip={skip}: the longest answer has {int(scored.sum(1).max())} tokens, so that none is left"
         )
     return ceu_rows(logits[:, :-1][kept], labels[:, 1:][kept]).mean()
 

@@ -63,7 +63,7 @@ def undial_top_k(
 
 
 def undial_top_k_rows(
-    logits: Float[Tensor, "n vocab"], teacher: TopK, targets: Int[Tensor, "n"], gamma: float
+    logits: Float[Tensor, "n vocab"], teacher: TopK, targets: Int[Tensor, "n"], gamma: float = 10.0
 ) -> Float[Tensor, "n"]:
     """-Σ_c q_c log p_c in nats over the classes c: the teacher's top tokens, and all others together.
 
@@ -80,35 +80,34 @@ def undial_top_k_rows(
         raise DissectError(
             f"token {int(targets[row])} of row {row} is not among the teacher's: was it stored for others?"
         )
-    # dividing by the sum of the classes is dividing by Z, without the cancellation in 1 - p_y where p_y is nearly 1
-    log_q = _teacher_classes(teacher, logits.shape[1], true * gamma).log_softmax(1)
+    log_probs = full_precision(teacher.log_probs)
+    lowered = log_probs.where(~true, log_probs - gamma)
+    log_q = _log_classes(lowered, teacher.log_tail, logits.shape[1])
     return -(log_q.exp() * _student_classes(logits, teacher.ids)).sum(1)
 
 
 def kl_top_k_rows(logits: Float[Tensor, "n vocab"], reference: TopK) -> Float[Tensor, "n"]:
     """KL(p_ref ‖ p) in nats over the reference's top tokens and all others together; at least 0."""
-    log_q = _teacher_classes(reference, logits.shape[1])
+    log_q = _log_classes(full_precision(reference.log_probs), reference.log_tail, logits.shape[1])
     difference = log_q - _student_classes(logits, reference.ids)
     return (log_q.exp() * difference.where(log_q > -float("inf"), 0.0)).sum(1)
 
 
-def _teacher_classes(
-    teacher: TopK, vocab: int, penalty: Float[Tensor, "n k"] | float = 0.0
-) -> Float[Tensor, "n classes"]:
-    """Log-probabilities of the top tokens, less ``penalty``, and of the rest, where there is one."""
-    top = full_precision(teacher.log_probs) - penalty
-    return top if _whole(teacher.ids, vocab) else torch.cat([top, full_precision(teacher.log_tail)[:, None]], dim=1)
+def _log_classes(top: Float[Tensor, "n k"], tail: Float[Tensor, "n"], vocab: int) -> Float[Tensor, "n classes"]:
+    """Log-probabilities of the classes, brought to a sum of 1; the rest is one of them where there is a rest.
+
+    With the true token lowered, dividing by the sum is dividing by Z, but without the cancellation in 1 - p_y where
+    p_y is nearly 1.
+    """
+    classes = top if top.shape[1] == vocab else torch.cat([top, full_precision(tail)[:, None]], dim=1)
+    return classes.log_softmax(1)
 
 
 def _student_classes(logits: Float[Tensor, "n vocab"], ids: Int[Tensor, "n k"]) -> Float[Tensor, "n classes"]:
     """The student's log-probabilities of these tokens, and of the rest, where there is one."""
     logits, ids = full_precision(logits), ids.long()
     top = logits.gather(1, ids)
-    if not _whole(ids, logits.shape[1]):
+    if ids.shape[1] < logits.shape[1]:
         # not log(1 - Σ p): the rest may be far below the resolution of 1. Of an empty rest the gradient would be NaN.
         top = torch.cat([top, logits.scatter(1, ids, -float("inf")).logsumexp(1, keepdim=True)], dim=1)
     return top - logits.logsumexp(1, keepdim=True)
-
-
-def _whole(ids: Int[Tensor, "n k"], vocab: int) -> bool:
-    return ids.shape[1] == vocab

@@ -1,4 +1,4 @@
-"""UnDIAL (Dong et al. 2024, arXiv:2402.10052): self-distillation from a teacher to whom the answer was made unlikely."""
+"""UnDIAL (Dong et al. 2024, arXiv:2402.10052): self-distillation from a teacher whose true token is made unlikely."""
 
 from typing import Literal, get_args
 
@@ -66,7 +66,10 @@ def undial(
 
 
 def undial_rows(
-    logits: Float[Tensor, "n vocab"], teacher_logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], gamma: float = 10.0
+    logits: Float[Tensor, "n vocab"],
+    teacher_logits: Float[Tensor, "n vocab"],
+    targets: Int[Tensor, "n"],
+    gamma: float = 10.0,
 ) -> Float[Tensor, "n"]:
     """-Σ_v q_v log p_v in nats, q from `targets_of_teacher`.
 
@@ -77,7 +80,7 @@ def undial_rows(
 
 
 def targets_of_teacher(
-    teacher_logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], gamma: float
+    teacher_logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], gamma: float = 10.0
 ) -> Float[Tensor, "n vocab"]:
     """q = softmax(z^T - γ onehot(y)): logit(q_y) = logit(p_y) - γ. The teacher is held fixed.
 
