@@ -107,9 +107,9 @@ class Micros:
             "bytes": stored,
             "top_k": self._config.reference_top_k,
         }
-        return [
-            event | {f"{side}_{key}": value for side, kept in named.items() for key, value in kept.tail_mass().items()}
-        ]
+        for side, kept in named.items():
+            event |= {f"{side}_{key}": value for key, value in kept.tail_mass().items()}
+        return [event]
 
     def report_end(self) -> list[dict[str, Any]]:
         """How exact the stored reference was at the end, for the log."""

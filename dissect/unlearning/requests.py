@@ -5,8 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from transformer_lens import HookedTransformer
-
 from dissect.data.facts import Facts
 from dissect.errors import DissectError
 from dissect.models.load import load
@@ -14,21 +12,23 @@ from dissect.unlearning.unlearn import UnlearningRun, unlearn
 
 
 def unlearn_in_turn(
-    model: HookedTransformer,
+    model: str | os.PathLike[str],
     requests: Sequence[Facts],
     *,
     out: str | os.PathLike[str],
     retain: Facts | None = None,
+    dtype: str = "float32",
+    device: str | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> list[UnlearningRun]:
     """Forget A, then B, then C: each request trains on from the checkpoint of the one before.
 
     The reference of each run is the model that it begins with. Checkpoints are ``out/1``, ``out/2``, ...; those that
-    are there from an interrupted call are loaded and not trained again, if they are of this very sequence.
+    an earlier call with the same arguments left are taken as they are.
 
     Args:
-        model: changed in place, request by request.
+        model: the base checkpoint.
         settings: as for ``dissect.unlearn``.
 
     Raises:
@@ -36,10 +36,11 @@ def unlearn_in_turn(
     """
     _check(requests)
     runs: list[UnlearningRun] = []
+    start: Any = model
     for number, facts in enumerate(requests, start=1):
-        path = Path(out) / str(number)
-        runs.append(_run(model, facts, path, retain=retain, progress=progress, **settings))
-        model = runs[-1].model
+        loaded = load(start, dtype=dtype, device=device, progress=False)
+        start = Path(out) / str(number)
+        runs.append(unlearn(loaded, forget=facts, retain=retain, out=start, reuse=True, progress=progress, **settings))
     return runs
 
 
@@ -56,11 +57,7 @@ def unlearn_growing(
 ) -> list[UnlearningRun]:
     """Forget A; A and B; A, B and C: each time from the base model, on a set that grows.
 
-    Checkpoints are ``out/1``, ``out/2``, ..., as for ``unlearn_in_turn``.
-
-    Args:
-        model: the base checkpoint, loaded anew for each set.
-        settings: as for ``dissect.unlearn``.
+    Checkpoints and arguments as for ``unlearn_in_turn``.
 
     Raises:
         DissectError: as ``dissect.unlearn``, or fewer than two sets.
@@ -71,12 +68,8 @@ def unlearn_growing(
         facts = Facts([fact for part in requests[:number] for fact in part])
         loaded = load(model, dtype=dtype, device=device, progress=False)
         path = Path(out) / str(number)
-        runs.append(_run(loaded, facts, path, retain=retain, progress=progress, **settings))
+        runs.append(unlearn(loaded, forget=facts, retain=retain, out=path, reuse=True, progress=progress, **settings))
     return runs
-
-
-def _run(model: HookedTransformer, facts: Facts, path: Path, **settings: Any) -> UnlearningRun:
-    return unlearn(model, forget=facts, out=path, again=True, **settings)
 
 
 def _check(requests: Sequence[Facts]) -> None:

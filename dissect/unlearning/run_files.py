@@ -70,12 +70,18 @@ class RunFiles:
     @staticmethod
     def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
         """Whether ``out`` is the end of this very run, which was killed before it could put its files away."""
+        return out.with_name(out.name + ".partial").is_dir() and RunFiles.is_of(out, identity)
+
+    @staticmethod
+    def is_of(out: Path, identity: Mapping[str, Any]) -> bool:
+        """Whether ``out`` is a finished checkpoint of this run."""
         file = out / LOG_FILE
-        if not file.is_file() or not out.with_name(out.name + ".partial").is_dir():
+        if not file.is_file():
             return False
         with file.open(encoding="utf-8") as lines:
             first = json.loads(lines.readline() or "{}")
-        return all(first.get(key) == value for key, value in json.loads(json.dumps(identity)).items() if key != "model")
+        wanted = json.loads(json.dumps(identity))
+        return _without_names({key: first.get(key) for key in wanted}) == _without_names(wanted)
 
     def save(self, state: State) -> None:
         """Replace the state that is there, whole or not at all."""

@@ -13,13 +13,14 @@ from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
+from dissect.models.load import load
 from dissect.provenance import versions
 from dissect.unlearning.config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
 from dissect.unlearning.micro import Augment
 from dissect.unlearning.prepare import Preparation, prepare
 from dissect.unlearning.presets import preset
-from dissect.unlearning.run_files import RunFiles
+from dissect.unlearning.run_files import LOG_FILE, RunFiles, read_log
 from dissect.unlearning.trainer import Callback, Diverged, Record, Trainer
 from dissect.unlearning.write import check_destination, write_model
 
@@ -29,7 +30,7 @@ class UnlearningRun:
     """What came out of a run."""
 
     model: HookedTransformer
-    """The model that was given, now trained."""
+    """The model that was given, now trained; with ``reuse`` one that was loaded."""
     config: TrainConfig
     records: list[Record]
     """One a step."""
@@ -51,6 +52,7 @@ def unlearn(
     save: str = "merged",
     save_dtype: str | None = None,
     overwrite: bool = False,
+    reuse: bool = False,
     callbacks: Sequence[Callback] = (),
     progress: bool = True,
     config: TrainConfig | None = None,
@@ -75,6 +77,7 @@ def unlearn(
         augment: changes the forget prompts of each micro-batch on the fly; see ``dissect.unlearning.micro.Augment``.
         save: ``merged`` (a whole checkpoint) or ``adapter`` (PEFT, what low-rank adapters alone can be saved as).
         save_dtype: of the files; by default float32 where AdamW stepped float32 copies, else that of the model.
+        reuse: take a finished checkpoint that is in ``out`` as it is, if it is of this very run.
         callbacks: called as the model trains; see ``dissect.unlearning.trainer.Callback`` and ``dissect.Watch``.
         settings: fields of ``TrainConfig`` (``method``, ``lr``, ``epochs``, ...) and ``preset``, or give a ``config``.
 
@@ -97,6 +100,8 @@ def unlearn(
     if out is not None:
         path = Path(out)
         check_destination(model, path, preparation.config, save, save_dtype)
+        if reuse and RunFiles.is_of(path, identity):
+            return _finished(model, preparation, path)
         overwrite = overwrite or RunFiles.was_written_by(path, identity)
         check_new_directory(path, overwrite=overwrite)
         files = RunFiles(path, identity, overwrite=overwrite)
@@ -117,6 +122,13 @@ def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig
         raise DissectError(f"give either config or single settings, not both ({', '.join(settings)})")
     named = settings.pop("preset", None)
     return config or make_config({**({} if named is None else preset(named)), **settings})
+
+
+def _finished(model: HookedTransformer, preparation: Preparation, path: Path) -> UnlearningRun:
+    """A run that is over: the model is read from its files."""
+    dtype, device = model.cfg.dtype, model.embed.W_E.device
+    records = [event for event in read_log(path / LOG_FILE) if event["event"] == "step"]
+    return UnlearningRun(load(path, dtype=dtype, device=device, progress=False), preparation.config, records, path)
 
 
 def _identity(model: HookedTransformer, preparation: Preparation, teacher: HookedTransformer | None) -> dict[str, Any]:
