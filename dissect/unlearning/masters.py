@@ -7,7 +7,7 @@ and sweeps therefore see ordinary weights, whatever is trained, and weight decay
 
 import zlib
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from dissect.models.axes import as_matrix, from_matrix
 
 
+@runtime_checkable
 class Master(Protocol):
     """One parameter and the leaves that stand for it."""
 

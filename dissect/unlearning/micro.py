@@ -207,7 +207,7 @@ def _beside(first: Rows, second: Rows) -> Rows:
     """Rows of two micro-batches after each other; of their tokens only how many texts they are is needed any more."""
     return Rows(
         tokens=first.tokens.new_zeros(len(first.tokens) + len(second.tokens), 0),
-        where=first.where.new_zeros(0, 0),
+        where=first.where.new_zeros(len(first.tokens) + len(second.tokens), 0),
         targets=torch.cat([first.targets, second.targets]),
         answer=torch.cat([first.answer, second.answer]),
         sequence=torch.cat([first.sequence, second.sequence + len(first.tokens)]),

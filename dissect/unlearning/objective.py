@@ -94,11 +94,12 @@ def forget_part(
     """
     if config.method in BY_TEXT:
         return Part(
-            lambda logits, part: nll_rows(logits, rows.targets[part]),
+            lambda logits, part: nll_rows(logits, rows.targets[part]).double(),
             lambda nll: _by_text(nll, rows, config, reference_nll).sum() * (config.forget_weight / total),
             linear=False,
         )
-    weights = row_weights(rows, config) * (config.forget_weight / total)
+    # in float64: the values are few, and a sum of thousands of them is not to be rounded
+    weights = row_weights(rows, config).double() * (config.forget_weight / total)
     if config.method == "undial":
         assert distributions is not None
         return Part(_undial(rows, weights, config, distributions), torch.sum, linear=True)
@@ -112,7 +113,7 @@ def retain_part(
     """The retain side: NLL of the answers, or KL(reference || model) where they are predicted."""
     share = config.retain_weight / total
     if config.retain_loss != "kl":
-        return Part(lambda logits, part: share * nll_rows(logits, rows.targets[part]), torch.sum, linear=True)
+        return Part(lambda logits, part: share * nll_rows(logits, rows.targets[part]).double(), torch.sum, linear=True)
     assert distributions is not None
 
     def kl(logits: Tensor, part: slice) -> Tensor:
@@ -122,7 +123,7 @@ def retain_part(
             if isinstance(reference, TopK)
             else kl_rows(logits, high(reference, logits))
         )
-        return share * found
+        return share * found.double()
 
     return Part(kl, torch.sum, linear=True)
 
