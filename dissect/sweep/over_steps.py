@@ -29,15 +29,10 @@ def over_steps(sweeps: Mapping[int, SweepResult]) -> SweepResult:
                 f"the sweep of step {step} has other prompts, metrics or cells than that of step {steps[0]}"
             )
     index = xr.Variable("step", np.array(steps))
-    together = xr.concat(
-        [sweeps[step].data for step in steps], dim=index, data_vars="minimal", coords="minimal", compat="override"
-    )
-    stacked = {
-        name: xr.concat([sweeps[step].data[name] for step in steps], dim=index, coords="minimal", compat="override")
-        for metric in first.metrics
-        for name in (metric, f"{metric}_recipient", f"{metric}_donor")
-    }
-    data = together.assign({name: _behind_layers(array) for name, array in stacked.items()})
+    names = [name for m in first.metrics for name in (m, f"{m}_recipient", f"{m}_donor")]
+    bare = [sweeps[step].data[names].reset_coords(drop=True) for step in steps]
+    stacked = xr.concat(bare, dim=index, data_vars="all", join="override")
+    data = first.data.drop_vars(names).assign({name: _behind_layers(stacked[name]) for name in names})
     spec = {key: value for key, value in first.spec.items() if not key.startswith(("recipient_", "unlearned_"))}
     return SweepResult(data.assign_attrs(first.data.attrs | {"spec": json.dumps(spec | {"steps": steps})}))
 

@@ -22,6 +22,8 @@ class TrainConfig:
             allowed.
     """
 
+    __no_type_check__ = True  # a value of another type is a user's mistake like any other: checked below, by name
+
     method: Method = "ga"
     """Objective on the forget facts; each is a function of ``dissect.unlearning.losses``. ``ga``: gradient ascent;
     ``grad_diff``: the same beside a loss on retained facts; ``dpo``: the forget answer is dispreferred to another."""

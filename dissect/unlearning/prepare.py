@@ -15,6 +15,7 @@ from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.focus import Spans, focus_weights
 from dissect.unlearning.micro import Augment, Data
 from dissect.unlearning.objective import CEU_SKIPS, d_vocab_allows
+from dissect.unlearning.trainable import check_trainable
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ def prepare(
         DissectError: the first thing that does not.
     """
     config = _with_retain(config, retain is not None)
+    check_trainable(model, config)
     _check_extras(config, alternate, teacher, focus_spans, augment)
     if not d_vocab_allows(model, config):
         raise DissectError(

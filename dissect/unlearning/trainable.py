@@ -25,6 +25,16 @@ def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:
     """One master for each parameter that ``config`` trains.
 
     Raises:
+        DissectError: as ``check_trainable``.
+    """
+    parameters = dict(model.named_parameters())
+    return [_master(name, parameters[name], config) for name in check_trainable(model, config)]
+
+
+def check_trainable(model: HookedTransformer, config: TrainConfig) -> list[str]:
+    """Names of the parameters that are trained.
+
+    Raises:
         DissectError: a block, layer, head or neuron that the model does not have, or a number format that does not go
             with the configuration.
     """
@@ -44,7 +54,12 @@ def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:
             f"bf16_inplace steps bfloat16 weights, these are {str(dtype).removeprefix('torch.')}: "
             "load(..., dtype='bfloat16')"
         )
-    return [_master(name, parameters[name], model, config) for name in found]
+    for name in found:
+        for axis, members, word in _parts(name, config):
+            size = parameters[name].shape[axis]
+            if max(members) >= size:
+                raise DissectError(f"no {word} {max(members)} in {name}: it has 0 to {size - 1}")
+    return found
 
 
 def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
@@ -81,21 +96,22 @@ def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]
             parameter.grad = None
 
 
-def _master(name: str, parameter: torch.nn.Parameter, model: HookedTransformer, config: TrainConfig) -> Master:
+def _master(name: str, parameter: torch.nn.Parameter, config: TrainConfig) -> Master:
     if config.lora_rank:
         return LowRank(name, parameter, config.lora_rank, config.lora_alpha, config.seed)
-    for members, axis, word in (
-        (config.heads, head_axis(name), "head"),
-        (config.neurons, neuron_axis(name), "neuron"),
-    ):
-        if members is not None:
-            size = parameter.shape[axis]
-            if max(members) >= size:
-                raise DissectError(f"no {word} {max(members)} in {name}: it has 0 to {size - 1}")
-            return Slice(name, parameter, axis, sorted(set(members)))
+    for axis, members, _ in _parts(name, config):
+        return Slice(name, parameter, axis, sorted(set(members)))
     if config.bf16_inplace or parameter.dtype in (torch.float32, torch.float64):
         return Whole(name, parameter)
     return Copy(name, parameter)
+
+
+def _parts(name: str, config: TrainConfig) -> Iterator[tuple[int, Sequence[int], str]]:
+    """Axis, members and word for the heads or the neurons that are trained, where not all of them are."""
+    if config.heads is not None:
+        yield head_axis(name), config.heads, "head"
+    if config.neurons is not None:
+        yield neuron_axis(name), config.neurons, "neuron"
 
 
 def _names(model: HookedTransformer, block: str, layers: Sequence[int] | None) -> tuple[str, ...]:

@@ -108,7 +108,8 @@ class Trainer:
                     master.push()
                 record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm_value}
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
-                self._record(record | {"memory_mb": peak_memory(self.model.embed.W_E.device)})
+                record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
+                self._record(record)
                 bar.set_postfix(loss=f"{loss:.3f}")
                 if self._stops(stopping, record, step):
                     break
