@@ -8,7 +8,13 @@ import torch
 from transformers import PreTrainedModel
 
 from dissect.data.facts import Fact, Facts
+from dissect.reproductions.demo import DemoSettings, run_demo
 from tests.tiny import make_checkpoint, randomise
+
+TINY = DemoSettings(
+    n_people=24, n_attributes=3, n_forget=6, n_layers=4, d_model=64, lr=5e-4, epochs=4, batch_size=8, window=3
+)
+"""The world that the demo and the methods are tested on."""
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
 
@@ -52,3 +58,12 @@ def tiny_pair(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], tuple
         return made[architecture]
 
     return get
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the demo wrote; the directory above it is one to work in."""
+    out = tmp_path_factory.mktemp("work") / "runs" / "demo"
+    page = run_demo(out, settings=TINY, progress=False)
+    assert page == out / "index.html"
+    return out

@@ -10,23 +10,12 @@ import torch
 
 import dissect
 from dissect.cli import main
-from dissect.reproductions.demo import DemoSettings, run_demo
+from dissect.reproductions.demo import run_demo
 from dissect.restoration.smallest_result import SmallestSet
+from tests.conftest import TINY
 from tests.test_smallest import pooled_krs
 
 ROOT = Path(__file__).parents[1]
-TINY = DemoSettings(
-    n_people=24, n_attributes=3, n_forget=6, n_layers=4, d_model=64, lr=5e-4, epochs=4, batch_size=8, window=3
-)
-
-
-@pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the demo wrote; the directory above it is one to work in."""
-    out = tmp_path_factory.mktemp("work") / "runs" / "demo"
-    page = run_demo(out, settings=TINY, progress=False)
-    assert page == out / "index.html"
-    return out
 
 
 def test_the_demo_writes_everything(demo):

@@ -168,7 +168,7 @@ def test_bfloat16_compute_follows_float32(tiny_pair, facts):
         run = dissect.unlearn(load(base, dtype), forget=facts, method="ga", lr=1e-4, epochs=10, progress=False)
         losses.append([record["loss"] for record in run.records])
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.02)  # bfloat16 rounds by 0.4 %, in every layer
-    assert losses[0][-1] < 1.1 * losses[0][0] < 0
+    assert losses[0][-1] < 1.05 * losses[0][0] < 0
 
 
 @pytest.mark.parametrize(
