@@ -105,6 +105,16 @@ def test_components_differ_by_colour_and_by_dash_and_by_marker():
         assert len(set(ways)) == len(drawn)
 
 
+def test_no_two_controls_look_alike():
+    kinds = ["identity", "shuffled", "random", "single layers", "noise", "retain", "window 3", "mine", "theirs"]
+    names = ["mlp_post", *(f"mlp_post ({kind})" for kind in kinds), "attn_out", "attn_out (noise)"]
+    drawn = lines(plots.curves(made_up(names)))
+    of = {t: (drawn[t].line.color, drawn[t].line.dash, drawn[t].marker.symbol) for t in drawn}
+    assert len(set(of.values())) == len(names)
+    noise = [look[1:] for name, look in of.items() if name.endswith("(noise)")]
+    assert len(set(noise)) == 1, "a kind of control looks the same for every component"
+
+
 def test_curves_that_add_up_layers_have_no_cut_windows():
     rows = {"krs": [[2.0, 1.0], [0.0, 0.0], [1.5, 0.8], [1.0, 0.5], [0.5, 0.1]]}
     result = make_result(rows, layers=[0, 1, 2], window=1)
@@ -296,6 +306,14 @@ def test_dissect_plots_is_public():
         ("mlp_post+attn_out", "m + A"),
         ("mlp.W_out", "value vectors W_V (mlp.W_out)"),
         ("attn.W_V", "attn.W_V"),
+        ("mlp_post (random)", "coefficients m (mlp_post) (random noise)"),
+        ("mlp_post+attn_out (random)", "m + A (random noise)"),
+        ("mlp.W_out (random)", "value vectors W_V (mlp.W_out) (random layers)"),
+        ("attn.W_Q+mlp_post (random)", "attn.W_Q+mlp_post (random layers)"),
+        ("mine (random)", "mine (random)"),
+        ("all but mlp (random)", "all but whole MLP (mlp) (random layers)"),
+        ("mlp (noise)", "whole MLP (mlp) (noise)"),
+        ("ln_final", "final norm (ln_final)"),
         ("mlp_post window <1>", "mlp_post window &lt;1&gt;"),
     ],
 )
