@@ -65,6 +65,14 @@ def test_smallest_set_and_its_figure(files, capsys):
     assert "is no sweep" in one_line(capsys)
 
 
+def test_a_threshold_that_is_not_reached_is_said(files, capsys):
+    asked = ["smallest", *files, "--blocks", "attn,mlp", "--threshold", "0.99", "--max-size", "1"]
+    assert cli.main([*asked, "--out", "found.json"]) == 0
+    assert "not reached: " in capsys.readouterr().out
+    assert cli.main([*asked, "--out", "other.json", "--donor", "unlearned"]) == 2
+    assert "are both unlearned" in one_line(capsys)
+
+
 def test_drift_map_and_its_figure(files, capsys):
     assert cli.main(["inspect", *files[:2], "--drift", "drift.nc", "-q"]) == 0
     assert "saved drift.nc" in capsys.readouterr().out

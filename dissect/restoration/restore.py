@@ -7,7 +7,7 @@ from dissect.data.prompts import Prompts
 from dissect.models.pair import ModelPair
 from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
-from dissect.restoration.controls import check_controls, control_donors
+from dissect.restoration.controls import check_controls, control_donors, without_impossible
 from dissect.restoration.scope import places
 from dissect.restoration.slices import Slices
 from dissect.restoration.swap import Parameters
@@ -72,7 +72,9 @@ def restore(
     chosen = places(layers, window, taker.cfg.n_layers, scope)
     cut = Slices(heads=heads, neurons=neurons, rank=rank, t=t)
     check_scope(components, scope, cut.any, chosen)
-    wanted = check_controls(controls, pair, donor)
+    wanted = without_impossible(
+        check_controls(controls, pair, donor), controls, components, chosen, taker.cfg.n_layers
+    )
     mixed = any(component.sites for component in components)
     activations, parameters = {"": Donor(giver, how.cache)}, {"": Parameters(giver)}
     if "retain" in wanted:
