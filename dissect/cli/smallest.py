@@ -83,7 +83,7 @@ def smallest(
     found.save(out)
     typer.echo(repr(found))
     if not found.reached:
-        typer.echo(f"not reached: these blocks recover {found.recovery:.3f} of the {found.threshold:g} asked for")
+        typer.echo(f"not reached: recovery {found.recovery:.3f} is below the threshold {found.threshold:g}")
     if found.random:
         typer.echo(f"as many blocks in random layers: {min(found.random):.3f} to {max(found.random):.3f}")
     typer.echo(f"saved {out}")
