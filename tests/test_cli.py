@@ -102,7 +102,7 @@ def test_usage_errors_are_one_line_with_the_way_out(arguments, says, capsys):
         (["--device", "nowhere"], "--device nowhere cannot be used here"),
         (["--donor", "retain"], "--donor retain needs that model: add --retain-model DIR"),
         (["--donor", "unlearned"], "--donor and --recipient are both unlearned, so nothing can change"),
-        (["--recipient", "base"], "such as --recipient unlearned"),
+        (["--recipient", "base"], "(--recipient unlearned)"),
         (["--part", "QA"], "ConceptVectors"),
         (["--split", "x", "--part", "QA"], "give either"),
         (["--facts", "missing.jsonl"], "missing.jsonl"),

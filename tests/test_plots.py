@@ -183,7 +183,7 @@ def test_curves_have_no_place_for_further_dimensions():
     result = made_up(("mlp_post",))
     heads = result.data[["krs"]].expand_dims(head=3).transpose("component", "layer", "head", "prompt")
     wider = SweepResult(result.data.assign(krs=heads["krs"]))
-    with pytest.raises(DissectError, match="also runs over head: .*--at head=.*--x head --y layer"):
+    with pytest.raises(DissectError, match=r"also runs over head: .*--at head=.*--x head --y layer"):
         plots.curves(wider)
     figure = plots.heatmap(wider, x="head", y="layer")
     np.testing.assert_allclose(figure.data[0].z, wider.recovery().mean("prompt")[0])

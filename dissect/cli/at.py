@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, list[Any]]:
+def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, Any]:
     """By dimension the coordinates asked for; several are separated by commas, a group's members joined by ``+``.
 
     ``layer=3,4,t=0.5`` is two layers at one t. Numbers are looked up as the result has them; what it does not have
@@ -18,7 +18,7 @@ def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, list[Any]]:
     Raises:
         DissectError: no ``dimension=value``, or no such dimension.
     """
-    found: dict[str, list[Any]] = {}
+    found: dict[str, Any] = {}
     for text in texts:
         dim = ""
         for item in text.split(","):

@@ -97,7 +97,7 @@ def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
     if donor == recipient:
         other = next(role for role in ("base", "unlearned") if role != donor)
         raise DissectError(
-            f"--donor and --recipient are both {donor}, so nothing can change: name another, such as --recipient {other}"
+            f"--donor and --recipient are both {donor}, so nothing can change: name another (--recipient {other})"
         )
     for option, role in (("--donor", donor), ("--recipient", recipient)):
         if role == "retain" and retain_model is None:
