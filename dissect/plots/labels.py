@@ -72,6 +72,11 @@ def component(name: str) -> str:
     return escape(f"{_PHRASES[name][1]} ({name})" if name in _PHRASES else name, quote=False)
 
 
+def plain(name: str) -> str:
+    """A block in plain words alone: ``final norm``; unknown names stay as they are."""
+    return escape(_PHRASES[name][1] if name in _PHRASES else name, quote=False)
+
+
 def _control(of: str, kind: str) -> str:
     """``random`` is noise in place of activations, and other layers in place of parameters: say which."""
     if kind != "random":
@@ -103,9 +108,12 @@ def axis(dim: str, window: Any = 1) -> str:
 
 def swap(spec: Mapping[str, Any]) -> str:
     """What was swapped into what: ``Activations of the base model put into the unlearned model``."""
-    kinds = list(dict.fromkeys(_listed(spec.get("kind", "components"))))
-    what = " and ".join(kinds).capitalize()
-    return f"{what} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"
+    kinds = _listed(spec.get("kind", "components"))
+    words = dict.fromkeys("activations" if kind == "attribution" else str(kind) for kind in kinds)
+    text = f"{' and '.join(words)} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"
+    if all(kind == "attribution" for kind in kinds):
+        return f"First-order estimate: {text}"
+    return text[0].upper() + text[1:] + (", in part estimated to first order" if "attribution" in kinds else "")
 
 
 def setting(spec: Mapping[str, Any], n_prompts: int) -> str:
