@@ -33,7 +33,7 @@ def files(tiny_pair, tmp_path, monkeypatch):
         (["--blocks", "attn.W_V", "--heads", "each"], {"head": 2}),
         (["--neurons", "3,5+7", "--layers", "1"], {"neurons": 2, "layer": 1}),
         (["--rank", "1,4", "--interpolate", "0,0.5,1"], {"low_rank": 2, "t": 3}),
-        (["--scope", "from_last", "--controls", "identity,noise"], {"component": 3}),
+        (["--scope", "from_last", "--window", "5", "--controls", "identity,noise"], {"component": 3}),
         (["--sequential", "--answers", "base"], {"component": 1}),
     ],
 )
@@ -118,6 +118,16 @@ def test_a_threshold_that_is_not_reached_is_said(files, capsys):
     assert "are both unlearned" in one_line(capsys)
 
 
+@pytest.mark.parametrize(
+    ("architecture", "outside"),
+    [("llama_tied", {"embed", "ln_final", "unembed"}), ("gpt2", {"embed", "pos_embed", "ln_final", "unembed"})],
+)
+def test_inspect_names_every_block_that_restore_takes(architecture, outside, tiny_pair, capsys):
+    assert cli.main(["inspect", str(tiny_pair(architecture)[0]), "-q"]) == 0
+    listed = [line for line in capsys.readouterr().out.splitlines() if line.endswith("(outside the layers)")]
+    assert {line.split()[0] for line in listed} == outside
+
+
 def test_drift_map_and_its_figure(files, capsys):
     assert cli.main(["inspect", *files[:2], "--drift", "drift.nc", "-q"]) == 0
     assert "saved drift.nc" in capsys.readouterr().out
@@ -144,6 +154,7 @@ def test_drift_map_and_its_figure(files, capsys):
         (["--neurons", "x"], "--neurons 'x'"),
         (["--blocks", "mlp.W_outt"], "no parameter block 'mlp.W_outt'"),
         (["--scope", "all_but", "--rank", "1"], "leaves out whole blocks"),
+        (["--scope", "from_first", "--window", "3"], "--window 3: --scope from_first has no windows"),
         (["--controls", "retain"], "needs a third checkpoint"),
     ],
 )

@@ -64,8 +64,8 @@ def heatmap(
         metric: one that the sweep measured, or a variable of the dataset; None takes ``krs``, else the first.
         x, y: dimensions; None for ``y`` takes the first that is not ``x``.
         limit: where the strongest colour is reached; what lies beyond has that colour too and is counted in the
-            note. By default 1 for recovery (the scale goes from -1 to 1), or where all of it is below 0.25 the next round
-            number above, which the bar then names; for drift the greatest change that there is.
+            note. By default 1 for recovery (the scale goes from -1 to 1), or where all of it is below 0.25 the next
+            round number above, which the bar then names; for drift the greatest change that there is.
         title: in place of the usual one.
         select: coordinates to keep, one or several of a dimension: ``component="mlp_post"``, ``layer=[3, 4]``.
 
