@@ -10,6 +10,12 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file
 
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
+_WRITERS = {
+    "dissect-sweep-1": "`dissect patch`, `restore`, `attribute` or SweepResult.save",
+    "dissect-drift-1": "`dissect inspect --drift` or Drift.save",
+    "dissect-logits-1": "LogitAttribution.save",
+}
+"""Format to what writes it."""
 
 
 def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -33,9 +39,9 @@ def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
     if data.attrs.get("format") != expected:
-        raise DissectError(
-            f"{file} has format {data.attrs.get('format')!r}, expected {expected!r}: it is another kind of result"
-        )
+        found = data.attrs.get("format")
+        what = f"is another kind of result ({found})" if found in _WRITERS else "is no result of dissect"
+        raise DissectError(f"{file} {what}: give what {_WRITERS[expected]} wrote")
     return data
 
 

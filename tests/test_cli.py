@@ -101,6 +101,8 @@ def test_usage_errors_are_one_line_with_the_way_out(arguments, says, capsys):
         (["--metrics", "zap"], "no metric 'zap': choose from"),
         (["--device", "nowhere"], "--device nowhere cannot be used here"),
         (["--donor", "retain"], "--donor retain needs that model: add --retain-model DIR"),
+        (["--donor", "unlearned"], "--donor and --recipient are both unlearned, so nothing can change"),
+        (["--recipient", "base"], "(--recipient unlearned)"),
         (["--part", "QA"], "ConceptVectors"),
         (["--split", "x", "--part", "QA"], "give either"),
         (["--facts", "missing.jsonl"], "missing.jsonl"),

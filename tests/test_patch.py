@@ -2,6 +2,7 @@
 
 import hashlib
 
+import jaxtyping
 import numpy as np
 import pytest
 import torch
@@ -204,3 +205,40 @@ def test_blocks_that_do_not_exist_are_refused(block, said, tiny_pair, facts):
     pair = dissect.load_pair(*tiny_pair("gpt2"), progress=False)
     with pytest.raises(dissect.DissectError, match=said):
         dissect.restore(pair, prompts_of(facts, pair), [block], progress=False)
+
+
+@pytest.fixture
+def unchecked(monkeypatch):
+    """Without the tests' checks of annotations, which users do not have."""
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)
+
+
+@pytest.mark.parametrize("ask", [dissect.patch, dissect.restore, dissect.attribute, dissect.smallest_set])
+def test_no_pair_or_no_prompts_is_refused(ask, tiny_pair, facts, unchecked):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    prompts = prompts_of(facts, pair)
+    for arguments, said in (
+        ((pair, prompts[:0]), "there are no prompts"),
+        ((pair, facts), r"a Facts, prompts are needed: give facts.prompts\(pair.base\)"),
+        ((pair, ["Who?"]), r"a list, prompts are needed: give Facts\(\[...\]\).prompts"),
+        ((pair.base, prompts), r"a HookedTransformer: give load_pair\(base, unlearned\)"),
+    ):
+        with pytest.raises(dissect.DissectError, match=said):
+            ask(*arguments, progress=False)
+
+
+def test_one_number_is_a_list_of_one(tiny_pair, facts):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    prompts = prompts_of(facts, pair)
+    for name, value in (("rank", 2), ("t", 0.5), ("heads", 1), ("layers", 2)):
+        one, several = (
+            dissect.restore(pair, prompts, ["attn.W_Q"], window=1, progress=False, **{name: given})
+            for given in (value, [value])
+        )
+        assert one.recovery().identical(several.recovery()), name
+
+
+def test_a_transplant_has_one_rank(tiny_pair, unchecked):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    with pytest.raises(dissect.DissectError, match=r"rank=\[1, 2\]: one model has one rank"):
+        dissect.transplant(pair, blocks=["mlp"], rank=[1, 2])

@@ -254,6 +254,7 @@ def test_the_shuffled_donor_brings_another_prompts_activations_by_role(llama):
 
 def test_the_random_donor_is_as_long_as_the_donor(llama):
     from dissect.patching.controls import RandomDonor
+    from dissect.patching.where import inside
     from dissect.sweep.batch import batches
 
     pair, prompts = llama
@@ -262,9 +263,36 @@ def test_the_random_donor_is_as_long_as_the_donor(llama):
     source.want([name])
     noise.want([name])
     batch = next(batches(prompts, 8))
-    real, drawn = source.activation(batch, name), noise.activation(batch, name)
+    real, drawn = (donor.activation(batch, name)[inside(batch.prompts)] for donor in (source, noise))
     torch.testing.assert_close(real.norm(dim=-1), drawn.norm(dim=-1))
     assert float(torch.cosine_similarity(real, drawn, dim=-1).abs().max()) < 0.9
+
+
+@pytest.mark.parametrize("asked", [{"components": ["mlp_post", "k"]}, {"components": ["pattern"], "heads": "each"}])
+def test_noise_is_the_prompts_own(asked, llama):
+    """The same for every size of batches, for a prompt alone, and in another order."""
+    pair, prompts = llama
+
+    def random(some: Prompts, batch_size: int) -> np.ndarray:
+        result = dissect.patch(pair, some, **asked, controls=["random"], batch_size=batch_size, progress=False)
+        return result.recovery().values
+
+    together = random(prompts, 8)
+    assert len(set(prompts.lengths.tolist())) > 1  # padding does not count either
+    np.testing.assert_allclose(random(prompts, 1), together, atol=1e-5)
+    np.testing.assert_allclose(random(prompts[[2, 0]], 8), together[..., [2, 0]], atol=1e-5)
+
+
+def test_noise_never_attends_to_what_comes_later(llama):
+    from dissect.patching.controls import RandomDonor
+    from dissect.sweep.batch import batches
+
+    pair, prompts = llama
+    source, name = Donor(pair.base), hook_name("pattern", 1)
+    noise = RandomDonor(source)
+    noise.want([name])
+    drawn = noise.activation(next(batches(prompts, 8)), name)
+    assert float(drawn.triu(1).abs().max()) == 0 and float(drawn.abs().max()) > 0
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import xarray as xr
 import dissect
 from dissect import plots
 from dissect.errors import DissectError
+from dissect.metrics.drift_map import Drift
 from dissect.plots import labels, style
 from dissect.sweep.grid import windows
 from dissect.sweep.result import SweepResult
@@ -105,6 +106,16 @@ def test_components_differ_by_colour_and_by_dash_and_by_marker():
         assert len(set(ways)) == len(drawn)
 
 
+def test_no_two_controls_look_alike():
+    kinds = ["identity", "shuffled", "random", "single layers", "noise", "retain", "window 3", "mine", "theirs"]
+    names = ["mlp_post", *(f"mlp_post ({kind})" for kind in kinds), "attn_out", "attn_out (noise)"]
+    drawn = lines(plots.curves(made_up(names)))
+    of = {t: (drawn[t].line.color, drawn[t].line.dash, drawn[t].marker.symbol) for t in drawn}
+    assert len(set(of.values())) == len(names)
+    noise = [look[1:] for name, look in of.items() if name.endswith("(noise)")]
+    assert len(set(noise)) == 1, "a kind of control looks the same for every component"
+
+
 def test_curves_that_add_up_layers_have_no_cut_windows():
     rows = {"krs": [[2.0, 1.0], [0.0, 0.0], [1.5, 0.8], [1.0, 0.5], [0.5, 0.1]]}
     result = make_result(rows, layers=[0, 1, 2], window=1)
@@ -173,7 +184,7 @@ def test_curves_have_no_place_for_further_dimensions():
     result = made_up(("mlp_post",))
     heads = result.data[["krs"]].expand_dims(head=3).transpose("component", "layer", "head", "prompt")
     wider = SweepResult(result.data.assign(krs=heads["krs"]))
-    with pytest.raises(DissectError, match=r'also runs over head: plots.heatmap\(result, x="head", y="layer"\)'):
+    with pytest.raises(DissectError, match=r"also runs over head: .*--at head=.*--x head --y layer"):
         plots.curves(wider)
     figure = plots.heatmap(wider, x="head", y="layer")
     np.testing.assert_allclose(figure.data[0].z, wider.recovery().mean("prompt")[0])
@@ -238,6 +249,39 @@ def test_heatmap_colours_are_symmetric_around_zero():
         plots.heatmap(result, limit=0.0)
 
 
+def test_faint_heatmaps_scale_to_what_there_is_and_say_so():
+    rows = {"krs": [[2.0], [0.0], [1.97], [2.006], [1.92]]}
+    faint = plots.heatmap(make_result(rows, layers=[0, 1, 2], window=1))
+    axis = faint.layout.coloraxis
+    assert (axis.cmin, axis.cmax) == (-0.05, 0.05)
+    assert axis.colorbar.title.text.endswith("colours end at ±0.05")
+    assert faint.data[0].texttemplate == "%{z:.2g}"
+    strong = plots.heatmap(made_up()).layout.coloraxis
+    assert strong.cmax == 1 and "colours end" not in strong.colorbar.title.text
+    nothing = make_result({"krs": [[2.0], [0.0], [2.0], [2.0], [2.0]]}, layers=[0, 1, 2], window=1)
+    assert plots.heatmap(nothing).layout.coloraxis.cmax == 1
+
+
+def test_the_last_panel_of_every_column_names_its_axis():
+    names = [f"c{place}" for place in range(8)]
+    figure = plots.heatmap(made_up(names), y="prompt")
+    titled = [figure.layout[f"xaxis{place or ''}"].title.text for place in ("", *range(2, 9))]
+    assert titled == [None] * 5 + ["centre layer of the window"] * 3
+    shown = [figure.layout[f"xaxis{place}"].showticklabels for place in (6, 7, 8)]
+    assert shown == [True] * 3
+
+
+def test_estimates_are_called_so():
+    result = made_up(("mlp_post",))
+
+    def titled(kind) -> str:
+        result.data.attrs["spec"] = json.dumps(result.spec | {"kind": kind})
+        return plots.curves(result).layout.title.text
+
+    assert titled("attribution").startswith("First-order estimate: activations of the base model put into the")
+    assert ", in part estimated to first order<br>" in titled(["activations", "attribution"])
+
+
 def test_components_off_the_axes_get_panels_and_are_never_averaged():
     result = made_up()
     figure = plots.heatmap(result, y="prompt")
@@ -279,6 +323,9 @@ def test_heatmap_of_drift():
     np.testing.assert_allclose(figure.data[0].z, norm)
     assert (figure.layout.coloraxis.cmin, figure.layout.coloraxis.cmax) == (0, 0.4)
     np.testing.assert_allclose(plots.heatmap(drift, "cosine").data[0].z, norm / 10, atol=1e-12)
+    assert figure.data[0].texttemplate == "%{z:.1%}"
+    outside = xr.Dataset({"relative_norm": ("block", [0.021, np.nan])}, coords={"block": ["ln_final", "embed"]})
+    assert "Outside the layers: final norm 2.1%." in caption(plots.heatmap(Drift(drift, outside)))
     assert plots.heatmap(drift * 0).layout.coloraxis.cmax == 1
     with pytest.raises(DissectError, match="no variable 'krs': it has relative_norm, cosine"):
         plots.heatmap(drift, "krs")
@@ -296,6 +343,14 @@ def test_dissect_plots_is_public():
         ("mlp_post+attn_out", "m + A"),
         ("mlp.W_out", "value vectors W_V (mlp.W_out)"),
         ("attn.W_V", "attn.W_V"),
+        ("mlp_post (random)", "coefficients m (mlp_post) (random noise)"),
+        ("mlp_post+attn_out (random)", "m + A (random noise)"),
+        ("mlp.W_out (random)", "value vectors W_V (mlp.W_out) (random layers)"),
+        ("attn.W_Q+mlp_post (random)", "attn.W_Q+mlp_post (random layers)"),
+        ("mine (random)", "mine (random)"),
+        ("all but mlp (random)", "all but whole MLP (mlp) (random layers)"),
+        ("mlp (noise)", "whole MLP (mlp) (noise)"),
+        ("ln_final", "final norm (ln_final)"),
         ("mlp_post window <1>", "mlp_post window &lt;1&gt;"),
     ],
 )

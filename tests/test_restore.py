@@ -256,6 +256,24 @@ def test_controls(tiny_pair, facts, tmp_path):
     assert np.isfinite(noise).all() and (noise != 0).all() and (noise != krs(result, component="mlp.W_out")).all()
 
 
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        ({"blocks": ["mlp"], "window": 5, "layers": [1]}, "hold 3 or more of 3"),
+        ({"blocks": ["unembed"], "window": 1}, "stand outside the layers"),
+    ],
+)
+def test_a_random_control_that_cannot_be_is_not_lost_silently(asked, why, tiny_pair, facts, caplog):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    prompts = prompts_of(facts, pair)
+    with pytest.raises(dissect.DissectError, match=why):
+        dissect.restore(pair, prompts, **asked, controls=["identity", "random"], progress=False)
+    result = dissect.restore(pair, prompts, **asked, controls=True, progress=False)
+    assert why in caplog.text
+    assert not [name for name in result.data["component"].values if "(random)" in str(name)]
+    dissect.restore(pair, prompts, ["mlp", "unembed"], window=1, controls=["random"], progress=False)
+
+
 def test_noise_is_as_long_as_the_change(tiny_pair):
     from dissect.restoration.blend import Noise
 

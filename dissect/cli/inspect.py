@@ -118,8 +118,14 @@ def _sites(model: "HookedTransformer") -> list[tuple[str, ...]]:
 
 
 def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:
-    """Each block with its parameters; the larger ones with the number of them."""
-    from dissect.models.parameters import LAYER_BLOCKS, in_checkpoint, layer_block_parameters
+    """Each block with its parameters, the larger ones with the number of them; then those outside the layers."""
+    from dissect.models.parameters import (
+        LAYER_BLOCKS,
+        OUTSIDE_BLOCKS,
+        in_checkpoint,
+        layer_block_parameters,
+        outside_block_parameters,
+    )
 
     stored = set(in_checkpoint(model))
     rows = []
@@ -131,6 +137,13 @@ def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:
         shown = ", ".join(name.replace("blocks.0.", "blocks.{layer}.", 1) for name in names)
         if names:
             rows.append((block, shown if len(names) < 3 else f"{len(names)} parameters of each layer"))
+    for block in OUTSIDE_BLOCKS:
+        try:
+            names = [name for name in outside_block_parameters(model, block) if name in stored]
+        except DissectError:
+            continue
+        if names:
+            rows.append((block, f"{', '.join(names)} (outside the layers)"))
     return rows
 
 

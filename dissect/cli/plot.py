@@ -1,6 +1,6 @@
 """`dissect plot`: figures from stored sweeps."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +33,13 @@ def plot(
     component: Annotated[str | None, typer.Option(metavar="A,B", help="Only these components; all by default.")] = None,
     x: Annotated[str | None, typer.Option(help="Horizontal dimension. [default: layer]")] = None,
     y: Annotated[str | None, typer.Option(help="Vertical dimension of a heatmap. [default: component]")] = None,
+    at: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="layer=3,t=0.5",
+            help="Only these coordinates; several of a dimension as layer=3,4, a group as head=0+1. May be repeated.",
+        ),
+    ] = None,
     pooled: Annotated[
         bool, typer.Option("--pooled", help="Curves: the ratio of sums, not the mean of ratios.")
     ] = False,
@@ -52,32 +59,38 @@ def plot(
     if kind == "curves" and y:
         raise DissectError("--y belongs to --kind heatmap: add it, or leave --y out")
     asked = {"x": x, "y": y, "title": title}
-    figure = _other_than_a_sweep(sweeps, metric, asked)
+    figure = _other_than_a_sweep(sweeps, metric, asked, at or ())
     if figure is None:
         result = _read(sweeps, component)
         chosen = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
-        figure = _drawn(result, kind, chosen, asked, pooled=pooled, level=level, seed=running.seed)
+        figure = _drawn(result, kind, chosen, asked, at or (), pooled=pooled, level=level, seed=running.seed)
     export.write(figure, out)
     typer.echo(f"saved {out}")
 
 
-def _other_than_a_sweep(files: list[Path], metric: str | None, asked: Mapping[str, str | None]) -> "go.Figure | None":
-    """The figure of a drift map or of a smallest set, if that is what the first file is."""
+def _other_than_a_sweep(
+    files: Sequence[Path], metric: str | None, asked: Mapping[str, str | None], at: Sequence[str]
+) -> "go.Figure | None":
+    """The figure of a drift map or of a smallest set, if that is what is given."""
     from dissect import netcdf, plots
+    from dissect.cli.at import selection
     from dissect.metrics import drift_map
     from dissect.restoration.smallest_result import SmallestSet
 
-    first = files[0]
-    found = first.suffix == ".json"
-    drift = not found and netcdf.format_of(first) == drift_map.FORMAT
-    if not found and not drift:
+    found = [file for file in files if file.suffix == ".json"]
+    drifts = [file for file in files if file.suffix != ".json" and netcdf.format_of(file) == drift_map.FORMAT]
+    if not found and not drifts:
         return None
     if len(files) > 1:
-        raise DissectError(f"{first} is no sweep, which are drawn together: give one such file alone")
+        kind = "a smallest set" if found else "a drift map"
+        raise DissectError(f"{(found + drifts)[0]} is no sweep but {kind}, which is drawn alone: leave the others out")
     if found:
-        return plots.path(SmallestSet.load(first), title=asked["title"])
-    drawn = drift_map.Drift.load(first)
-    return plots.heatmap(drawn, metric, x=asked["x"] or "layer", y=asked["y"], title=asked["title"])
+        if at:
+            raise DissectError("--at chooses from sweeps and drift maps: the way to a smallest set is drawn whole")
+        return plots.path(SmallestSet.load(found[0]), title=asked["title"])
+    drawn = drift_map.Drift.load(drifts[0])
+    select = selection(at, drawn.layers)
+    return plots.heatmap(drawn, metric, x=asked["x"] or "layer", y=asked["y"], title=asked["title"], **select)
 
 
 def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
@@ -101,14 +114,16 @@ def _drawn(
     kind: str,
     metric: str,
     asked: Mapping[str, str | None],
+    at: Sequence[str],
     *,
     pooled: bool,
     level: float,
     seed: int,
 ) -> "go.Figure":
     from dissect import plots
+    from dissect.cli.at import selection
 
-    x, title = asked["x"] or "layer", asked["title"]
+    x, title, select = asked["x"] or "layer", asked["title"], selection(at, result.data)
     if kind == "curves":
-        return plots.curves(result, metric, x=x, pooled=pooled, level=level, seed=seed, title=title)
-    return plots.heatmap(result, metric, x=x, y=asked["y"], title=title)
+        return plots.curves(result, metric, x=x, pooled=pooled, level=level, seed=seed, title=title, **select)
+    return plots.heatmap(result, metric, x=x, y=asked["y"], title=title, **select)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dissect.cli import options, sweeping
+from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     from dissect.sweep.result import SweepResult
@@ -58,6 +59,8 @@ def restore(
     Which of them bring the knowledge back? Swaps parameters for every block and centre layer, measures the recovery
     of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
     """
+    if scope.startswith("from_") and sweep.window != options.SweepOptions.window:
+        raise DissectError(f"--window {sweep.window}: --scope {scope} has no windows, leave one of the two out")
     what = {
         "blocks": options.listed(blocks, "--blocks"),
         "scope": scope,

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli import options, outputs, sweeping
 
 
 def smallest(
@@ -44,6 +44,7 @@ def smallest(
     model forget. `dissect plot FOUND.json` draws the way.
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
+    sweeping.check_roles(donor, recipient, retain_model)
     chosen = options.numbered(layers, "--layers")
     candidates = options.listed(blocks, "--blocks") if blocks else None
     asked = prompting.facts(facts)
@@ -81,6 +82,8 @@ def smallest(
     )
     found.save(out)
     typer.echo(repr(found))
+    if not found.reached:
+        typer.echo(f"not reached: recovery {found.recovery:.3f} is below the threshold {found.threshold:g}")
     if found.random:
         typer.echo(f"as many blocks in random layers: {min(found.random):.3f} to {max(found.random):.3f}")
     typer.echo(f"saved {out}")

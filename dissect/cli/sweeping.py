@@ -85,6 +85,20 @@ def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
     windows([0], sweeping.window, 1)
     for name in metrics:
         metric.get(name)
-    for option, role in (("--donor", sweeping.donor), ("--recipient", sweeping.recipient)):
-        if role == "retain" and sweeping.retain_model is None:
+    check_roles(sweeping.donor, sweeping.recipient, sweeping.retain_model)
+
+
+def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
+    """Two different models, both of which there are.
+
+    Raises:
+        DissectError: one model in both roles, which would take its time to find that nothing changes; or no retain.
+    """
+    if donor == recipient:
+        other = next(role for role in ("base", "unlearned") if role != donor)
+        raise DissectError(
+            f"--donor and --recipient are both {donor}, so nothing can change: name another (--recipient {other})"
+        )
+    for option, role in (("--donor", donor), ("--recipient", recipient)):
+        if role == "retain" and retain_model is None:
             raise DissectError(f"{option} retain needs that model: add --retain-model DIR")

@@ -16,6 +16,7 @@ from dissect.patching.checks import check_run
 from dissect.patching.contributions import grain_of
 from dissect.patching.first_order import Ends, Plan, scores_of
 from dissect.patching.sites import Component, check_components
+from dissect.sweep.asked import check_asked
 from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import scored_positions
 from dissect.sweep.grid import Cell, Label, Layers, windows
@@ -77,6 +78,7 @@ def attribute(
     Raises:
         DissectError: something asked for does not exist, or the metric has no gradient; before any model runs.
     """
+    check_asked(pair, prompts)
     giver, taker = pair.roles(donor, recipient)
     measured = metrics_by_name.get(metric)
     checked = check_components(taker, components)

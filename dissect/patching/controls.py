@@ -21,6 +21,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.patching.sites import SITES
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions
 from dissect.sweep.donor import Donor
@@ -86,7 +87,10 @@ class ShuffledDonor(Donor):
 
 
 class RandomDonor(Donor):
-    """Noise in the donor's place: a random direction at each position, as long as the donor's activation there."""
+    """Noise in the donor's place: a random direction at each position, as long as the donor's activation there.
+
+    A prompt gets the same noise alone, among others and in batches of every size.
+    """
 
     def __init__(self, source: Donor, *, seed: int = 0) -> None:
         super().__init__(source.model, source.cache)
@@ -107,17 +111,31 @@ class RandomDonor(Donor):
         self._source.turn_to(batch)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
-        """The same noise for all cells of a batch; it depends on seed, batch and hook alone."""
+        """The same noise for all cells of a batch."""
         if self._index != batch.index:
             self._ready, self._index = {}, batch.index
         if name not in self._ready:
-            real = self._source.activation(batch, name)
-            self._ready[name] = _noise_like(real, f"{self._seed} {batch.index} {name}")
+            self._ready[name] = _noise_like(self._source.activation(batch, name), batch.prompts, f"{self._seed} {name}")
         return self._ready[name]
 
 
-def _noise_like(activation: Tensor, key: str) -> Tensor:
-    generator = torch.Generator().manual_seed(zlib.crc32(key.encode()))
-    noise = torch.randn(activation.shape, generator=generator, dtype=torch.float32).to(activation.device)
+def _noise_like(activation: Tensor, prompts: Prompts, key: str) -> Tensor:
+    """Noise that depends on the key and the prompt's own tokens, not on what else is in its batch; 0 in the padding.
+
+    Attention weights stay where attention may look: noise on later keys would read the answer that is to be predicted.
+    """
+    pattern = key.endswith(f".{SITES['pattern'].hook}")
+    noise = torch.zeros(activation.shape, dtype=torch.float32)
+    for row, tokens, length in zip(noise, prompts.tokens, prompts.lengths.tolist(), strict=True):
+        own = row[:, :length, :length] if pattern else row[:length]
+        own.copy_(torch.randn(own.shape, generator=_generator(f"{key} {tokens[:length].tolist()}")))
+    noise = noise.to(activation.device)
+    if pattern:
+        noise *= activation != 0
     length = activation.float().norm(dim=-1, keepdim=True)
-    return (noise * length / noise.norm(dim=-1, keepdim=True)).to(activation.dtype)
+    own_length = noise.norm(dim=-1, keepdim=True).clamp(min=torch.finfo(torch.float32).tiny)
+    return (noise * length / own_length).to(activation.dtype)
+
+
+def _generator(key: str) -> torch.Generator:
+    return torch.Generator().manual_seed(zlib.crc32(key.encode()))

@@ -40,6 +40,7 @@ from dissect.models.pair import ModelPair
 from dissect.patching.checks import check_run
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
 from dissect.provenance import versions
+from dissect.sweep.asked import check_asked
 from dissect.sweep.batch import Batch, batches
 
 AGAINST = ("nothing", "mean", "foil")
@@ -75,6 +76,7 @@ def logit_attribution(
         DissectError: a model that the pair does not have, an unknown ``against``, prompts longer than the context, no
             foils where they are asked for.
     """
+    check_asked(pair, prompts)
     models = pair.roles(before, after)
     if against not in AGAINST:
         raise DissectError(f"against={against!r}: choose from {', '.join(AGAINST)}")

@@ -14,6 +14,7 @@ from dissect.patching.controls import RandomDonor, ShuffledDonor, check_controls
 from dissect.patching.select import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
 from dissect.patching.swap import ActivationSwap
+from dissect.sweep.asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Label, Layers, width_of, windows
 from dissect.sweep.result import SweepResult
@@ -31,8 +32,8 @@ def patch(
     window: int = 5,
     layers: Layers | None = None,
     positions: str | Sequence[int] = "all",
-    heads: str | Sequence[int | Sequence[int]] | None = None,
-    neurons: Sequence[int | Sequence[int]] | None = None,
+    heads: str | int | Sequence[int | Sequence[int]] | None = None,
+    neurons: int | Sequence[int | Sequence[int]] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
     controls: Sequence[str] | bool = False,
@@ -66,6 +67,7 @@ def patch(
     Raises:
         DissectError: something asked for does not exist; before any model runs.
     """
+    check_asked(pair, prompts)
     how = Options(**options)
     giver, taker = pair.shapes(donor, recipient)
     checked = check_components(taker, components)
@@ -120,8 +122,8 @@ def _selections(
     components: Mapping[str, tuple[str, ...]],
     prompts: Prompts,
     positions: str | Sequence[int],
-    heads: str | Sequence[int | Sequence[int]] | None,
-    neurons: Sequence[int | Sequence[int]] | None,
+    heads: str | int | Sequence[int | Sequence[int]] | None,
+    neurons: int | Sequence[int | Sequence[int]] | None,
 ) -> Iterator[tuple[dict[str, Label], dict[str, Any]]]:
     """Coordinates and arguments of ``ActivationSwap`` for every combination of positions, heads and neurons."""
     axes: list[list[tuple[dict[str, Label], dict[str, Any]]]] = []

@@ -10,7 +10,7 @@ from dissect.sweep.grid import Group, Label, groups
 
 
 def check_heads(
-    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: str | Sequence[Group]
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: str | int | Sequence[Group]
 ) -> list[tuple[Label, tuple[int, ...]]]:
     """Label and members of each group of heads; ``each`` stands for all heads apart.
 
@@ -31,7 +31,7 @@ def check_heads(
 
 
 def check_neurons(
-    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: Sequence[Group]
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: int | Sequence[Group]
 ) -> list[tuple[Label, tuple[int, ...]]]:
     """Label and members of each group of neurons.
 

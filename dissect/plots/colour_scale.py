@@ -1,6 +1,7 @@
 """From numbers to colours, and what to say about numbers beyond the scale."""
 
 from dataclasses import dataclass
+from math import floor, log10
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,8 @@ _PAD = "\u2007" * 2
 """Figure spaces after the numbers of the bar: plotly sets its title too close to them."""
 _SHARES = ("relative_norm", "moved", "moved_8bit", "moved_4bit", "relative_spectral_norm")
 """Read best as a percentage."""
+_FAINT, _ROUNDING = 0.25, 1e-6
+"""Where no recovery is above the first, colours up to 1 would hardly be seen; below the second it is rounding."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,10 @@ class Scale:
     note: str = ""
     ends: tuple[str, str] = ("", "")
     """Put before the numbers at the ends of the bar where cells lie beyond them."""
+
+    def text(self, value: float) -> str:
+        """A number as it stands in the cells."""
+        return labels.number(value) if self.form.endswith("g") else format(value, self.form)
 
     def coloraxis(self) -> dict[str, Any]:
         """As plotly wants it."""
@@ -66,9 +73,17 @@ class Scale:
 
 
 def recovery_scale(values: np.ndarray, name: str, limit: float | None) -> Scale:
-    """Diverging around 0, as far to either side, so that no colour flatters."""
-    limit = _positive(1.0 if limit is None else limit)
+    """Diverging around 0, as far to either side, so that no colour flatters.
+
+    Unless a limit is given it is 1, or where all cells are far from that (single heads, neurons) the next round number
+    above them, which the bar then says.
+    """
     seen = values[np.isfinite(values)]
+    form = ".2f"
+    if limit is None and _ROUNDING < (most := float(abs(seen).max(initial=0))) < _FAINT:
+        limit, form = _round_above(most), ".2g"
+        name = f"{name}, colours end at ±{limit:g}"
+    limit = _positive(1.0 if limit is None else limit)
     below, above = seen[seen < -limit], seen[seen > limit]
     sentences = [
         f"{labels.counted(len(below), 'cell')} below {labels.number(-limit)} (lowest {labels.number(below.min())})."
@@ -83,7 +98,7 @@ def recovery_scale(values: np.ndarray, name: str, limit: float | None) -> Scale:
         colours=style.DIVERGING,
         low=-limit,
         high=limit,
-        form=".2f",
+        form=form,
         note=" ".join(sentence for sentence in sentences if sentence),
         ends=("≤ " if len(below) else "", "≥ " if len(above) else ""),
     )
@@ -100,8 +115,16 @@ def drift_scale(values: np.ndarray, variable: str, limit: float | None) -> Scale
         if len(beyond)
         else ""
     )
-    form = ".2~p" if variable in _SHARES else ".2~g"
+    form = ".0f" if high >= 100 else ".1f" if high >= 1 else ".2~g"
+    if variable in _SHARES:
+        form = ".1%" if high >= 0.01 else ".3%"
     return Scale(name, style.SEQUENTIAL, 0.0, high or 1.0, form, note)
+
+
+def _round_above(value: float) -> float:
+    """The next of ..., 0.1, 0.2, 0.25, 0.5, 1, ... that is not below."""
+    power = 10.0 ** floor(log10(value))
+    return float(f"{next(step * power for step in (1, 2, 2.5, 5, 10) if step * power >= value):.3g}")
 
 
 def _positive(limit: float) -> float:

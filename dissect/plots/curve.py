@@ -26,17 +26,25 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     """A look for each component of a sweep."""
     split = {name: labels.split_control(name) for name in names}
     bases = list(dict.fromkeys(of if of in names else name for name, (of, _) in split.items()))
-    controls = list(dict.fromkeys(control for of, control in split.values() if control and of in names))
+    kinds = dict.fromkeys(control for of, control in split.values() if control and of in names)
+    controls = _control_looks([kind for kind in kinds if kind not in style.CONTROLS])
     looks = {}
     for name, (of, control) in split.items():
         place = bases.index(of if of in names else name) % len(style.PALETTE)
         if control and of in names:
-            which = controls.index(control) % len(style.CONTROL_DASHES)
-            dash, symbol = style.CONTROL_DASHES[which], style.CONTROL_SYMBOLS[which]
-            looks[name] = Look(style.PALETTE[place], dash, symbol, control=True)
+            looks[name] = Look(style.PALETTE[place], *controls[control], control=True)
         else:
             looks[name] = Look(style.PALETTE[place], style.DASHES[place], style.SYMBOLS[place])
     return looks
+
+
+def _control_looks(others: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Dash and marker of the controls we know and of ``others``, which get combinations that those do not have."""
+    dashes, symbols = zip(*style.CONTROLS.values(), strict=True)
+    n = len(dashes)
+    return style.CONTROLS | {
+        kind: (dashes[place % n], symbols[(place + 1 + place // n) % n]) for place, kind in enumerate(others)
+    }
 
 
 @dataclass(frozen=True)

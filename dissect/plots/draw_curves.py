@@ -91,8 +91,9 @@ def _chosen(result: SweepResult, metric: str, x: str, select: Mapping[str, Any])
     further = [dim for dim in dims if dim != x and kept.sizes[dim] > 1]
     if further:
         raise DissectError(
-            f"curves run over {x}, this sweep also runs over {', '.join(further)}: "
-            f'plots.heatmap(result, x="{further[0]}", y="{x}") shows both, {further[0]}=... chooses one'
+            f"curves run over {x}, this sweep also runs over {', '.join(further)}: choose one by {further[0]}=... "
+            f'(--at {further[0]}=...), or draw both: plots.heatmap(result, x="{further[0]}", y="{x}") '
+            f"(--kind heatmap --x {further[0]} --y {x})"
         )
     return SweepResult(result.data.sel({dim: kept[dim].values for dim in select}))
 

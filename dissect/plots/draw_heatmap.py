@@ -64,7 +64,8 @@ def heatmap(
         metric: one that the sweep measured, or a variable of the dataset; None takes ``krs``, else the first.
         x, y: dimensions; None for ``y`` takes the first that is not ``x``.
         limit: where the strongest colour is reached; what lies beyond has that colour too and is counted in the
-            note. 1 for recovery (the scale goes from -1 to 1) and for drift the greatest change that there is.
+            note. By default 1 for recovery (the scale goes from -1 to 1), or where all of it is below 0.25 the next
+            round number above, which the bar then names; for drift the greatest change that there is.
         title: in place of the usual one.
         select: coordinates to keep, one or several of a dimension: ``component="mlp_post"``, ``layer=[3, 4]``.
 
@@ -94,6 +95,7 @@ def heatmap(
     sentences = [
         grid.averaged,
         scale.note,
+        "" if select else _outside(result, metric, scale),
         f"Grey: {labels.counted(missing, 'cell')} without a value." if missing else "",
     ]
     return style.captioned(figure, labels.wrapped(sentences), below=58)
@@ -107,6 +109,20 @@ def _dataset(result: Any) -> xr.Dataset:
             f"a heatmap needs a SweepResult, a Drift, an Alignment or a Dataset, got {type(result).__name__}"
         )
     return data
+
+
+def _outside(result: Any, name: str | None, scale: Scale) -> str:
+    """The blocks of a drift map or an alignment that have no layer, as a sentence."""
+    data = getattr(result, "outside", None)
+    if not isinstance(data, xr.Dataset) or not data.sizes.get("block"):
+        return ""
+    values = _variable(data, name)
+    shown = [
+        f"{labels.plain(str(block))} {scale.text(value)}"
+        for block, value in zip(values["block"].values, values.values.tolist(), strict=True)
+        if np.isfinite(value)
+    ]
+    return f"Outside the layers: {', '.join(shown)}." if shown else ""
 
 
 def _variable(data: xr.Dataset, name: str | None) -> xr.DataArray:
@@ -163,6 +179,8 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
     inner = min(48, max(15, 380 // n_rows)) * n_rows
     height = down * inner + (down - 1) * _BETWEEN
     names = [labels.component(str(name)) for name in grid.mean[panel].values] if panel != "panel" else None
+    if names is not None and across == 3:  # longer ones would run into their neighbours
+        names = [labels.wrapped([name], 26) for name in names]
     figure = make_subplots(
         down,
         across,
@@ -195,7 +213,9 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
         figure.update_yaxes(dtick=1, tickfont={"size": 12 if n_rows <= _TEXT_ROWS else 10})
     if y not in _UPWARDS:
         figure.update_yaxes(autorange="reversed")
-    figure.update_xaxes(title_text=labels.axis(x, window), row=down)
+    for place in range(max(0, n_panels - across), n_panels):  # the last of each column, also where a row is not full
+        row, column = place // across + 1, place % across + 1
+        figure.update_xaxes(title_text=labels.axis(x, window), showticklabels=True, row=row, col=column)
     figure.update_yaxes(title_text=labels.axis(y, window), col=1)
     top = 75 if names is None else 95
     return figure.update_layout(

@@ -52,7 +52,8 @@ def path(found: SmallestSet, *, title: str | None = None) -> go.Figure:
         words = f"Smallest set of unlearned blocks that makes the {spec.get('recipient')} model forget"
     share = steps[-1].n_weights / found.n_weights
     reached = f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights"
-    style.headed(figure, title or words, f"{reached} · recovery {found.recovery:.3f} · threshold {found.threshold:g}")
+    reached += f" · recovery {found.recovery:.3f} · threshold {found.threshold:g}"
+    style.headed(figure, title or words, reached if found.reached else f"{reached}, not reached")
     figure.update_yaxes(autorange="reversed", type="category", tickfont={"size": 11.5}, automargin=True, dtick=1)
     lowest = min([0.0, *found.random, *(step.recovery for step in steps)])
     metric = str(spec.get("metric"))

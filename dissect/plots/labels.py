@@ -23,8 +23,17 @@ _PHRASES = {
     "block": ("block", "whole block"),
     "embed": ("embedding", "embedding"),
     "unembed": ("unembedding", "unembedding"),
+    "pos_embed": ("positions", "position embedding"),
+    "ln_final": ("final norm", "final norm"),
+    "mlp.other": ("rest of the MLP", "rest of the MLP"),
+    "attn.other": ("rest of attention", "rest of attention"),
 }
 """Component to its letter in the papers and to a phrase."""
+_ACTIVATIONS = frozenset(
+    ("mlp_post", "attn_out", "mlp_out", "resid_pre", "resid_mid", "resid_post", "z", "q", "k", "v", "pattern")
+)
+_BLOCKS = ("mlp", "attn", "ln", "block")
+"""What names of parameter blocks within layers begin with, before any dot."""
 
 _ALL_BUT = "all but "
 _METRICS = {"krs": "KRS", "kl": "KL to the donor", "logprob": "answer log-probability"}
@@ -54,13 +63,28 @@ def component(name: str) -> str:
     """
     of, control = split_control(name)
     if control:
-        return f"{component(of)} ({escape(control, quote=False)})"
+        return f"{component(of)} ({escape(_control(of, control), quote=False)})"
     if name.startswith(_ALL_BUT):
         return f"{_ALL_BUT}{component(name.removeprefix(_ALL_BUT))}"
     parts = name.split("+")
     if len(parts) > 1 and all(part in _PHRASES for part in parts):
         return " + ".join(_PHRASES[part][0] for part in parts)
     return escape(f"{_PHRASES[name][1]} ({name})" if name in _PHRASES else name, quote=False)
+
+
+def plain(name: str) -> str:
+    """A block in plain words alone: ``final norm``; unknown names stay as they are."""
+    return escape(_PHRASES[name][1] if name in _PHRASES else name, quote=False)
+
+
+def _control(of: str, kind: str) -> str:
+    """``random`` is noise in place of activations, and other layers in place of parameters: say which."""
+    if kind != "random":
+        return kind
+    parts = of.removeprefix(_ALL_BUT).split("+")
+    if all(part in _ACTIVATIONS for part in parts):
+        return "random noise"
+    return "random layers" if any(part.split(".")[0] in _BLOCKS for part in parts) else kind
 
 
 def split_control(name: str) -> tuple[str, str]:
@@ -84,9 +108,12 @@ def axis(dim: str, window: Any = 1) -> str:
 
 def swap(spec: Mapping[str, Any]) -> str:
     """What was swapped into what: ``Activations of the base model put into the unlearned model``."""
-    kinds = list(dict.fromkeys(_listed(spec.get("kind", "components"))))
-    what = " and ".join(kinds).capitalize()
-    return f"{what} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"
+    kinds = _listed(spec.get("kind", "components"))
+    words = dict.fromkeys("activations" if kind == "attribution" else str(kind) for kind in kinds)
+    text = f"{' and '.join(words)} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"
+    if all(kind == "attribution" for kind in kinds):
+        return f"First-order estimate: {text}"
+    return text[0].upper() + text[1:] + (", in part estimated to first order" if "attribution" in kinds else "")
 
 
 def setting(spec: Mapping[str, Any], n_prompts: int) -> str:

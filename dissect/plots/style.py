@@ -7,8 +7,15 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 for lines on white). Curves differ by dash and marker as well, for greyscale prints."""
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot", "solid")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "pentagon", "star")
-CONTROL_DASHES = ("dot", "dashdot", "longdash", "dash")
-CONTROL_SYMBOLS = ("x", "cross", "hexagon", "hourglass")
+CONTROLS = {
+    "identity": ("dot", "x"),
+    "shuffled": ("dashdot", "cross"),
+    "random": ("longdash", "hexagon"),
+    "single layers": ("dash", "hourglass"),
+    "noise": ("longdashdot", "diamond-tall"),
+    "retain": ("1px,6px", "bowtie"),
+}
+"""Dash and marker of each kind of control: the same in all figures, no two alike."""
 
 DIVERGING = ("#7f3b08", "#b35806", "#e08214", "#fdb863", "#f7f7f7", "#92c5de", "#4393c3", "#2166ac", "#053061")
 """Brown-orange below 0, grey-white at 0, blue above: two hues that no common colour blindness confuses."""

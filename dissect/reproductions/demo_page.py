@@ -111,8 +111,8 @@ def _controls(result: SweepResult) -> list[Any]:
         "unlearned model; that the value vectors alone change little shows only that they were not where the change "
         "matters. The thin curves say what a swap does that carries nothing of the answer: the unlearned model's own "
         "activations (identity, exactly 0), the base model's on another prompt (shuffled), noise of the same length "
-        "(random), single layers instead of windows; for parameters as many other layers (random) and a change of the "
-        "same size in a random direction (noise)."
+        "(random noise), single layers instead of windows; for parameters as many other layers (random layers) and a "
+        "change of the same size in a random direction (noise)."
     )
     names = [str(name) for name in result.data["component"].values]
     drawings = [

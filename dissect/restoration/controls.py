@@ -8,6 +8,7 @@
 Where activations go in together with a block, they are controls of the same kind.
 """
 
+import logging
 from collections.abc import Sequence
 
 from transformer_lens import HookedTransformer
@@ -15,8 +16,12 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
 from dissect.patching.controls import RandomDonor
+from dissect.restoration.blocks import Swapped
+from dissect.restoration.scope import Places
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import Options
+
+log = logging.getLogger(__name__)
 
 CONTROLS = ("identity", "random", "noise", "retain")
 
@@ -36,9 +41,38 @@ def check_controls(asked: Sequence[str] | bool, pair: ModelPair, donor: str) -> 
             raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
     if "retain" in chosen and not third:
         raise DissectError(
-            "controls: 'retain' needs a third checkpoint that is not the donor: load_pair(..., retain=...)"
+            "controls: 'retain' needs a third checkpoint that is not the donor: load_pair(..., retain=...), on the "
+            "command line --retain-model DIR"
         )
     return tuple(dict.fromkeys(chosen))
+
+
+def without_impossible(
+    wanted: tuple[str, ...], asked: Sequence[str] | bool, components: Sequence[Swapped], chosen: Places, n_layers: int
+) -> tuple[str, ...]:
+    """The controls that the cells leave room for: ``random`` needs as many layers outside of one as it holds.
+
+    Where all controls were asked for, one that cannot be is left out with a warning.
+
+    Raises:
+        DissectError: it was asked for by name.
+    """
+    if "random" not in wanted:
+        return wanted
+    if not any(component.in_layers for component in components):
+        why = "puts a block into other layers, and these blocks stand outside the layers: leave it out"
+    elif all(2 * len(members) > n_layers for _, members in chosen):
+        fewest = min(len(members) for _, members in chosen)
+        why = (
+            f"needs as many layers outside a cell as in it, and these hold {fewest} or more of {n_layers}: use a "
+            "smaller window, or leave it out"
+        )
+    else:
+        return wanted
+    if asked is not True:
+        raise DissectError(f"controls: 'random' {why}")
+    log.warning("no control 'random': it %s", why.rpartition(":")[0])
+    return tuple(control for control in wanted if control != "random")
 
 
 def control_donors(

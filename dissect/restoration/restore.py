@@ -7,10 +7,11 @@ from dissect.data.prompts import Prompts
 from dissect.models.pair import ModelPair
 from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
-from dissect.restoration.controls import check_controls, control_donors
+from dissect.restoration.controls import check_controls, control_donors, without_impossible
 from dissect.restoration.scope import places
 from dissect.restoration.slices import Slices
 from dissect.restoration.swap import Parameters
+from dissect.sweep.asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Group, Layers, width_of
 from dissect.sweep.result import SweepResult
@@ -28,10 +29,10 @@ def restore(
     window: int = 5,
     layers: Layers | None = None,
     scope: str = "windows",
-    heads: str | Sequence[Group] | None = None,
-    neurons: str | Sequence[Group] | None = None,
-    rank: Sequence[int] | None = None,
-    t: Sequence[float | int] | None = None,
+    heads: str | int | Sequence[Group] | None = None,
+    neurons: str | int | Sequence[Group] | None = None,
+    rank: int | Sequence[int] | None = None,
+    t: float | int | Sequence[float | int] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
     controls: Sequence[str] | bool = False,
@@ -67,12 +68,13 @@ def restore(
     Raises:
         DissectError: something asked for does not exist; before any model runs or any weight is touched.
     """
+    check_asked(pair, prompts)
     giver, taker = pair.shapes(donor, recipient)
     how, components = Options(**options), check_components(taker, blocks)
     chosen = places(layers, window, taker.cfg.n_layers, scope)
     cut = Slices(heads=heads, neurons=neurons, rank=rank, t=t)
     check_scope(components, scope, cut.any, chosen)
-    wanted = check_controls(controls, pair, donor)
+    wanted = without_impossible(check_controls(controls, pair, donor), controls, components, chosen, taker.cfg.n_layers)
     mixed = any(component.sites for component in components)
     activations, parameters = {"": Donor(giver, how.cache)}, {"": Parameters(giver)}
     if "retain" in wanted:

@@ -19,13 +19,13 @@ from dissect.sweep.grid import Group, Label, groups
 class Slices:
     """Which parts of the blocks a sweep goes over; each that is given is a dimension of the result."""
 
-    heads: str | Sequence[Group] | None = None
+    heads: str | int | Sequence[Group] | None = None
     """``each``, or heads or groups of them, of attention's matrices; key/value heads as the model stores them."""
-    neurons: str | Sequence[Group] | None = None
+    neurons: str | int | Sequence[Group] | None = None
     """``each``, or neurons or groups of them, of the MLP's matrices: rows of ``mlp.W_out`` are value vectors."""
-    rank: Sequence[int] | None = None
+    rank: int | Sequence[int] | None = None
     """Ranks of the change that is put in: its first k singular directions."""
-    t: Sequence[float | int] | None = None
+    t: float | int | Sequence[float | int] | None = None
     """Points on the way from the recipient (0) to the donor (1)."""
 
     @property
@@ -110,19 +110,19 @@ def _n_heads(model: HookedTransformer, components: Sequence[Swapped]) -> int:
     return int(next(iter(counts.values())))
 
 
-def _ranks(asked: Sequence[int] | None) -> list[int | None]:
+def _ranks(asked: int | Sequence[int] | None) -> list[int | None]:
     if asked is None:
         return [None]
-    ranks = list(asked)
+    ranks = [asked] if isinstance(asked, int) else list(asked)
     if not ranks or len(set(ranks)) != len(ranks) or any(rank < 1 for rank in ranks):
         raise DissectError(f"rank={ranks}: give ranks of 1 or more, none twice, for instance [1, 4, 16]")
     return list(ranks)
 
 
-def _points(asked: Sequence[float | int] | None) -> list[float | None]:
+def _points(asked: float | int | Sequence[float | int] | None) -> list[float | None]:
     if asked is None:
         return [None]
-    points = [float(point) for point in asked]
+    points = [float(point) for point in ([asked] if isinstance(asked, (int, float)) else asked)]
     if not points or len(set(points)) != len(points) or not all(math.isfinite(point) for point in points):
-        raise DissectError(f"t={list(asked)}: give numbers, none twice, from 0 (the recipient) to 1 (the donor)")
+        raise DissectError(f"t={points}: give numbers, none twice, from 0 (the recipient) to 1 (the donor)")
     return list(points)

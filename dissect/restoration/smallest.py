@@ -16,6 +16,7 @@ from dissect.restoration.candidates import Candidate, candidates_of, in_random_l
 from dissect.restoration.measuring import Measuring
 from dissect.restoration.smallest_result import SmallestSet, Step
 from dissect.restoration.swap import Parameters
+from dissect.sweep.asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import held
 
@@ -66,6 +67,7 @@ def smallest_set(
         DissectError: something asked for does not exist, the metric has no gradient, or the models agree on the
             prompts, so that there is nothing to recover.
     """
+    check_asked(pair, prompts)
     giver, taker = pair.shapes(donor, recipient)
     measured = metrics_by_name.get(metric)
     _check(measured, threshold, beam, max_size)

@@ -84,8 +84,8 @@ class SmallestSet:
             raise DissectError(f"no file {file}: give what SmallestSet.save or `dissect smallest` wrote")
         try:
             content = json.loads(file.read_text())
-            if content.pop("format") != FORMAT:
-                raise DissectError(f"{file} is not the result of a search for a smallest set")
+            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
+                raise DissectError(f"{file} is no smallest set: give what `dissect smallest` or SmallestSet.save wrote")
             steps = [Step(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
             return cls(**content | {"path": steps, "members": [_part(part) for part in content["members"]]})
         except (ValueError, KeyError, TypeError, AttributeError) as error:

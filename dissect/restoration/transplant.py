@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from transformer_lens import HookedTransformer
 
+from dissect.errors import DissectError
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
 from dissect.models.pair import ModelPair
@@ -98,6 +99,9 @@ def _steps(
     rank: int | None,
     t: float | int | None,
 ) -> tuple[Step, ...]:
+    for name, one in (("rank", rank), ("t", t)):
+        if one is not None and not isinstance(one, (int, float)):
+            raise DissectError(f"{name}={one}: one model has one {name}, give a number; dissect.restore takes several")
     parts = [blocks] if isinstance(blocks, str) else [part if isinstance(part, str) else part[1] for part in blocks]
     cut = Slices(
         heads=None if heads is None else [list(heads)],

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from dissect.errors import DissectError
 from dissect.sweep.intervention import Intervention
 
-Layers = Iterable[int] | Iterable[Collection[int]]
-"""Centres of windows, or whole sets of layers that are swapped together."""
+Layers = int | Iterable[int] | Iterable[Collection[int]]
+"""Centres of windows, one or several, or whole sets of layers that are swapped together."""
 Label = int | float | str
 Group = int | Sequence[int]
 """One head or neuron, or several that are swapped together."""
@@ -36,7 +36,8 @@ def windows(layers: Layers | None, width: int, n_layers: int) -> list[tuple[Labe
     """
     if width < 1 or width % 2 == 0:
         raise DissectError(f"window={width}: a window has a centre, so its width is an odd number such as 1, 3 or 5")
-    asked: list = list(range(n_layers)) if layers is None else list(layers)
+    layers = range(n_layers) if layers is None else [layers] if isinstance(layers, int) else layers
+    asked: list = list(layers)
     if not asked:
         raise DissectError("layers=[] leaves nothing to sweep: name some layers, or leave it out for all of them")
     chosen = [_window(one, width, n_layers) for one in asked]
@@ -75,7 +76,7 @@ def check_unique(labels: Sequence[str], what: str) -> None:
         raise DissectError(f"{what} names {twice[0]!r} twice")
 
 
-def groups(asked: str | Iterable[Group], count: int, what: str) -> list[tuple[Label, tuple[int, ...]]]:
+def groups(asked: str | int | Iterable[Group], count: int, what: str) -> list[tuple[Label, tuple[int, ...]]]:
     """Label and members of each group of heads or neurons; ``each`` stands for all of them, each apart.
 
     Raises:
@@ -86,7 +87,7 @@ def groups(asked: str | Iterable[Group], count: int, what: str) -> list[tuple[La
             raise DissectError(f"{what}s={asked!r}: give 'each', or numbers from 0 to {count - 1}")
         return [(one, (one,)) for one in range(count)]
     found: list[tuple[Label, tuple[int, ...]]] = []
-    for one in asked:
+    for one in [asked] if isinstance(asked, int) else asked:
         members = (one,) if isinstance(one, int) else tuple(dict.fromkeys(one))
         wrong = [member for member in members if not 0 <= member < count]
         if wrong:

@@ -28,7 +28,8 @@ def concat(*results: SweepResult) -> SweepResult:
     twice = sorted({label for label in labels if labels.count(label) > 1})
     if twice:
         raise DissectError(
-            f"two sweeps have a component {twice[0]!r}: .rename({{{twice[0]!r}: ...}}) one of them first"
+            f"two sweeps have a component {twice[0]!r}: draw them apart, or give it another name in one "
+            "first (SweepResult.rename)"
         )
     metrics = [name for name in first.metrics if all(name in other.metrics for other in results)]
     if not metrics:
