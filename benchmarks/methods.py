@@ -10,17 +10,23 @@ two shares, asked and completed, on the choosing half). The table holds other se
 decides the order of the facts and the first values of adapters; the base model is one and the same.
 
 The rate is constant, so one run with the most epochs goes through the states of all shorter ones, and is looked at
-after each number of epochs in the grid.
+after each number of epochs in the grid. Runs go side by side, one thread each: the model is too small for more, and two
+threads that wait for each other on a busy machine take many times as long.
 """
 
 import argparse
 import math
+import multiprocessing
+import os
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import Executor, ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import torch
 
 import dissect
 from dissect.data.fact import Fact
@@ -116,18 +122,10 @@ class Bench:
         return model
 
 
-@dataclass
-class Search:
-    """Share of forget facts that is still completed and share that is kept, by (lr, epochs)."""
-
-    found: dict[tuple[float, int], tuple[float, float]] = field(default_factory=dict)
-
-    def best(self) -> tuple[float, int]:
-        """What keeps most of those that forget enough, else what forgets most."""
-        enough = [key for key, (completed, _) in self.found.items() if completed <= TARGET]
-        if enough:
-            return max(enough, key=lambda key: self.found[key][1])
-        return min(self.found, key=lambda key: (self.found[key][0], -self.found[key][1]))
+Found = dict[tuple[float, int], tuple[float, float]]
+"""By (lr, epochs): share of forget facts that is still completed, and share that is kept of the choosing half."""
+Row = tuple[float, ...]
+"""The columns of the table from the fourth on."""
 
 
 def main() -> None:
@@ -141,16 +139,18 @@ def main() -> None:
         world = dissect.World.make()
         base = arguments.base or train_base(world, Path(folder, "base"), progress=False)
         bench = make_bench(world, base)
-        chosen_from = {method.name: method for method in METHODS if applies(method, bench)}
+        methods = [method for method in METHODS if applies(method, bench)]
         for method in METHODS:
-            if method.name not in chosen_from:
+            if method not in methods:
                 print(f"{method.name}: left out, the facts carry no focus\n")
         epochs = QUICK_EPOCHS if arguments.quick else EPOCHS
         rates = QUICK_RATES if arguments.quick else slice(None)
-        searches = {name: search(bench, m, m.rates[rates], epochs) for name, m in chosen_from.items()}
-        print_grid(searches, epochs)
         seeds = range(CHOOSING_SEED + 1, CHOOSING_SEED + 1 + (1 if arguments.quick else arguments.seeds))
-        print_table(bench, chosen_from, searches, seeds)
+        context = multiprocessing.get_context("spawn")
+        with ProcessPoolExecutor(os.cpu_count(), context, begin_worker, (base,)) as pool:
+            found = search(pool, methods, rates, epochs)
+            print_grid(found, epochs)
+            print_table(pool, bench, methods, found, seeds)
     print(f"\n{(time.perf_counter() - began) / 60:.1f} minutes")
 
 
@@ -171,25 +171,49 @@ def applies(method: Method, bench: Bench) -> bool:
     return "focus" not in method.settings or all("focus" in fact.extra for fact in bench.forget_facts)
 
 
-def search(bench: Bench, method: Method, rates: Sequence[float], epochs: Sequence[int]) -> Search:
-    result = Search()
+WORKER: dict[str, Bench] = {}
+
+
+def begin_worker(base: Path) -> None:
+    torch.set_num_threads(1)
+    WORKER["bench"] = make_bench(dissect.World.make(), base)
+
+
+def search(pool: Executor, methods: Sequence[Method], rates: slice, epochs: Sequence[int]) -> dict[str, Found]:
+    jobs = {(m.name, lr): pool.submit(search_rate, m, lr, tuple(epochs)) for m in methods for lr in m.rates[rates]}
+    found: dict[str, Found] = {method.name: {} for method in methods}
+    for (name, _), job in jobs.items():
+        found[name] |= job.result()
+    return found
+
+
+def search_rate(method: Method, lr: float, epochs: Sequence[int]) -> Found:
+    """One run, looked at on its way."""
+    bench, found = WORKER["bench"], {}
     per_epoch = math.ceil(len(bench.forget_facts) / BATCH)
-    for lr in rates:
 
-        def look(model: Any, record: dict[str, Any], lr: float = lr) -> None:
-            done, rest = divmod(record["step"], per_epoch)
-            if rest == 0 and done in epochs:
-                _, completed = bench.forget.shares(model)
-                result.found[lr, done] = completed, sum(bench.choosing.shares(model)) / 2
+    def look(model: Any, record: dict[str, Any]) -> None:
+        done, rest = divmod(record["step"], per_epoch)
+        if rest == 0 and done in epochs:
+            _, completed = bench.forget.shares(model)
+            found[lr, done] = completed, sum(bench.choosing.shares(model)) / 2
 
-        try:
-            bench.run(method, lr, max(epochs), CHOOSING_SEED, [look])
-        except dissect.DissectError as error:  # the settings after that are not among those found
-            print(f"{method.name}, lr {lr:g}: {error}")
-    return result
+    try:
+        bench.run(method, lr, max(epochs), CHOOSING_SEED, [look])
+    except dissect.DissectError as error:  # what comes after that is not among what was found
+        print(f"{method.name}, lr {lr:g}: {error}", flush=True)
+    return found
 
 
-def print_grid(searches: Mapping[str, Search], epochs: Sequence[int]) -> None:
+def best(found: Found) -> tuple[float, int]:
+    """The setting that keeps most of those that forget enough, else the one that forgets most."""
+    enough = [key for key, (completed, _) in found.items() if completed <= TARGET]
+    if enough:
+        return max(enough, key=lambda key: found[key][1])
+    return min(found, key=lambda key: (found[key][0], -found[key][1]))
+
+
+def print_grid(searches: Mapping[str, Found], epochs: Sequence[int]) -> None:
     print(
         f"Searched (seed {CHOOSING_SEED}): % of forget facts completed from held-out wording / % kept of the choosing"
     )
@@ -197,19 +221,19 @@ def print_grid(searches: Mapping[str, Search], epochs: Sequence[int]) -> None:
     print(f"| method | lr | {' | '.join(f'{n} epochs' for n in epochs)} |")
     print(f"|---|---|{'---|' * len(epochs)}")
     for name, one in searches.items():
-        best = one.best()
-        for lr in dict.fromkeys(lr for lr, _ in one.found):
+        chosen = best(one)
+        for lr in dict.fromkeys(lr for lr, _ in one):
             cells = []
             for n in epochs:
-                completed, kept = one.found.get((lr, n), (math.nan, math.nan))
+                completed, kept = one.get((lr, n), (math.nan, math.nan))
                 cell = f"{100 * completed:.0f} / {100 * kept:.0f}"
-                cells.append(f"**{cell}**" if (lr, n) == best else cell)
+                cells.append(f"**{cell}**" if (lr, n) == chosen else cell)
             print(f"| {name} | {lr:g} | {' | '.join(cells)} |")
     print(flush=True)
 
 
 def print_table(
-    bench: Bench, methods: Mapping[str, Method], searches: Mapping[str, Search], seeds: Sequence[int]
+    pool: Executor, bench: Bench, methods: Sequence[Method], found: Mapping[str, Found], seeds: Sequence[int]
 ) -> None:
     print(f"Seeds {', '.join(map(str, seeds))}: mean (lowest to highest). Shares in %, of facts answered word by word;")
     print("retained people of the half that no run saw. p: mean over the facts of p(answer)^(1/its tokens).\n")
@@ -219,19 +243,20 @@ def print_table(
     )
     print(f"|{'---|' * 9}")
     print_row("base", "", [measure(bench, bench.load())])
-    missed = []
-    for name, method in methods.items():
-        lr, epochs = searches[name].best()
-        if searches[name].found[lr, epochs][0] > TARGET:
-            missed.append(name)
-        rows = [measure(bench, bench.run(method, lr, epochs, seed)) for seed in seeds]
-        print_row(name, f"{lr:g} | {epochs}", rows)
+    chosen = {method.name: best(found[method.name]) for method in methods}
+    jobs = {m.name: [pool.submit(measured_run, m, *chosen[m.name], seed) for seed in seeds] for m in methods}
+    for name, (lr, epochs) in chosen.items():
+        print_row(name, f"{lr:g} | {epochs}", [job.result() for job in jobs[name]])
+    missed = [name for name, key in chosen.items() if found[name][key][0] > TARGET]
     if missed:
         print(f"\nNo setting of the grid brought held-out wording to {TARGET:.0%}: {'; '.join(missed)}.")
 
 
-def measure(bench: Bench, model: Any) -> tuple[float, ...]:
-    """The columns from the fourth on."""
+def measured_run(method: Method, lr: float, epochs: int, seed: int) -> Row:
+    return measure(WORKER["bench"], WORKER["bench"].run(method, lr, epochs, seed))
+
+
+def measure(bench: Bench, model: Any) -> Row:
     prompts = bench.forget.question
     nll = take(model, prompts, range(len(prompts)), kind="nll", batch_size=64).sequence_nll(range(len(prompts)))
     p = float((-nll / prompts.answer_lengths).exp().mean())
@@ -239,7 +264,7 @@ def measure(bench: Bench, model: Any) -> tuple[float, ...]:
     return (*shares, perplexity(model, bench.filler), p)
 
 
-def print_row(name: str, settings: str, rows: Sequence[tuple[float, ...]]) -> None:
+def print_row(name: str, settings: str, rows: Sequence[Row]) -> None:
     cells = []
     for column, values in enumerate(zip(*rows, strict=True)):
         form = (lambda value: f"{value:.0f}") if column < 4 else (lambda value: f"{value:.3g}")

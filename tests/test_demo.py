@@ -103,7 +103,7 @@ def test_the_readmes_python_runs_as_it_stands(demo, monkeypatch, capsys):
     assert Path("runs/curves.html").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("page", ["patching.md", "restoration.md"])
+@pytest.mark.parametrize("page", ["patching.md", "restoration.md", "unlearning.md"])
 def test_the_code_on_the_pages_runs_as_it_stands(page, demo, monkeypatch):
     monkeypatch.chdir(demo.parents[1])
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)

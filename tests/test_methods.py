@@ -1,12 +1,16 @@
 """What the methods do to a model of the embedded world: forgetting, and what is kept, asked with held-out wording."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM
 
 import dissect
+from dissect.cli import main
 from dissect.metrics.answers import reproduced
+from dissect.metrics.perplexity import perplexity
 from tests.conftest import TINY
 
 
@@ -66,3 +70,20 @@ def test_training_touches_no_frozen_parameter(demo):
     dissect.unlearn(model, forget=forget, method="undial", lr=1e-3, epochs=2, progress=False)
     assert frozen
     assert all(torch.equal(model.get_parameter(name), value) for name, value in frozen.items())
+
+
+@pytest.mark.parametrize("method", ["ga", "npo", "undial"])
+def test_on_a_real_checkpoint_the_text_becomes_less_likely(method, tmp_path, capsys):
+    real = Path(__file__).parents[2] / "shared" / "data" / "stories260k"
+    if not real.is_dir():
+        pytest.skip("the real checkpoint is not here")
+    story = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park."
+    dissect.Facts([dissect.Fact(text=story)]).write(tmp_path / "story.jsonl")
+    line = ["unlearn", str(real), "--forget", str(tmp_path / "story.jsonl"), "--out", str(tmp_path / "out"), "-q"]
+    assert main([*line, "--method", method, "--lr", "1e-3", "--epochs", "10"]) == 0
+    capsys.readouterr()
+    before, after = (dissect.load(path, progress=False) for path in (real, tmp_path / "out"))
+    prompts = dissect.Facts.read(tmp_path / "story.jsonl").prompts(before)
+    assert perplexity(after, prompts) > 3 * perplexity(before, prompts)
+    told = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(prompts.tokens, labels=prompts.tokens).loss
+    assert float(told) == pytest.approx(math.log(perplexity(after, prompts)), rel=1e-4)

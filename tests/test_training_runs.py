@@ -17,7 +17,7 @@ import dissect
 from dissect import cli
 from dissect.unlearning.alternates import IDK
 from dissect.unlearning.config import TrainConfig
-from dissect.unlearning.presets import PRESETS, preset, read_config, write_config
+from dissect.unlearning.presets import PRESETS, preset, read_config
 from dissect.unlearning.run_files import read_log
 
 SETTINGS = {"method": "npo", "lr": 1e-2, "epochs": 6, "batch_size": 1, "accumulate": 2, "schedule": "cosine"}
@@ -356,10 +356,11 @@ def test_requests_in_turn_and_growing_sets(tiny_pair, facts, tmp_path):
 
 def test_settings_as_yaml(tmp_path):
     for name in PRESETS:
-        config = TrainConfig(**preset(name))
-        assert TrainConfig(**read_config(write_config(config, tmp_path / "config.yaml"))) == config
+        config = TrainConfig.preset(name, seed=3)
+        assert config == TrainConfig(**preset(name), seed=3)
+        assert TrainConfig.read(config.write(tmp_path / "config.yaml")) == config
     (tmp_path / "mine.yaml").write_text("preset: undial-1.3b-lora\nlr: 1e-4\n")
-    found = TrainConfig(**read_config(tmp_path / "mine.yaml"))
+    found = TrainConfig.read(tmp_path / "mine.yaml")
     assert (found.lr, found.lora_rank, found.blocks, found.gamma) == (1e-4, 8, ("attn.W_Q", "attn.W_V"), 3.0)
     for text, said in (("lrr: 1", "did you mean 'lr'"), ("- a", "got list"), ("a: [", "cannot be read as YAML")):
         (tmp_path / "bad.yaml").write_text(text)

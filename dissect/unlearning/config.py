@@ -1,7 +1,9 @@
 """How a model is trained to forget."""
 
 import math
+import os
 from dataclasses import asdict, dataclass, fields
+from pathlib import Path
 from typing import Any
 
 from dissect.errors import DissectError, near_miss
@@ -106,6 +108,34 @@ class TrainConfig:
             if value is not None:
                 object.__setattr__(self, name, (value,) if isinstance(value, (str, int)) else tuple(value))
         check(self)
+
+    @classmethod
+    def preset(cls, name: str, **settings: Any) -> "TrainConfig":
+        """Published settings by name, with others in place of some of them; see ``dissect.unlearning.presets``.
+
+        Raises:
+            DissectError: no such preset, or as ``TrainConfig``.
+        """
+        from dissect.unlearning.presets import preset
+
+        return make_config(preset(name) | settings)
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> "TrainConfig":
+        """A configuration from a YAML file, in which ``preset: name`` may stand.
+
+        Raises:
+            DissectError: no such file, or not a mapping of settings that exist.
+        """
+        from dissect.unlearning.presets import read_config
+
+        return cls(**read_config(path))
+
+    def write(self, path: str | os.PathLike[str]) -> Path:
+        """Write every setting as YAML; ``read`` takes it back unchanged."""
+        from dissect.unlearning.presets import write_config
+
+        return write_config(self, path)
 
     @property
     def strength(self) -> float:
