@@ -86,4 +86,4 @@ def test_on_a_real_checkpoint_the_text_becomes_less_likely(method, tmp_path, cap
     prompts = dissect.Facts.read(tmp_path / "story.jsonl").prompts(before)
     assert perplexity(after, prompts) > 3 * perplexity(before, prompts)
     told = AutoModelForCausalLM.from_pretrained(tmp_path / "out")(prompts.tokens, labels=prompts.tokens).loss
-    assert float(told) == pytest.approx(math.log(perplexity(after, prompts)), rel=1e-4)
+    assert told.item() == pytest.approx(math.log(perplexity(after, prompts)), rel=1e-4)

@@ -2,11 +2,11 @@
 
 from typing import Any, Literal, get_args
 
-from dissect.unlearning.losses.undial import Variant
-
 Method = Literal["ga", "grad_diff", "npo", "simnpo", "dpo", "undial", "wga", "satimp", "ceu"]
 RetainLoss = Literal["nll", "kl"]
 Schedule = Literal["constant", "linear", "cosine"]
+Variant = Literal["masked", "open_unlearning", "official"]
+"""Of UnDIAL; see ``dissect.unlearning.losses.undial``."""
 Focus = Literal["none", "soft", "hard"]
 Reference = Literal["stored", "live"]
 

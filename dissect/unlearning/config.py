@@ -8,8 +8,7 @@ from typing import Any
 
 from dissect.errors import DissectError, near_miss
 from dissect.unlearning.checks import check
-from dissect.unlearning.choices import BETAS, Focus, Method, Reference, RetainLoss, Schedule
-from dissect.unlearning.losses.undial import Variant
+from dissect.unlearning.choices import BETAS, Focus, Method, Reference, RetainLoss, Schedule, Variant
 
 
 @dataclass(frozen=True, kw_only=True)

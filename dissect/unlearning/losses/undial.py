@@ -7,10 +7,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
+from dissect.unlearning.choices import Variant
 from dissect.unlearning.losses import checks
 from dissect.unlearning.losses.rows import IGNORED, full_precision, scored_next, soft_rows
 
-Variant = Literal["masked", "open_unlearning", "official"]
 Form = Literal["cross_entropy", "kl"]
 
 
