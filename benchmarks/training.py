@@ -48,6 +48,7 @@ def main() -> None:
     parser.add_argument("--vocab", type=int, default=32_000)
     parser.add_argument("--steps", type=int, default=8, help="of each way in each round")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 1 is steadier on a busy machine")
     parser.add_argument("--quick", action="store_true", help="two rounds of four steps")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -150,6 +151,7 @@ def step_times(directory: str, arguments: argparse.Namespace) -> None:
 
     import dissect
 
+    torch.set_num_threads(arguments.threads or torch.get_num_threads())
     logging.disable_progress_bar()
     hooked = dissect.load(directory, device="cpu", progress=False)
     plain = LlamaForCausalLM.from_pretrained(directory, dtype=torch.float32)

@@ -203,3 +203,93 @@ def test_trained_blocks_are_found_by_their_names(tiny_pair):
     found = trained_names(model, TrainConfig(neurons=(1,), layers=(1,)))
     expected = [layer_block_parameters(model, f"mlp.W_{part}", 1)[0] for part in ("in", "gate", "out")]
     assert sorted(found) == sorted(expected)
+
+
+@pytest.mark.parametrize("family", ["llama", "gpt2", "neox", "phi3"])
+def test_adapters_train_as_in_peft(family, tiny_pair, facts):
+    """Several steps of AdamW in float64 from the same A and B; a step is where their order in memory shows."""
+    from peft import LoraConfig, get_peft_model
+    from torch.nn import functional
+
+    from dissect.models.axes import as_matrix
+    from dissect.unlearning.config import TrainConfig
+    from dissect.unlearning.trainable import masters
+
+    model = load(tiny_pair(family)[0], "float64")
+    prompts = facts.prompts(model)
+    config = TrainConfig(blocks=("mlp.W_in",), lora_rank=3, lora_alpha=6.0, lr=1e-2, epochs=4, method="ga")
+    modules = {"llama": "up_proj", "gpt2": "c_fc", "neox": "dense_h_to_4h", "phi3": None}[family]
+    starts = {master.name: master.factors[0].detach().clone() for master in masters(model, config)}
+    before = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
+    run = dissect.unlearn(model, forget=prompts, config=config, progress=False)
+    if modules is None:  # fused there: by autograd through W0 + s B A instead
+        plain = load(tiny_pair(family)[0], "float64")
+        factors = {name: (a.clone().requires_grad_(), torch.zeros(0)) for name, a in starts.items()}
+        factors = {
+            name: (a, torch.zeros(as_matrix(name, before[name]).shape[1], 3, dtype=a.dtype, requires_grad=True))
+            for name, (a, _) in factors.items()
+        }
+        leaves = [leaf for pair in factors.values() for leaf in pair]
+    else:
+        whole = AutoModelForCausalLM.from_pretrained(tiny_pair(family)[0], dtype=torch.float64)
+        settings = LoraConfig(r=3, lora_alpha=6.0, target_modules=[modules], fan_in_fan_out=family == "gpt2")
+        plain = get_peft_model(whole, settings, autocast_adapter_dtype=False).eval()
+        with torch.no_grad():
+            found = [p for name, p in plain.named_parameters() if "lora_A" in name]
+            for parameter, start in zip(found, starts.values(), strict=True):
+                parameter.copy_(start)
+        leaves = [p for name, p in plain.named_parameters() if "lora_" in name]
+    optimizer = torch.optim.AdamW(leaves, lr=1e-2, weight_decay=0.0)
+    losses = []
+    mask = (torch.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]).long()
+    for _ in range(4):
+        if modules is None:
+            values = {n: before[n] + 2.0 * (b @ a).T for n, (a, b) in factors.items()}
+            logits = torch.func.functional_call(plain, values, (prompts.tokens,), {"padding_side": "right"})
+        else:
+            logits = plain(prompts.tokens, attention_mask=mask).logits
+        labels = prompts.labels[:, 1:]
+        loss = -functional.cross_entropy(logits[:, :-1][labels != -100], labels[labels != -100])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(leaves, 1.0)
+        optimizer.step()
+        losses.append(loss.item())
+    # transformers takes norms and angles in float32
+    assert [record["loss"] for record in run.records] == pytest.approx(losses, rel=1e-6)
+    assert losses[-1] < 1.02 * losses[0] < 0
+
+
+def test_gradients_of_others_do_not_enter(tiny_pair, facts):
+    for settings in ({}, {"lora_rank": 2}, {"blocks": ["mlp.W_out"], "neurons": [1]}):
+        norms = []
+        for disturbed in (False, True):
+            model = load(tiny_pair("llama")[0])
+
+            def disturb(trained, record):
+                with torch.enable_grad():
+                    trained(torch.tensor([[0, 5, 7]])).square().sum().backward()
+
+            if disturbed:
+                disturb(model, {})
+            run = dissect.unlearn(
+                model, forget=facts, epochs=3, progress=False, callbacks=[disturb] if disturbed else [], **settings
+            )
+            norms.append([record["grad_norm"] for record in run.records])
+        assert norms[0] == norms[1]
+
+
+def test_the_fingerprint_tells_steps_apart(tiny_pair, facts):
+    model = load(tiny_pair("llama")[0])
+    seen = []
+    dissect.unlearn(
+        model,
+        forget=facts,
+        epochs=2,
+        callbacks=[lambda trained, record: seen.append(checkpoint_of(trained).fingerprint)],
+        progress=False,
+    )
+    assert len(set(seen)) == 3
+    assert seen[0] == checkpoint_of(load(tiny_pair("llama")[0])).fingerprint
+    assert seen[2] == checkpoint_of(model).fingerprint
+    assert not checkpoint_of(model).on_disk

@@ -1,8 +1,6 @@
 """Two dimensions of a result as colours."""
 
 from dataclasses import dataclass
-from html import escape
-from itertools import takewhile
 from math import ceil
 from typing import Any
 
@@ -15,10 +13,9 @@ from dissect.errors import DissectError
 from dissect.plots import labels, style
 from dissect.plots.colour_scale import Scale, drift_scale, recovery_scale
 from dissect.plots.select import selected
+from dissect.plots.ticks import PANELS, ticks
 from dissect.sweep.result import SweepResult
 
-_PANELS = ("component", "block")
-"""Dimensions whose mean says nothing: off the axes, each gets a panel of its own."""
 _UPWARDS = ("layer",)
 """Vertical dimensions that run upwards; others are read like text."""
 _TEXT_COLUMNS, _TEXT_ROWS = 16, 24
@@ -150,7 +147,7 @@ def _other(values: xr.DataArray, x: str, y: str | None) -> str:
 
 def _arranged(values: xr.DataArray, x: str, y: str, data: xr.Dataset) -> _Grid:
     """Average what is neither axis nor panel."""
-    panel = next((dim for dim in _PANELS if dim in values.dims and dim not in (x, y)), None)
+    panel = next((dim for dim in PANELS if dim in values.dims and dim not in (x, y)), None)
     if panel is None:
         values, panel = values.expand_dims("panel"), "panel"
     rest = [str(dim) for dim in values.dims if dim not in (panel, x, y)]
@@ -196,8 +193,8 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
         cells = grid.mean.isel({panel: place})
         trace = go.Heatmap(
             z=cells.values,
-            x=_ticks(grid.data, cells[x]),
-            y=_ticks(grid.data, cells[y]),
+            x=ticks(grid.data, cells[x]),
+            y=ticks(grid.data, cells[y]),
             coloraxis="coloraxis",
             xgap=1 if n_columns * across <= 2 * _TEXT_COLUMNS else 0,  # among narrow cells lines would dominate
             ygap=1,
@@ -224,33 +221,6 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
         coloraxis=scale.coloraxis(),
         margin={"l": 70, "r": 30, "t": top},
     )
-
-
-def _ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
-    """What stands at the cells of an axis: components by their letters, prompts with their text."""
-    dim, values = str(coordinate.name), coordinate.values.tolist()
-    if dim in _PANELS:
-        return [labels.component(str(value)) for value in values]
-    if dim == "prompt" and "prompt_text" in data.coords:
-        return _prompts(values, [" ".join(str(text).split()) for text in data["prompt_text"].sel(prompt=values).values])
-    return [escape(str(value), quote=False) for value in values]
-
-
-def _prompts(numbers: list, texts: list[str], width: int = 42) -> list[str]:
-    """Number and beginning of each prompt, without the words of the template that all share at either end."""
-    words = [text.split() for text in texts]
-    start, end = _shared(words), _shared([line[::-1] for line in words])
-    short = [" ".join(line[start : len(line) - end]) for line in words]
-    short = [text if len(text) <= width else text[: width - 1] + "…" for text in short]
-    return [escape(f"{number}: {text}", quote=False) for number, text in zip(numbers, short, strict=True)]
-
-
-def _shared(lines: list[list[str]]) -> int:
-    """How many leading words all lines have in common, though never a whole line."""
-    if len(lines) < 2:
-        return 0
-    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*lines, strict=False)))
-    return same if same < min(map(len, lines)) else 0
 
 
 def _details(grid: _Grid, place: int) -> list[list[str]]:

@@ -58,8 +58,10 @@ def _check_together(config: "TrainConfig") -> None:
             raise DissectError(f"reference_top_k: method {config.method!r} keeps no distributions, leave it out")
         if config.variant == "open_unlearning":
             raise DissectError("reference_top_k keeps the true token: it does not go with variant='open_unlearning'")
-    if config.bf16_inplace and config.lora_rank:
-        raise DissectError("bf16_inplace steps the weights themselves: it does not go with lora_rank")
+    parts = [name for name in ("heads", "neurons") if getattr(config, name) is not None]
+    if config.bf16_inplace and (config.lora_rank or parts):
+        other = "lora_rank" if config.lora_rank else parts[0]
+        raise DissectError(f"bf16_inplace steps whole parameters where they lie: it does not go with {other}")
 
 
 def _check_trained(config: "TrainConfig") -> None:

@@ -55,13 +55,16 @@ class TrainConfig:
     accumulate: int = 1
     """Micro-batches in one step, which is what one large batch of them all would do."""
     schedule: Schedule = "constant"
-    """Of the learning rate after the warm-up: constant, or falling to 0 by the last step."""
+    """Of the learning rate after the warm-up: constant, or falling towards 0, which the step after the last would have;
+    as in transformers."""
     warmup_steps: int = 0
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises, step k of W (from 0) having (k + 1) / (W + 1) of it. (transformers has
+    k / W, so that its first step does nothing.)"""
     warmup_epochs: float = 0.0
     """The same in epochs; the longer of the two counts."""
     weight_decay: float = 0.0
-    """AdamW's decoupled weight decay, of what is trained."""
+    """AdamW's decoupled weight decay, of everything that is trained. (transformers' Trainer leaves norms and biases
+    out.)"""
     max_grad_norm: float = 1.0
     """The gradient is scaled down to this norm where it is longer; ``inf`` switches that off."""
     seed: int = 0
@@ -84,10 +87,11 @@ class TrainConfig:
     """How the model before training is kept, where the objective compares with it: what it says of the answers, taken
     once, or the model itself."""
     reference_top_k: int | None = None
-    """UnDIAL and KL: keep only the k most likely tokens of each distribution and the mass of the others."""
+    """UnDIAL and KL: keep only the k most likely tokens of each distribution and the mass of the others. The log says
+    how much that is, and for UnDIAL how exact the gradients still are at the end."""
     bf16_inplace: bool = False
-    """Step bfloat16 weights in bfloat16, as some published checkpoints were made: small steps vanish. Without it
-    AdamW works on float32 copies."""
+    """Step bfloat16 weights in bfloat16, AdamW's moments included, as some published checkpoints were made: small steps
+    vanish. Without it AdamW works on float32 copies."""
     gradient_checkpointing: bool = False
     """Keep the residual stream between layers and compute the rest again in the backward pass."""
 

@@ -66,7 +66,7 @@ class Copy:
         self.leaves = {name: _leaf(parameter.detach().float())}
 
     def pull(self) -> None:
-        """Micro-batches are added up in float32."""
+        """What different backward passes leave is added up in float32; within one, autograd adds in bfloat16."""
         _add(self.leaves[self.name], _taken(self._parameter))
 
     def push(self) -> None:
@@ -174,5 +174,8 @@ def _taken(parameter: nn.Parameter) -> Tensor | None:
 def _add(leaf: Tensor, gradient: Tensor | None) -> None:
     if gradient is None:
         return
-    gradient = gradient.to(leaf.dtype)
-    leaf.grad = gradient.clone(memory_format=torch.preserve_format) if leaf.grad is None else leaf.grad.add_(gradient)
+    if leaf.grad is None:
+        # In the leaf's own order in memory: the fused AdamW walks through both without looking at their strides.
+        leaf.grad = torch.empty_like(leaf).copy_(gradient)
+    else:
+        leaf.grad.add_(gradient)

@@ -72,8 +72,6 @@ class Micros:
             adapters = teacher is None and config.lora_rank  # switched off, they are the reference
             self._live = model if adapters else teacher if teacher is not None else copy.deepcopy(model)
             return
-        if data.augment is not None and self._kind is not None:
-            raise DissectError("augment changes the texts at every step: keep the reference with reference='live'")
         self._take(model if teacher is None else teacher, steps, progress)
 
     def backward(self, step: Step, number: int) -> tuple[dict[str, float], int]:
@@ -84,16 +82,29 @@ class Micros:
             raise DissectError(f"step {number + 1} scores nothing: every answer is shorter than the method needs")
         retained = [index for micro in step.micros for index in micro.retain]
         n_retained = 0 if self._data.retain is None else sum(_lengths(self._data.retain, retained)[0])
+        self._forget_gradients()
         parts, n_tokens = {"forget": torch.zeros(())}, 0
         for micro, (prompts, indices) in zip(step.micros, forget, strict=True):
             loss, n = self._forget_side(prompts, indices, total)
             parts["forget"], n_tokens = parts["forget"] + loss.cpu(), n_tokens + n
+            self._pull()
             if self._data.retain is not None:
                 loss, n = self._retain_side(micro, n_retained)
                 parts["retain"], n_tokens = parts.get("retain", 0.0) + loss.cpu(), n_tokens + n
-            for master in self._masters:
-                master.pull()
+                self._pull()
         return {name: float(loss) for name, loss in parts.items()}, n_tokens
+
+    def _forget_gradients(self) -> None:
+        """Whatever else made gradients, a callback or the user before the run, they are none of this step."""
+        for parameter in self._model.parameters():
+            parameter.grad = None
+        for master in self._masters:
+            for leaf in master.leaves.values():
+                leaf.grad = None
+
+    def _pull(self) -> None:
+        for master in self._masters:
+            master.pull()
 
     def report(self) -> list[dict[str, Any]]:
         """What was stored of the reference, for the log."""

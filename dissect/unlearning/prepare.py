@@ -69,11 +69,15 @@ def prepare(
         outside, inside = (1.0, config.focus_weight) if config.focus == "soft" else (0.0, 1.0)
         weights = focus_weights(prompts, focus_spans, inside=inside, outside=outside)
     watched = kept if monitor is None else _prompts(monitor, model, "monitor")
+    if config.stop_perplexity_ratio is not None and watched is None:
+        raise DissectError("stop_perplexity_ratio needs texts: give monitor=, or retained facts")
     data = Data(prompts, kept, preferred, weights, watched, augment)
     named = {"forget": prompts, "retain": kept, "alternate": preferred, "monitor": watched}
     fingerprints = {name: None if part is None else part.fingerprint() for name, part in named.items()}
     focus = None if weights is None else hashlib.sha256(weights.numpy().tobytes()).hexdigest()
-    return Preparation(data, config, fingerprints | {"focus": focus})
+    # a function is known by its name alone
+    named_augment = None if augment is None else f"{augment.__module__}.{getattr(augment, '__qualname__', augment)}"
+    return Preparation(data, config, fingerprints | {"focus": focus, "augment": named_augment})
 
 
 def _with_retain(config: TrainConfig, given: bool) -> TrainConfig:
@@ -98,6 +102,8 @@ def _check_extras(
         raise DissectError("focus_spans without focus: set focus='soft' or 'hard'")
     if teacher is not None and config.method not in COMPARING and config.retain_loss != "kl":
         raise DissectError(f"method {config.method!r} compares with no other model: leave teacher out")
+    if augment is not None and config.method in COMPARING and config.reference != "live":
+        raise DissectError("augment changes the texts at every step: keep the reference with reference='live'")
     if augment is not None and (config.method == "dpo" or config.focus != "none"):
         raise DissectError("augment changes the texts, to which alternate answers and focus belong: leave one out")
 

@@ -24,26 +24,43 @@ _TOFU: dict[str, Any] = {
     "weight_decay": 0.01,
 }
 _LORA: dict[str, Any] = {"lora_rank": 8, "lora_alpha": 16.0, "blocks": ("attn.W_Q", "attn.W_V")}
-_CONCEPTS: dict[str, Any] = {"lr": 5e-5, "epochs": 10, "batch_size": 1, "accumulate": 16, "schedule": "linear"}
+_CONCEPTS: dict[str, Any] = {
+    "lr": 5e-5,
+    "epochs": 10,
+    "batch_size": 1,
+    "accumulate": 16,
+    "schedule": "linear",
+    "warmup_epochs": 1.0,
+    "weight_decay": 0.01,
+}
 
 PRESETS: dict[str, dict[str, Any]] = {
-    # Dong et al. (2025), README: GPT-Neo-125M, all weights; GPT-Neo-1.3B, adapters. Their teacher was not the student
-    # itself but GPT-Neo-125M by default: give teacher= for that.
-    "undial-125m": {"method": "undial", "gamma": 3.0, "lr": 1e-6, "epochs": 10, "batch_size": 64, "schedule": "linear"},
+    # Dong et al. (2025), README: GPT-Neo-125M, all weights; GPT-Neo-1.3B, adapters. Their code halves the batch size
+    # that it is given. Their teacher was not the student itself but GPT-Neo-125M by default: give teacher= for that.
+    "undial-125m": {
+        "method": "undial",
+        "variant": "official",
+        "gamma": 3.0,
+        "lr": 1e-6,
+        "epochs": 10,
+        "batch_size": 32,
+        "schedule": "linear",
+    },
     "undial-1.3b-lora": {
         **_LORA,
         "method": "undial",
+        "variant": "official",
         "gamma": 3.0,
         "lr": 5e-6,
         "epochs": 100,
-        "batch_size": 32,
+        "batch_size": 16,
         "accumulate": 2,
         "schedule": "linear",
         "warmup_steps": 100,
         "stop_perplexity_ratio": 1.03,
     },
     # The authors' note in open-unlearning: Llama-2-7B, effective batch 32, no retain loss.
-    "undial-7b-lora": {**_TOFU, **_LORA, "method": "undial", "gamma": 10.0, "lr": 1e-4},
+    "undial-7b-lora": {**_TOFU, **_LORA, "method": "undial", "variant": "open_unlearning", "gamma": 10.0, "lr": 1e-4},
     # open-unlearning's defaults on TOFU.
     "tofu-ga": {**_TOFU, "method": "ga"},
     "tofu-grad_diff": {**_TOFU, "method": "grad_diff", "retain_loss": "nll"},

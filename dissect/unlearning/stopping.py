@@ -22,7 +22,7 @@ class Stopping:
         self._before = 0.0
         if config.stop_perplexity_ratio is not None:
             if monitor is None:
-                raise DissectError("stop_perplexity_ratio needs texts: give monitor=, or retained facts")
+                raise DissectError("stop_perplexity_ratio needs texts: give the trainer's data a monitor")
             self._before = perplexity(model, monitor, batch_size=config.batch_size)
 
     def reason(self, step: int, loss: float, *, end_of_epoch: bool) -> str | None:

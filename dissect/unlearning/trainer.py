@@ -77,11 +77,11 @@ class Trainer:
         stopping = Stopping(self.model, self.data.monitor, self.config)
         micros = Micros(self.model, self.data, self.config, self.teacher, trained, steps, progress=progress)
         self.model.eval()
-        with only_these(self.model, [master.name for master in trained]):
+        with torch.enable_grad(), only_these(self.model, [master.name for master in trained]):
             optimizer = torch.optim.AdamW(
                 list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
             )
-            mark_changed(self.model, self.identity or f"{self.config} {self.data.forget.fingerprint()}")
+            before = getattr(self.model, "checkpoint", None)
             first = self._resume(leaves, optimizer)
             for master in trained:
                 master.push()
@@ -106,6 +106,7 @@ class Trainer:
                 self._update(optimizer, lr)
                 for master in trained:
                     master.push()
+                self._mark(before, number + 1)
                 record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm_value}
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
                 record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
@@ -126,9 +127,17 @@ class Trainer:
             self.files.begin()
             return 0
         restore(state, leaves, optimizer)
+        self._mark(getattr(self.model, "checkpoint", None), state.step)
         self.records = [event for event in self.files.events(state.step) if event.get("event") == "step"]
         log.info("going on after step %d", state.step)
         return state.step
+
+    def _mark(self, before: Any, step: int) -> None:
+        """The weights are those of a checkpoint no longer; the fingerprint tells this run and this step from others."""
+        if before is not None:
+            self.model.checkpoint = before
+            how = self.identity or f"{self.config} {self.data.forget.fingerprint()}"
+            mark_changed(self.model, f"{how} step {step}")
 
     def _update(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
         for group in optimizer.param_groups:

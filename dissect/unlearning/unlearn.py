@@ -85,6 +85,7 @@ def unlearn(
         DissectError: settings, data or an ``out`` that do not go together, all before the first step; a loss that is no
             longer finite.
     """
+    teacher = None if teacher is model else teacher  # as it is before training, which is what no teacher means
     preparation = prepare(
         model,
         forget,
@@ -127,7 +128,11 @@ def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig
 def _finished(model: HookedTransformer, preparation: Preparation, path: Path) -> UnlearningRun:
     """A run that is over: the model is read from its files."""
     dtype, device = model.cfg.dtype, model.embed.W_E.device
-    records = [event for event in read_log(path / LOG_FILE) if event["event"] == "step"]
+    events = read_log(path / LOG_FILE)
+    records = [event for event in events if event["event"] == "step"]
+    for event in events:
+        if event["event"] == "stop":
+            records[-1]["stopped"] = event["reason"]
     return UnlearningRun(load(path, dtype=dtype, device=device, progress=False), preparation.config, records, path)
 
 
@@ -152,6 +157,7 @@ def _diverged(error: Diverged, trainer: Trainer, path: Path | None, save: str, s
     if path is None or error.good is None or trainer.files is None:
         return DissectError(str(error))
     good = path.with_name(path.name + ".last-good")
+    trainer.files.events(error.good)  # the log ends where the weights do
     write_model(trainer, good, save=save, dtype=save_dtype, overwrite=True)
     trainer.files.remove()
     return DissectError(f"{error}; the model as it was after {error.good} steps is in {good}")

@@ -38,7 +38,8 @@ class Watch:
         every: so many steps apart, and before the first one.
         steps: instead, the steps after which to measure; 0 is before the first one.
         name: of the measurement, in the log and in file names.
-        folder: where sweeps are kept as ``<name>-<step>.nc``.
+        folder: where sweeps are kept as ``<name>-<step>.nc``; a run that begins at its first step removes those of
+            that name that are there.
 
     Raises:
         DissectError: ``every`` below 1, both or neither of ``every`` and ``steps``, a name that is no file name.
@@ -67,6 +68,9 @@ class Watch:
     def __call__(self, model: HookedTransformer, record: Mapping[str, Any]) -> dict[str, Any] | None:
         """Measure, if it is time; what goes into the log."""
         step = int(record["step"])
+        if step == 0 and self._folder is not None:
+            for old in self._folder.glob(f"{self._name}-*.nc"):
+                old.unlink()  # a run that begins anew: what lies here is of another one
         due = step in self._steps if self._steps is not None else step % (self._every or 1) == 0
         if not due:
             return None

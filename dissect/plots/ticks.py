@@ -1,0 +1,38 @@
+"""What stands at the cells of a heatmap's axis."""
+
+from html import escape
+from itertools import takewhile
+
+import xarray as xr
+
+from dissect.plots import labels
+
+PANELS = ("component", "block")
+"""Dimensions whose mean says nothing: off the axes, each gets a panel of its own."""
+
+
+def ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
+    """What stands at the cells of an axis: components by their letters, prompts with their text."""
+    dim, values = str(coordinate.name), coordinate.values.tolist()
+    if dim in PANELS:
+        return [labels.component(str(value)) for value in values]
+    if dim == "prompt" and "prompt_text" in data.coords:
+        return _prompts(values, [" ".join(str(text).split()) for text in data["prompt_text"].sel(prompt=values).values])
+    return [escape(str(value), quote=False) for value in values]
+
+
+def _prompts(numbers: list, texts: list[str], width: int = 42) -> list[str]:
+    """Number and beginning of each prompt, without the words of the template that all share at either end."""
+    words = [text.split() for text in texts]
+    start, end = _shared(words), _shared([line[::-1] for line in words])
+    short = [" ".join(line[start : len(line) - end]) for line in words]
+    short = [text if len(text) <= width else text[: width - 1] + "…" for text in short]
+    return [escape(f"{number}: {text}", quote=False) for number, text in zip(numbers, short, strict=True)]
+
+
+def _shared(lines: list[list[str]]) -> int:
+    """How many leading words all lines have in common, though never a whole line."""
+    if len(lines) < 2:
+        return 0
+    same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*lines, strict=False)))
+    return same if same < min(map(len, lines)) else 0
