@@ -66,7 +66,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as directory:
         child("make", directory)
         child("steps", directory)
-        print_memory(directory)
+        print_memory(directory, arguments.rounds)
     print(f"\nload of the machine after: {os.getloadavg()[0]:.2f}")
 
 
@@ -371,19 +371,28 @@ def trainer(
     return timed(stamps, float(losses[0]))
 
 
-def print_memory(directory: str) -> None:
-    """(b): the growth over the loaded model, and the whole process."""
-    titles = ("reference MB", "growth MB", "process MB", "growth/ga", "process/ga", "target")
+def print_memory(directory: str, repeats: int) -> None:
+    """(b): the growth over the loaded model, and the whole process; medians, which differ from run to run."""
+    titles = ("reference MB", "growth MB", "process MB", "    growth range", "growth/ga", "process/ga", "target")
     print(f"\n{'peak memory':<28}{''.join(f'{title:>13}' for title in titles)}")
-    peaks: dict[str, dict[str, float]] = {}
-    for task in (f"ga {FEW}", f"undial {FEW}", f"ga {MANY}", f"undial {MANY}", f"undial {MANY} {TOP_K}"):
-        found = peaks[task] = child(task, directory, read=True)
+    tasks = (f"ga {FEW}", f"undial {FEW}", f"ga {MANY}", f"undial {MANY}", f"undial {MANY} {TOP_K}")
+    repeated: dict[str, list[dict[str, float]]] = {task: [] for task in tasks}
+    for _ in range(repeats):
+        for task in tasks:
+            repeated[task].append(child(task, directory, read=True))
+    peaks = {
+        task: {key: statistics.median(one[key] for one in found) for key in found[0]}
+        for task, found in repeated.items()
+    }
+    for task, found in peaks.items():
         method, facts, *top = task.split()
         kept = "" if method == "ga" else f", top {top[0]}" if top else ", whole"
         sizes = "".join(f"{found[key] / 1e6:>13.0f}" for key in ("reference", "growth", "process"))
         ratios = [found[key] / peaks[f"ga {facts}"][key] for key in ("growth", "process")]
         compared = "" if method == "ga" else f"{ratios[0]:>13.2f}{ratios[1]:>13.2f}    {verdict(ratios[0], 1.3)}"
-        print(f"{f'{method}, {facts} facts{kept}':<28}{sizes}{compared}", flush=True)
+        growths = [one["growth"] / 1e6 for one in repeated[task]]
+        span = f"  {min(growths):.0f} to {max(growths):.0f}"
+        print(f"{f'{method}, {facts} facts{kept}':<28}{sizes}{span:>16}{compared}", flush=True)
 
 
 def peak(task: str, directory: str, arguments: argparse.Namespace) -> None:
@@ -391,6 +400,7 @@ def peak(task: str, directory: str, arguments: argparse.Namespace) -> None:
     import resource
 
     import dissect
+    from dissect.unlearning.unlearn import unlearn  # before the memory is looked at: imports take some too
 
     class EnoughError(Exception):
         pass
@@ -406,9 +416,7 @@ def peak(task: str, directory: str, arguments: argparse.Namespace) -> None:
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     loaded = pages * resource.getpagesize()
     with contextlib.suppress(EnoughError):
-        dissect.unlearn(
-            model, forget=prompts, method=method, lr=LR, epochs=1, callbacks=[few], progress=False, **settings
-        )
+        unlearn(model, forget=prompts, method=method, lr=LR, epochs=1, callbacks=[few], progress=False, **settings)
     process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     rows = int(prompts.answer_lengths.sum()) if method == "undial" else 0
     kept = TOP_K * 12 if top else arguments.vocab * 4  # an index and a number a token, or a number

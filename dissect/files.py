@@ -1,6 +1,8 @@
 """Writing files and directories so that a failure never leaves half of one behind."""
 
+import glob
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -58,6 +60,14 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
             os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def clear_leftovers(path: str | os.PathLike[str]) -> None:
+    """Remove what an ``atomic_directory`` for ``path`` left that was killed; nobody else may be writing it."""
+    final = Path(path)
+    for left in final.parent.glob(f".{glob.escape(final.name)}-*"):
+        if re.fullmatch(r"[a-z0-9_]{8}", left.name.removeprefix(f".{final.name}-")) and left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
 
 
 def check_new_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:

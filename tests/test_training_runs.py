@@ -393,6 +393,18 @@ def test_settings_as_yaml(tmp_path):
         ({"save": "adapter", "out": "x"}, "needs adapters"),
         ({"stop_perplexity_ratio": 0.0}, "must be a positive number"),
         ({"save": "both", "out": "x"}, "choose from merged, adapter"),
+        ({"save": "adapter"}, "needs adapters"),
+        ({"out": "."}, "no name for a checkpoint"),
+        ({"seed": "x"}, "seed='x': must be a whole number"),
+        ({"stop_loss": float("nan")}, "must be a finite number"),
+        ({"method": "simnpo", "delta": "x"}, "delta='x': must be a finite number"),
+        ({"layers": 1.5}, "give numbers from 0 on"),
+        ({"blocks": [3]}, "no parameter block 3"),
+        ({"gamma": 3.0}, "belongs to method 'undial'"),
+        ({"lora_alpha": 3.0}, "belongs to lora_rank"),
+        ({"gradient_checkpointing": "no"}, "must be true or false"),
+        ({"method": "dpo", "alternate": "no"}, "give a list"),
+        ({"method": "undial", "bf16_inplace": True, "heads": [0]}, "does not go with heads"),
     ],
 )
 def test_wrong_settings_are_refused_at_the_start(settings, said, tiny_pair, facts, tmp_path, monkeypatch):
@@ -445,10 +457,13 @@ def test_the_command_line(tiny_pair, facts, tmp_path, monkeypatch, capsys):
     )
     assert cli.main([*line, "b", "--lora-rank", "2", "--save", "adapter", "--method", "npo"]) == 0
     assert load("b").cfg.n_layers == 3
+    capsys.readouterr()
+    assert cli.main([*line, "b", "--lora-rank", "2", "--save", "adapter", "--method", "npo"]) == 0  # once is enough
     assert cli.main([*line, "c", "--preset", "tofu-ga", "--epochs", "1", "--dtype", "bfloat16"]) == 0
     capsys.readouterr()
     for extra, said in (
         (["a"], "exists and is not empty"),
+        (["."], "exists and is not empty"),
         (["d", "--method", "npo", "--beta", "0"], "beta=0.0: must be a positive number"),
         (["d", "--preset", "tofu"], "no preset 'tofu'"),
         (["d", "--config", "none.yaml"], "none.yaml cannot be read"),
@@ -462,3 +477,47 @@ def test_the_command_line(tiny_pair, facts, tmp_path, monkeypatch, capsys):
         assert said_here.count("\n") == 1
     assert not Path("d").exists()
     assert not Path("d.partial").exists()
+
+
+def test_one_process_at_a_time(tiny_pair, facts, tmp_path):
+    base, out = tiny_pair("llama")[0], tmp_path / "out"
+    how = {"forget": facts, "out": out, "progress": False, **SETTINGS}
+    tried = []
+
+    def meanwhile(model, record):
+        if record["step"] == 3:
+            with pytest.raises(dissect.DissectError, match="another process is working on"):
+                dissect.unlearn(load(base), **how)
+            tried.append(True)
+
+    run = dissect.unlearn(load(base), callbacks=[meanwhile], **how)
+    assert tried == [True]
+    assert len(run.records) == 12
+
+
+def test_how_often_states_are_kept_changes_nothing(tiny_pair, facts, tmp_path):
+    base = tiny_pair("llama")[0]
+    how = {"forget": facts, "progress": False, **SETTINGS}
+    with pytest.raises(Interrupted):
+        dissect.unlearn(load(base), out=tmp_path / "a", checkpoint_every=2, callbacks=[breaking(5)], **how)
+    dissect.unlearn(load(base), out=tmp_path / "a", checkpoint_every=50, **how)
+    dissect.unlearn(load(base), out=tmp_path / "b", **how)
+    assert weights(tmp_path / "a") == weights(tmp_path / "b")
+
+
+def test_damaged_files_of_a_run_are_named(tiny_pair, facts, tmp_path):
+    base, out = tiny_pair("llama")[0], tmp_path / "out"
+    how = {"forget": facts, "out": out, "progress": False, "checkpoint_every": 2, **SETTINGS}
+    with pytest.raises(Interrupted):
+        dissect.unlearn(load(base), callbacks=[breaking(5)], **how)
+    for name in ("state.safetensors", "run.json"):
+        (tmp_path / "out.partial" / name).write_text("{broken")
+        with pytest.raises(dissect.DissectError, match=f"{name} is damaged.*delete"):
+            dissect.unlearn(load(base), **how)
+
+
+def test_what_a_kill_left_beside_the_checkpoint_is_removed(tiny_pair, facts, tmp_path):
+    (tmp_path / ".out-abcd1234").mkdir()
+    (tmp_path / ".out-mine").mkdir()
+    dissect.unlearn(load(tiny_pair("llama")[0]), forget=facts, out=tmp_path / "out", epochs=1, progress=False)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out-mine", "out"]

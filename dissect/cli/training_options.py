@@ -76,7 +76,7 @@ class TrainingOptions:
         """
         from dissect.unlearning.presets import preset, read_config
 
-        found: dict[str, Any] = {"seed": seed}
+        found: dict[str, Any] = {}
         if self.preset is not None:
             found |= preset(self.preset)
         if self.config is not None:
@@ -87,4 +87,5 @@ class TrainingOptions:
                 given[name] = options.numbered(given[name], f"--{name}")
         if "blocks" in given:
             given["blocks"] = options.listed(given["blocks"], "--blocks")
-        return found | {name: value for name, value in given.items() if name not in ("preset", "config")}
+        found |= {name: value for name, value in given.items() if name not in ("preset", "config")}
+        return found | {"seed": seed or found.get("seed", 0)}

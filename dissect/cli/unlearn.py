@@ -43,15 +43,17 @@ def unlearn(
     """Train MODEL to forget facts.
 
     Writes a Hugging Face directory, whole or not at all, with the log of the run in unlearning.jsonl. A run that was
-    interrupted goes on when the same command is given again, from what stands in DIR.partial.
+    interrupted goes on when the same command is given again, from what stands in DIR.partial; one that is finished is
+    not made again.
     """
     from dissect.unlearning.config import make_config
+    from dissect.unlearning.run_files import may_be_a_run
 
     settings = make_config(training.settings(running.seed))
     facts = prompting.facts(forget)
     keep = prompting.facts(retain) if retain is not None else None
     watched = prompting.facts(monitor) if monitor is not None else None
-    if not out.with_name(out.name + ".partial").is_dir():
+    if not may_be_a_run(out):
         outputs.check_directory(out, overwrite=overwrite)
     running.start()
 
@@ -72,6 +74,7 @@ def unlearn(
         save=save,
         save_dtype=save_dtype,
         overwrite=overwrite,
+        reuse=not overwrite,
         callbacks=callbacks,
         config=settings,
         progress=running.progress,

@@ -154,6 +154,10 @@ def save_tokenizer(model: HookedTransformer, info: CheckpointInfo, directory: Pa
         tokenizer.save_pretrained(directory)
     finally:
         tokenizer.padding_side = side
+    settings = directory / "tokenizer_config.json"
+    if settings.is_file():  # transformers notes down how it was loaded here
+        kept = {k: v for k, v in json.loads(settings.read_text()).items() if k not in ("is_local", "local_files_only")}
+        _write_json(settings, kept)
 
 
 def _bytes(size: str | int) -> int:

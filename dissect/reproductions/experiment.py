@@ -22,6 +22,7 @@ from dissect.errors import DissectError, near_miss
 from dissect.files import atomic_file
 from dissect.models.load import load
 from dissect.unlearning.config import make_config
+from dissect.unlearning.presets import number, preset
 from dissect.unlearning.requests import unlearn_growing, unlearn_in_turn
 from dissect.unlearning.unlearn import unlearn
 
@@ -89,6 +90,10 @@ def read_experiment(name: str | os.PathLike[str]) -> Experiment:
         path = _shipped() / f"{name}.yaml"
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict):
+            raise DissectError(f"an experiment says what is varied, such as 'over: {{lr: [1.0e-4]}}', got {content!r}")
+        content["settings"] = _plain(content.get("settings", {}))
+        content["over"] = {key: _numbers(values) for key, values in (content.get("over") or {}).items()}
         return Experiment(**{"name": path.name.removesuffix(".yaml"), **content})
     except (TypeError, yaml.YAMLError, DissectError) as error:
         raise DissectError(f"{path.name}: {' '.join(str(error).split())}") from error
@@ -117,6 +122,9 @@ def run_experiment(
         DissectError: as ``dissect.unlearn``, or fewer forget facts than requests.
     """
     out = Path(out)
+    for settings in experiment.runs():
+        if retain is None and (settings.get("method") == "grad_diff" or settings.get("retain_loss") is not None):
+            raise DissectError(f"a run of {experiment.name} has a retain loss: give retained facts")
     requests = _cut(forget, experiment.n_requests)
     rows: list[dict[str, Any]] = [{"request": 0, **evaluate(load(base, device=device, progress=False))}]
     for settings in experiment.runs():
@@ -130,12 +138,22 @@ def run_experiment(
         else:
             several = unlearn_in_turn if experiment.kind == "in_turn" else unlearn_growing
             models = [run.model for run in several(base, requests, out=place, device=device, **how)]
-        for number, model in enumerate(models, start=1):
-            rows.append({**varied, "request": number, **evaluate(model)})
+        for request, model in enumerate(models, start=1):
+            rows.append({**varied, "request": request, **evaluate(model)})
     table = pd.DataFrame(rows)[[*experiment.over, *(key for key in rows[-1] if key not in experiment.over)]]
     with atomic_file(out / "table.csv") as temporary:
         table.to_csv(temporary, index=False)
     return table
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with their preset, if one is named, written out."""
+    named = {key: number(value) for key, value in settings.items() if key != "preset"}
+    return preset(str(settings["preset"])) | named if "preset" in settings else named
+
+
+def _numbers(values: Any) -> Any:
+    return [number(value) for value in values] if isinstance(values, list) else values
 
 
 def _cut(facts: Facts, n: int) -> list[Facts]:

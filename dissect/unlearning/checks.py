@@ -32,12 +32,27 @@ def check(config: "TrainConfig") -> None:
         _count(config, name, least=1)
     for name in ("warmup_steps", "lora_rank"):
         _count(config, name, least=0)
-    _require(math.isfinite(config.delta), "delta", config.delta, "a finite number")
+    for name in ("delta", "stop_loss"):
+        value = getattr(config, name)
+        real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        _require(real or (value is None and name == "stop_loss"), name, value, "a finite number")
+    _count(config, "seed", least=0)
+    for name in ("bf16_inplace", "gradient_checkpointing"):
+        _require(isinstance(getattr(config, name), bool), name, getattr(config, name), "true or false")
     _check_together(config)
     _check_trained(config)
 
 
 def _check_together(config: "TrainConfig") -> None:
+    for name, used, where in (
+        ("gamma", config.method == "undial", "method 'undial'"),
+        ("delta", config.method == "simnpo", "method 'simnpo'"),
+        ("focus_weight", config.focus == "soft", "focus='soft'"),
+        ("lora_alpha", config.lora_rank > 0, "lora_rank"),
+    ):
+        value = getattr(config, name)
+        if not used and value != type(config).__dataclass_fields__[name].default:
+            raise DissectError(f"{name}={value} belongs to {where}, and does nothing here: leave it out")
     if config.beta is not None and config.method not in BETAS:
         raise DissectError(f"beta={config.beta}: method {config.method!r} has no β, {', '.join(BETAS)} have")
     if config.method == "ga" and config.retain_loss is not None:
@@ -69,7 +84,7 @@ def _check_trained(config: "TrainConfig") -> None:
     for block in config.blocks:
         if block not in known:
             raise DissectError(
-                f"blocks: no parameter block {block!r}{near_miss(block, known)}: choose from {', '.join(known)}"
+                f"blocks: no parameter block {block!r}{near_miss(str(block), known)}: choose from {', '.join(known)}"
             )
     for name in ("layers", "heads", "neurons"):
         members = getattr(config, name)

@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -109,7 +110,9 @@ class TrainConfig:
         for name in ("blocks", "layers", "heads", "neurons"):
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, (value,) if isinstance(value, (str, int)) else tuple(value))
+                several = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+                members = tuple(each.__index__() if hasattr(each, "__index__") else each for each in several)
+                object.__setattr__(self, name, members)
         check(self)
 
     @classmethod

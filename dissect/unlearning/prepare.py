@@ -96,6 +96,8 @@ def _check_extras(
     focus_spans: Spans | None,
     augment: Augment | None,
 ) -> None:
+    if isinstance(alternate, str):
+        raise DissectError(f"alternate={alternate!r}: give a list with one answer for each forget fact")
     if alternate is not None and config.method != "dpo":
         raise DissectError(f"alternate answers are for method 'dpo', got {config.method!r}: leave them out")
     if focus_spans is not None and config.focus == "none":

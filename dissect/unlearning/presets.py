@@ -116,12 +116,12 @@ def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise DissectError(f"{path} must hold settings such as 'lr: 1.0e-5', got {type(content).__name__}")
     named = content.pop("preset", None)
-    settings = {**({} if named is None else preset(named)), **content}
     try:
-        make_config({key: _number(value) for key, value in settings.items()})
+        settings = {**({} if named is None else preset(str(named))), **content}
+        make_config({key: number(value) for key, value in settings.items()})
     except DissectError as error:
         raise DissectError(f"{path}: {error}") from error
-    return {key: _number(value) for key, value in settings.items()}
+    return {key: number(value) for key, value in settings.items()}
 
 
 def write_config(config: TrainConfig, path: str | os.PathLike[str]) -> Path:
@@ -131,7 +131,7 @@ def write_config(config: TrainConfig, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def _number(value: Any) -> Any:
+def number(value: Any) -> Any:
     """YAML 1.1 takes 1e-5, without a point, for text."""
     if isinstance(value, str):
         try:

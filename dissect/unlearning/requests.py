@@ -35,6 +35,8 @@ def unlearn_in_turn(
         DissectError: as ``dissect.unlearn``, or fewer than two requests.
     """
     _check(requests)
+    if settings.get("save") == "adapter":
+        raise DissectError("save='adapter': an adapter of an adapted model is no checkpoint of its own: leave it out")
     runs: list[UnlearningRun] = []
     start: Any = model
     for number, facts in enumerate(requests, start=1):

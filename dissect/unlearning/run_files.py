@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -20,11 +20,16 @@ from torch import Tensor
 from dissect.errors import DissectError
 from dissect.files import atomic_file
 
+try:
+    import fcntl
+except ImportError:  # on Windows
+    fcntl = None  # type: ignore[assignment]
+
 log = logging.getLogger(__name__)
 
 LOG_FILE = "unlearning.jsonl"
 """One line an event; beside the weights of a finished run."""
-_RUN, _STATE = "run.json", "state.safetensors"
+_RUN, _STATE, _LOCK = "run.json", "state.safetensors", "lock"
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,10 @@ class RunFiles:
             raise DissectError(f"{self.path} is a file, the run's own directory is needed there: move it away")
         marker = self.path / _RUN
         wanted = json.loads(json.dumps(identity))
+        self._lock = None
         if marker.is_file():
-            found = json.loads(marker.read_text())
+            self._lock = _locked(self.path)
+            found = _read(marker)
             if _without_names(found) != _without_names(wanted):
                 if not overwrite:
                     raise DissectError(
@@ -62,6 +69,7 @@ class RunFiles:
         elif self.path.is_dir() and any(file.name[0] != "." for file in self.path.iterdir()):
             raise DissectError(f"{self.path} is in the way and no unfinished run: move it away")
         self.path.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or _locked(self.path)
         for left in self.path.glob(".*"):  # of a write that was killed
             left.unlink()
         if not marker.is_file():
@@ -79,7 +87,10 @@ class RunFiles:
         if not file.is_file():
             return False
         with file.open(encoding="utf-8") as lines:
-            first = json.loads(lines.readline() or "{}")
+            try:
+                first = json.loads(lines.readline() or "{}")
+            except json.JSONDecodeError:
+                return False
         wanted = json.loads(json.dumps(identity))
         return _without_names({key: first.get(key) for key in wanted}) == _without_names(wanted)
 
@@ -145,6 +156,9 @@ class RunFiles:
 
     def remove(self) -> None:
         """The run is over, or is not wanted."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
         shutil.rmtree(self.path, ignore_errors=True)
 
 
@@ -176,12 +190,39 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
+def may_be_a_run(out: Path) -> bool:
+    """Whether ``out`` is a run that is finished, or one that may go on."""
+    return bool(out.name) and (out.with_name(out.name + ".partial").is_dir() or (out / LOG_FILE).is_file())
+
+
 def _without_names(identity: Mapping[str, Any]) -> dict[str, Any]:
-    """A model is what it holds, wherever it was loaded from."""
+    """A model is what it holds, wherever it was loaded from; and how often states are kept changes no result."""
     return {
-        key: {k: v for k, v in value.items() if k != "source"} if isinstance(value, dict) else value
+        key: {k: v for k, v in value.items() if k not in ("source", "checkpoint_every")}
+        if isinstance(value, dict)
+        else value
         for key, value in identity.items()
     }
+
+
+def _locked(directory: Path) -> IO[str] | None:
+    """Hold the run's directory until the process ends; None where the system has no such locks."""
+    if fcntl is None:
+        return None
+    handle = (directory / _LOCK).open("w")
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        raise DissectError(f"another process is working on {directory}: wait for it, or choose another name") from None
+    return handle
+
+
+def _read(marker: Path) -> dict[str, Any]:
+    try:
+        return json.loads(marker.read_text())
+    except json.JSONDecodeError as error:
+        raise DissectError(f"{marker} is damaged ({error}): delete {marker.parent} to begin anew") from error
 
 
 def _packed(tensor: Tensor) -> Tensor:

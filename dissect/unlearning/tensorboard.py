@@ -25,10 +25,12 @@ class TensorBoard:
             raise DissectError(
                 f"TensorBoard is not installed ({error}): pip install 'dissect[tensorboard]', or leave it out"
             ) from error
-        self._writer = SummaryWriter(os.fspath(directory))
+        self._make, self._directory = SummaryWriter, os.fspath(directory)
+        self._writer: Any = None  # made when there is something to write
 
     def __call__(self, model: HookedTransformer, record: Mapping[str, Any]) -> None:
         """One point of every curve."""
+        self._writer = self._writer or self._make(self._directory)
         for name, value in record.items():
             if name not in _NOT_DRAWN and isinstance(value, (int, float)):
                 self._writer.add_scalar(name, value, record["step"])

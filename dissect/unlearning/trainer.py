@@ -187,7 +187,8 @@ class Trainer:
         said = f"{what} after {step} steps: lower lr={self.config.lr:g} or the epochs"
         state = None if self.files is None else self.files.load()
         if state is None:
-            return Diverged(f"{said}; no state was kept before that, the model is lost: load it again", None)
+            every = self.config.checkpoint_every
+            return Diverged(f"{said}; no state was kept before that (checkpoint_every={every}): begin again", None)
         restore(state, leaves, optimizer)
         for master in self.masters:
             master.push()

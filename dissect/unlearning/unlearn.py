@@ -22,7 +22,7 @@ from dissect.unlearning.prepare import Preparation, prepare
 from dissect.unlearning.presets import preset
 from dissect.unlearning.run_files import LOG_FILE, RunFiles, read_log
 from dissect.unlearning.trainer import Callback, Diverged, Record, Trainer
-from dissect.unlearning.write import check_destination, write_model
+from dissect.unlearning.write import check_destination, check_saved_as, write_model
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class UnlearningRun:
 
 
 def unlearn(
-    model: HookedTransformer,
+    model: Any,
     *,
     forget: Facts | Prompts,
     retain: Facts | Prompts | None = None,
@@ -85,6 +85,8 @@ def unlearn(
         DissectError: settings, data or an ``out`` that do not go together, all before the first step; a loss that is no
             longer finite.
     """
+    if not isinstance(model, HookedTransformer):
+        raise DissectError(f"the model to train is a {type(model).__name__}: give what dissect.load returns")
     teacher = None if teacher is model else teacher  # as it is before training, which is what no teacher means
     preparation = prepare(
         model,
@@ -98,9 +100,10 @@ def unlearn(
         augment=augment,
     )
     files, path, identity = None, None, _identity(model, preparation, teacher)
+    check_saved_as(preparation.config, save)
     if out is not None:
         path = Path(out)
-        check_destination(model, path, preparation.config, save, save_dtype)
+        check_destination(model, path, save_dtype)
         if reuse and RunFiles.is_of(path, identity):
             return _finished(model, preparation, path)
         overwrite = overwrite or RunFiles.was_written_by(path, identity)
@@ -155,6 +158,8 @@ def _fingerprint(model: HookedTransformer) -> dict[str, Any]:
 def _diverged(error: Diverged, trainer: Trainer, path: Path | None, save: str, save_dtype: str | None) -> DissectError:
     """What the user is told, once the last good model is where it can be found."""
     if path is None or error.good is None or trainer.files is None:
+        if trainer.files is not None:
+            trainer.files.remove()
         return DissectError(str(error))
     good = path.with_name(path.name + ".last-good")
     trainer.files.events(error.good)  # the log ends where the weights do

@@ -17,7 +17,8 @@ from dissect.sweep.over_steps import over_steps
 from dissect.sweep.result import SweepResult
 
 Measured = SweepResult | Mapping[str, float]
-Measure = Callable[[HookedTransformer], Measured]
+Measure = Callable[[HookedTransformer], Any]
+"""From a model to ``Measured``."""
 
 
 class Watch:
@@ -75,6 +76,8 @@ class Watch:
         if not due:
             return None
         found = self._measure(model)
+        if not isinstance(found, (SweepResult, Mapping)):
+            raise DissectError(f"{self._name!r} measured a {type(found).__name__}: give a sweep, or numbers by name")
         self._found[step] = found
         if isinstance(found, SweepResult):
             if self._folder is not None:

@@ -8,6 +8,7 @@ import torch
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.files import clear_leftovers
 from dissect.models.dtypes import find_dtype
 from dissect.models.save import save_hf
 from dissect.models.save_adapter import save_adapter
@@ -19,17 +20,26 @@ from dissect.unlearning.trainer import Trainer
 SAVED_AS = ("merged", "adapter")
 
 
-def check_destination(model: HookedTransformer, path: Path, config: TrainConfig, save: str, dtype: str | None) -> None:
-    """Refuse beforehand what could not be written at the end.
+def check_saved_as(config: TrainConfig, save: str) -> None:
+    """Refuse a form that does not exist, or that only adapters have.
 
     Raises:
-        DissectError: the model was not loaded from a checkpoint, ``path`` is that checkpoint, or only adapters could be
-            saved that way.
+        DissectError: either.
     """
     if save not in SAVED_AS:
         raise DissectError(f"save={save!r}: choose from {', '.join(SAVED_AS)}")
     if save == "adapter" and not config.lora_rank:
         raise DissectError("save='adapter' needs adapters: set lora_rank, for instance 8")
+
+
+def check_destination(model: HookedTransformer, path: Path, dtype: str | None) -> None:
+    """Refuse beforehand what could not be written at the end.
+
+    Raises:
+        DissectError: the model was not loaded from a checkpoint, or ``path`` is that checkpoint or no name.
+    """
+    if not path.name:
+        raise DissectError(f"{path} is no name for a checkpoint: give a new directory, for instance runs/unlearned")
     if dtype is not None:
         find_dtype(dtype)
     info = getattr(model, "checkpoint", None)
@@ -43,6 +53,7 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
     """Write the trained model, whole or not at all, with the log of the run."""
     model, files = trainer.model, trainer.files
     assert files is not None
+    clear_leftovers(path)
     extra = {LOG_FILE: (files.path / LOG_FILE).read_text(encoding="utf-8")}
     if save == "adapter":
         factors = {master.name: master.factors for master in trainer.masters if isinstance(master, LowRank)}
