@@ -521,3 +521,16 @@ def test_what_a_kill_left_beside_the_checkpoint_is_removed(tiny_pair, facts, tmp
     (tmp_path / ".out-mine").mkdir()
     dissect.unlearn(load(tiny_pair("llama")[0]), forget=facts, out=tmp_path / "out", epochs=1, progress=False)
     assert sorted(path.name for path in tmp_path.iterdir()) == [".out-mine", "out"]
+
+
+def test_a_large_reference_lies_on_disk_and_changes_nothing(tiny_pair, facts, tmp_path, monkeypatch):
+    from dissect.unlearning import shelf
+
+    for name, size in (("memory", 1 << 26), ("disk", 0)):
+        monkeypatch.setattr(shelf, "IN_MEMORY", size)
+        for dtype in ("float32", "bfloat16"):
+            how = {"method": "undial", "retain": RETAINED, "retain_loss": "kl", "lr": 1e-3, "epochs": 3}
+            model = load(tiny_pair("llama")[0], dtype)
+            dissect.unlearn(model, forget=facts, out=tmp_path / name / dtype, progress=False, **how)
+    for dtype in ("float32", "bfloat16"):
+        assert weights(tmp_path / "memory" / dtype) == weights(tmp_path / "disk" / dtype)

@@ -18,6 +18,7 @@ from dissect.unlearning.backward import chunks, logits_of, residual_rows
 from dissect.unlearning.losses.rows import nll_rows
 from dissect.unlearning.losses.top_k import TopK
 from dissect.unlearning.rows import Rows, rows_of
+from dissect.unlearning.shelf import Shelf
 
 Distributions = Tensor | TopK
 """Logits (row, d_vocab), or the most likely tokens of each row."""
@@ -29,7 +30,7 @@ class Stored:
 
     nll: dict[int, float] = field(default_factory=dict)
     """Sum of -log p over the scored tokens of a text, in nats."""
-    rows: dict[int, Distributions] = field(default_factory=dict)
+    rows: Shelf = field(default_factory=Shelf)
     """At the scored positions of a text."""
 
     def sequence_nll(self, indices: Sequence[int]) -> Float[Tensor, "batch"]:
@@ -49,8 +50,8 @@ class Stored:
 
     @property
     def n_bytes(self) -> int:
-        """Memory that the distributions take."""
-        return sum(tensor.nbytes for each in self.rows.values() for tensor in tensors(each))
+        """What the distributions take, in memory and on disk."""
+        return self.rows.n_bytes
 
 
 @torch.no_grad()
@@ -67,7 +68,8 @@ def take(
 ) -> Stored:
     """Run ``model`` over the prompts once and keep what an objective will compare with.
 
-    Distributions are kept in the model's own number format, which loses nothing, on the CPU.
+    Distributions are kept in the model's own number format, which loses nothing, on the CPU and from
+    some size on in a temporary file.
 
     Args:
         kind: ``nll`` or ``rows``.
