@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from dissect.sweep.join import concat as concat
     from dissect.sweep.result import SweepResult as SweepResult
     from dissect.unlearning.config import TrainConfig as TrainConfig
-    from dissect.unlearning.requests import unlearn_growing as unlearn_growing
-    from dissect.unlearning.requests import unlearn_in_turn as unlearn_in_turn
+    from dissect.unlearning.requests import unlearn_requests as unlearn_requests
     from dissect.unlearning.trainer import Trainer as Trainer
     from dissect.unlearning.unlearn import unlearn as unlearn
     from dissect.unlearning.watch import Watch as Watch
@@ -62,8 +61,7 @@ _HOMES = {
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
-    "unlearn_growing": "dissect.unlearning.requests",
-    "unlearn_in_turn": "dissect.unlearning.requests",
+    "unlearn_requests": "dissect.unlearning.requests",
 }
 """Public name to the module that defines it."""
 

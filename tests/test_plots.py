@@ -356,3 +356,13 @@ def test_dissect_plots_is_public():
 )
 def test_labels(name, label):
     assert labels.component(name) == label
+
+
+def test_figures_know_every_site_and_block_by_its_kind():
+    """The figures' own lists, which need no model, are those of the sweeps."""
+    from dissect.models.parameters import LAYER_BLOCKS
+    from dissect.patching.sites import SITES
+    from dissect.plots import labels
+
+    assert set(SITES) == labels._ACTIVATIONS
+    assert {block.split(".")[0] for block in LAYER_BLOCKS} == set(labels._BLOCKS)

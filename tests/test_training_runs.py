@@ -341,15 +341,15 @@ def test_requests_in_turn_and_growing_sets(tiny_pair, facts, tmp_path):
     base = tiny_pair("llama")[0]
     requests = [facts[:1], facts[1:2], facts[2:]]
     how = {"method": "ga", "lr": 1e-3, "epochs": 2, "progress": False}
-    turns = dissect.unlearn_in_turn(base, requests, out=tmp_path / "turns", **how)
+    turns = dissect.unlearn_requests(base, requests, out=tmp_path / "turns", **how)
     by_hand = load(tmp_path / "turns" / "1")
     dissect.unlearn(by_hand, forget=requests[1], out=tmp_path / "second", **how)
     assert weights(tmp_path / "second") == weights(tmp_path / "turns" / "2")
-    growing = dissect.unlearn_growing(base, requests, out=tmp_path / "growing", **how)
+    growing = dissect.unlearn_requests(base, requests, kind="growing", out=tmp_path / "growing", **how)
     assert [len(run.records) for run in growing] == [2, 2, 2]
     assert weights(tmp_path / "growing" / "1") == weights(tmp_path / "turns" / "1")
     stamps = {path: os.stat(path).st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
-    again = dissect.unlearn_in_turn(base, requests, out=tmp_path / "turns", **how)
+    again = dissect.unlearn_requests(base, requests, out=tmp_path / "turns", **how)
     assert [r.records[-1]["loss"] for r in again] == [r.records[-1]["loss"] for r in turns]
     assert stamps == {path: os.stat(path).st_mtime_ns for path in tmp_path.rglob("model.safetensors")}
 

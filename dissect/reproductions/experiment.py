@@ -23,10 +23,11 @@ from dissect.files import atomic_file
 from dissect.models.load import load
 from dissect.unlearning.config import make_config
 from dissect.unlearning.presets import number, preset
-from dissect.unlearning.requests import unlearn_growing, unlearn_in_turn
+from dissect.unlearning.requests import KINDS as SEVERAL
+from dissect.unlearning.requests import unlearn_requests
 from dissect.unlearning.unlearn import unlearn
 
-KINDS = ("grid", "in_turn", "growing")
+KINDS = ("grid", *SEVERAL)
 Evaluate = Callable[[HookedTransformer], Mapping[str, float]]
 """From a trained model to named numbers."""
 
@@ -136,8 +137,8 @@ def run_experiment(
             model = load(base, device=device, progress=False)
             models = [unlearn(model, forget=forget, out=place, reuse=True, **how).model]
         else:
-            several = unlearn_in_turn if experiment.kind == "in_turn" else unlearn_growing
-            models = [run.model for run in several(base, requests, out=place, device=device, **how)]
+            runs = unlearn_requests(base, requests, kind=experiment.kind, out=place, device=device, **how)
+            models = [run.model for run in runs]
         for request, model in enumerate(models, start=1):
             rows.append({**varied, "request": request, **evaluate(model)})
     table = pd.DataFrame(rows)[[*experiment.over, *(key for key in rows[-1] if key not in experiment.over)]]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformer_lens import HookedTransformer
 
 from dissect.unlearning.backward import Combine, Values
 from dissect.unlearning.config import TrainConfig
@@ -166,8 +165,3 @@ def _by_text(nll: Float[Tensor, "row"], rows: Rows, config: TrainConfig, referen
         return npo_sequences(sums, reference, config.strength)
     (lost, won), (lost_before, won_before) = sums.chunk(2), reference.chunk(2)
     return dpo_sequences(lost, lost_before, won, won_before, config.strength)
-
-
-def d_vocab_allows(model: HookedTransformer, config: TrainConfig) -> bool:
-    """Whether the index that open-unlearning's UnDIAL lowers at unscored positions exists."""
-    return config.variant != "open_unlearning" or model.cfg.d_vocab_out >= 100
