@@ -41,11 +41,23 @@ def reproduced(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 
 
 
 def say(
-    model: HookedTransformer, prompts: Prompts, *, max_new_tokens: int = 20, progress: bool = False
+    model: HookedTransformer,
+    prompts: Prompts,
+    *,
+    max_new_tokens: int = 20,
+    batch_size: int = 32,
+    progress: bool = False,
 ) -> list[Answer]:
     """The model's greedy answers to the prompts, as text, until an EOS or ``max_new_tokens``."""
     asked = [row[:length] for row, length in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
-    new = greedy(model, asked, max_new_tokens=max_new_tokens, eos_ids=eos_token_ids(model), progress=progress)
+    new = greedy(
+        model,
+        asked,
+        max_new_tokens=max_new_tokens,
+        eos_ids=eos_token_ids(model),
+        batch_size=batch_size,
+        progress=progress,
+    )
     return [
         Answer(prompt, expected.strip(), prompts.tokenizer.decode(ids, skip_special_tokens=True).strip())
         for prompt, expected, ids in zip(prompts.prompt_texts, prompts.answer_texts, new, strict=True)

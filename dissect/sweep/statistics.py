@@ -2,11 +2,9 @@
 
 import numpy as np
 import xarray as xr
-from scipy import stats
 
 from dissect.errors import DissectError
-
-RESAMPLES = 2000
+from dissect.metrics.bootstrap import bootstrap
 
 
 def interval(values: xr.DataArray, *, level: float = 0.95, seed: int = 0, dim: str = "prompt") -> xr.Dataset:
@@ -27,7 +25,7 @@ def interval(values: xr.DataArray, *, level: float = 0.95, seed: int = 0, dim: s
     for index, row in enumerate(flat):
         defined = row[np.isfinite(row)]
         if len(defined) > 1:
-            low[index], high[index] = _bootstrap(defined, level, seed)
+            low[index], high[index] = bootstrap([defined], level=level, seed=seed)
     shape = table.shape[:-1]
     counted = np.isfinite(table).sum(dim)
     return xr.Dataset(
@@ -39,16 +37,3 @@ def interval(values: xr.DataArray, *, level: float = 0.95, seed: int = 0, dim: s
             "n_undefined": values.sizes[dim] - counted,
         }
     )
-
-
-def _bootstrap(sample: np.ndarray, level: float, seed: int) -> tuple[float, float]:
-    drawn = stats.bootstrap(
-        (sample,),
-        np.mean,
-        n_resamples=RESAMPLES,
-        confidence_level=level,
-        method="percentile",
-        vectorized=True,
-        rng=np.random.default_rng(seed),
-    )
-    return drawn.confidence_interval
