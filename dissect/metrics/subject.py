@@ -1,9 +1,9 @@
 """Who is measured: one checkpoint with one set of facts, and what several measures need of it, computed once."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from jaxtyping import Int
@@ -17,6 +17,8 @@ from dissect.errors import DissectError
 from dissect.metrics.answers import Answer, say
 from dissect.metrics.measure import Undefined
 from dissect.metrics.token_scores import TokenScores, token_scores
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,7 @@ class Subject:
         self.settings = settings or Settings()
         self._base, self._retain, self._tools = base, retain, tools
         self._others: dict[str, Subject] = {set: self}
+        self._kept: dict[Hashable, Any] = {}
 
     @classmethod
     def of_base(cls, *given: Any, **how: Any) -> "Subject":
@@ -85,7 +88,7 @@ class Subject:
             raise Undefined(f"it needs the facts {set!r}, and none were given: pass {set}=...")
         if set not in self._others:
             other = Subject(self.model, self.sets, name=self.name, settings=self.settings, tools=self._tools, set=set)
-            other._others = self._others
+            other._others, other._kept = self._others, self._kept
             self._others[set] = other
             # only now: a base model is its own base
             other._base, other._retain = (role and role.on(set) for role in (self._base, self._retain))
@@ -180,6 +183,15 @@ class Subject:
     def option(self, name: str, default: Any) -> Any:
         """A measure's own setting, by the name ``measure.option``."""
         return self.settings.options.get(name, default)
+
+    def memo(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` gives, computed once for this checkpoint.
+
+        It is kept for all sets of facts together: where it depends on the set, the key names it.
+        """
+        if key not in self._kept:
+            self._kept[key] = make()
+        return self._kept[key]
 
     @property
     def device(self) -> torch.device:
