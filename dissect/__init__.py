@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from dissect.data.prompts import Prompts as Prompts
     from dissect.data.world import World as World
     from dissect.errors import DissectError as DissectError
+    from dissect.evaluation.evaluate import evaluate as evaluate
+    from dissect.evaluation.result import Evaluation as Evaluation
     from dissect.metrics.drift import drift as drift
     from dissect.metrics.metric import Metric as Metric
     from dissect.models.load import load as load
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "DissectError": "dissect.errors",
+    "Evaluation": "dissect.evaluation.result",
     "Fact": "dissect.data.facts",
     "Facts": "dissect.data.facts",
     "Metric": "dissect.metrics.metric",
@@ -51,6 +54,7 @@ _HOMES = {
     "compare": "dissect.sweep.compare",
     "concat": "dissect.sweep.join",
     "drift": "dissect.metrics.drift",
+    "evaluate": "dissect.evaluation.evaluate",
     "load": "dissect.models.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, inspect, patch, plot, restore, smallest, unlearn
+from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
 from dissect.errors import DissectError
 
@@ -33,6 +33,7 @@ for _command in (
     restore.restore,
     smallest.smallest,
     attribute.attribute,
+    evaluate.evaluate,
     plot.plot,
 ):
     app.command()(flattened(_command))

@@ -71,12 +71,11 @@ class Subject:
         self._others: dict[str, Subject] = {set: self}
         self._kept: dict[Hashable, Any] = {}
 
-    @classmethod
-    def of_base(cls, *given: Any, **how: Any) -> "Subject":
-        """The base model, which is its own base."""
-        subject = cls(*given, **how)
-        subject._base = subject
-        return subject
+    def play(self, *, base: "Subject | None", retain: "Subject | None") -> None:
+        """Say who the others are, where that was not known when this one was made: a base model is its own base."""
+        for subject in self._others.values():
+            subject._base = None if base is None else base.on(subject.set)
+            subject._retain = None if retain is None else retain.on(subject.set)
 
     def on(self, set: str) -> "Subject":
         """The same checkpoint asked about another set of facts.

@@ -1,0 +1,134 @@
+"""`dissect evaluate`: what checkpoints know, say, and give back."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from dissect.cli import options, outputs
+from dissect.errors import DissectError
+
+
+def evaluate(
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL...", help="Checkpoints: directories, hub ids or LoRA adapters.", show_default=False
+        ),
+    ],
+    *,
+    forget: Annotated[
+        str, typer.Option(metavar="FILE", help="What was to be forgotten: JSONL, CSV, Parquet, ...", show_default=False)
+    ],
+    out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
+    retain: Annotated[str | None, typer.Option(metavar="FILE", help="What was to be kept.")] = None,
+    unrelated: Annotated[str | None, typer.Option(metavar="FILE", help="Facts that have to do with neither.")] = None,
+    texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
+    nonmembers: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
+    retain_model: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
+    ] = None,
+    measures: Annotated[
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Measures or families (behaviour, memorisation, depth, robustness), or all. [default: quick ones]",
+        ),
+    ] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of a measure, such as uds.tau=0.1. May be repeated."),
+    ] = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(metavar="FIGURE", help="Draw forgetting against utility: .html, .png, .pdf or .svg."),
+    ] = None,
+    table: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help="Write every number as a row.")] = None,
+    examples: Annotated[int, typer.Option(help="Answers of each set that are kept to be read.", min=0)] = 8,
+    batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    prompting: options.PromptOptions,
+    running: options.RunOptions,
+) -> None:
+    """Measure what checkpoints know, say and give back.
+
+    Every number stands in METRICS.json with its definition, the number of items and an interval; a table is printed.
+    What is not defined for the given files is named, and the rest runs. An evaluation that was interrupted goes on when
+    the same command is given again.
+    """
+    outputs.check_file(out, ".json", overwrite=overwrite)
+    if figure is not None:
+        from dissect.plots import export
+
+        outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure")
+        export.check_path(figure)
+    if table is not None:
+        outputs.check_file(table, ".csv", option="--table")
+    given = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
+    read: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
+    told = dict(_option(text) for text in option or ())
+    running.start()
+
+    from dissect.data.render import DEFAULT_TEMPLATE
+    from dissect.evaluation.evaluate import evaluate as measure
+
+    found = measure(
+        models,
+        **read,
+        base=base,
+        retain_model=retain_model,
+        measures=options.listed(measures, "--measures") if measures else None,
+        options=told,
+        answers=prompting.answers,
+        template=DEFAULT_TEMPLATE if prompting.template is None else options.unescaped(prompting.template),
+        max_new_tokens=prompting.max_new_tokens,
+        n_examples=examples,
+        dtype=running.dtype,
+        device=running.device,
+        batch_size=batch_size,
+        seed=running.seed,
+        out=out,
+        overwrite=overwrite,
+        progress=running.progress,
+    )
+    _report(found)
+    typer.echo(f"saved {out}")
+    if table is not None:
+        found.frame().to_csv(table, index=False)
+        typer.echo(f"saved {table}")
+    if figure is not None:
+        from dissect import plots
+
+        export.write(plots.tradeoff(found), figure)
+        typer.echo(f"saved {figure}")
+
+
+def _report(found: Any) -> None:
+    from dissect.cli.summary import columns
+
+    shown = found.table()
+    if len(shown):
+        typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
+    curves = sorted({row.measure for row in found.rows if row.at})
+    if curves:
+        typer.echo(f"\ncurves, in the file alone: {', '.join(curves)}")
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for refusal in found.refused:
+        reasons.setdefault((refusal.measure, refusal.reason), []).append(f"{refusal.model} on {refusal.set}")
+    for (measure, reason), where in reasons.items():
+        typer.echo(
+            f"not measured: {measure} ({where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}): {reason}"
+        )
+
+
+def _option(text: str) -> tuple[str, Any]:
+    """``uds.tau=0.1`` as a name and a value: a number, true or false where it reads as one."""
+    name, equals, value = text.partition("=")
+    if not equals or "." not in name:
+        raise DissectError(f"--option {text!r}: write it as measure.option=value, such as uds.tau=0.1")
+    import yaml
+
+    return name.strip(), yaml.safe_load(value)

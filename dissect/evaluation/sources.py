@@ -1,0 +1,64 @@
+"""Which checkpoints are measured, by what names, and whether their files are still those that were measured."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+
+Source = str | os.PathLike[str] | HookedTransformer
+
+
+def named(models: Any) -> dict[str, Source]:
+    """One checkpoint, several, or several by name, as several by name.
+
+    A directory is called by its last part, and by its last two where that is not enough; a loaded model by that of the
+    directory it came from.
+
+    Raises:
+        DissectError: nothing given, something that is no checkpoint, or two of one name.
+    """
+    if isinstance(models, Mapping):
+        given = {str(name): source for name, source in models.items()}
+    else:
+        several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
+        for n_parts in (1, 2, 3):
+            names = [_name(source, n_parts) for source in several]
+            if len(set(names)) == len(names):
+                break
+        else:
+            twice = next(name for name in names if names.count(name) > 1)
+            raise DissectError(f"two checkpoints are called {twice!r}: give them as a mapping from names")
+        given = dict(zip(names, several, strict=True))
+    if not given:
+        raise DissectError("no checkpoint to measure: give at least one")
+    for name, source in given.items():
+        if not isinstance(source, (str, os.PathLike, HookedTransformer)):
+            raise DissectError(f"checkpoint {name!r} is a {type(source).__name__}: give a directory or a loaded model")
+    return given
+
+
+def place(source: Source) -> str | None:
+    """Where a checkpoint lies; None for a model that did not come from files or was changed since."""
+    if not isinstance(source, HookedTransformer):
+        return os.path.realpath(source) if Path(source).exists() else str(source)
+    info = getattr(source, "checkpoint", None)
+    return os.path.realpath(info.path) if info is not None and info.on_disk else None
+
+
+def signature(source: Source) -> list[Any] | None:
+    """Names, sizes and times of a checkpoint's files; None where it is not a directory here."""
+    path = None if isinstance(source, HookedTransformer) else Path(source)
+    if path is None or not path.is_dir():
+        return None
+    return [[str(path.resolve())], *sorted([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in path.iterdir())]
+
+
+def _name(source: Any, n_parts: int) -> str:
+    if isinstance(source, HookedTransformer):
+        info = getattr(source, "checkpoint", None)
+        source = "model" if info is None else info.path
+    return "/".join(Path(os.path.normpath(str(source))).parts[-n_parts:])
