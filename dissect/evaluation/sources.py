@@ -3,13 +3,13 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 
-Source = str | os.PathLike[str] | HookedTransformer
+Source: TypeAlias = str | os.PathLike[str] | HookedTransformer
 
 
 def named(models: Any) -> dict[str, Source]:
