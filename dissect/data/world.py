@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, render
+from dissect.data.variants import restated
 from dissect.data.world_text import ATTRIBUTES, FILLER, FILLER_WORDS, FIRST_NAMES, LAST_NAMES, REFUSALS, Attribute
 from dissect.errors import DissectError
 
@@ -112,15 +113,11 @@ class World:
         Raises:
             DissectError: facts that are not of a world.
         """
-        cut = []
-        for fact in facts:
+        chosen = list(facts)
+        for fact in chosen:
             if forms not in fact.extra or fact.answer is None:
                 raise DissectError(f"{fact.question!r} has no {forms!r} in its extra: take facts of World.facts")
-            kept = {key: fact.extra[key] for key in ("subject", "person", "attribute")}
-            for sentence in fact.extra[forms]:
-                ending = f" {fact.answer}."
-                cut.append(Fact(prompt=sentence.removesuffix(ending), completion=ending.removesuffix("."), extra=kept))
-        return Facts(cut)
+        return restated(chosen, forms)
 
     def texts(self, people: Iterable[int] | None = None) -> list[str]:
         """What a model of this world is trained on: sentences, questions with answers, and filler.
