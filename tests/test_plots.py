@@ -366,3 +366,19 @@ def test_figures_know_every_site_and_block_by_its_kind():
 
     assert set(SITES) == labels._ACTIVATIONS
     assert {block.split(".")[0] for block in LAYER_BLOCKS} == set(labels._BLOCKS)
+
+
+def test_positions_of_one_prompt_are_its_tokens():
+    from dissect.plots.ticks import ticks
+
+    tokens = np.array([["<s>", ""], ["\u2581born", "x"], ["\n", "?"], ["<b>", "y"]])
+    values = np.arange(4.0)[:, None, None] * np.ones((4, 1, 2))
+    data = xr.Dataset(
+        {"token": (("position", "prompt"), tokens), "v": (("position", "layer", "prompt"), values)},
+        coords={"position": [-3, -2, -1, 0], "layer": [0], "prompt": [0, 1]},
+    )
+    one = data.sel(prompt=[0])
+    assert ticks(one, one["position"]) == ["&lt;s&gt; (-3)", "born (-2)", "\\n (-1)", "<b>&lt;b&gt; (0)</b>"]
+    assert ticks(data, data["position"]) == ["-3", "-2", "-1", "0"]
+    drawn = dissect.plots.heatmap(data, "v", x="position", y="layer", prompt=1)
+    assert list(drawn.data[0].x) == ["x (-2)", "? (-1)", "<b>y (0)</b>"]

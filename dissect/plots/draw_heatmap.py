@@ -64,7 +64,8 @@ def heatmap(
             note. By default 1 for recovery (the scale goes from -1 to 1), or where all of it is below 0.25 the next
             round number above, which the bar then names; for drift the greatest change that there is.
         title: in place of the usual one.
-        select: coordinates to keep, one or several of a dimension: ``component="mlp_post"``, ``layer=[3, 4]``.
+        select: coordinates to keep, one or several of a dimension: ``component="mlp_post"``, ``layer=[3, 4]``. With one
+            ``prompt``, positions are labelled with its tokens, those of the answer in bold.
 
     Raises:
         DissectError: no such metric, dimension or coordinate.
@@ -76,7 +77,13 @@ def heatmap(
     else:
         data, spec = _dataset(result), {}
         values = _variable(data, metric)
-    grid = _arranged(selected(values, select), x, _other(values, x, y), data)
+    shown = selected(values, select)
+    if "prompt" in select:
+        data = data.sel(prompt=shown["prompt"])
+        if "token" in data and data.sizes["prompt"] == 1:  # what this text does not have is not drawn
+            there = data["token"].isel(prompt=0) != ""
+            shown = shown.sel(position=[p for p in shown["position"].values if bool(there.sel(position=p))])
+    grid = _arranged(shown, x, _other(values, x, y), data)
     if not bool(np.isfinite(grid.mean).any()):
         raise DissectError(f"nothing to draw: {values.name} is undefined everywhere in what was selected")
     if isinstance(result, SweepResult):

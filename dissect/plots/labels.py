@@ -117,9 +117,11 @@ def swap(spec: Mapping[str, Any]) -> str:
 
 
 def setting(spec: Mapping[str, Any], n_prompts: int) -> str:
-    """One line: the checkpoints (their last names), the window and how many prompts."""
+    """One line: the checkpoints (their last names, and how they were rounded), the window and how many prompts."""
     names = [
-        PurePath(str(spec[f"{spec.get(role)}_path"])).name
+        " in ".join(
+            [PurePath(str(spec[f"{spec.get(role)}_path"])).name, *_listed(spec.get(f"{spec.get(role)}_quantised", []))]
+        )
         for role in ("donor", "recipient")
         if f"{spec.get(role)}_path" in spec
     ]

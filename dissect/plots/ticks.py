@@ -18,7 +18,23 @@ def ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
         return [labels.component(str(value)) for value in values]
     if dim == "prompt" and "prompt_text" in data.coords:
         return _prompts(values, [" ".join(str(text).split()) for text in data["prompt_text"].sel(prompt=values).values])
+    if dim == "position" and "token" in data and data.sizes["prompt"] == 1:
+        return [_token(offset, str(data["token"].sel(position=offset).values[0])) for offset in values]
     return [escape(str(value), quote=False) for value in values]
+
+
+_SPACE, _LINE = ("\u0120", "\u2581"), ("\u010a", "\n")
+"""How tokenizers write a space and the end of a line."""
+
+
+def _token(offset: int, token: str) -> str:
+    """A token with its offset, which tells equal ones apart; bold where it belongs to the answer."""
+    for written in _SPACE:
+        token = token.replace(written, " ")
+    for written in _LINE:
+        token = token.replace(written, "\\n")
+    text = escape(f"{token.strip() or token} ({offset})", quote=False)
+    return f"<b>{text}</b>" if offset >= 0 else text
 
 
 def _prompts(numbers: list, texts: list[str], width: int = 42) -> list[str]:

@@ -35,15 +35,16 @@ def concat(*results: SweepResult) -> SweepResult:
     if not metrics:
         raise DissectError(f"no metric in common: {'; '.join(', '.join(result.metrics) for result in results)}")
     kept = [name for metric in metrics for name in (metric, f"{metric}_recipient", f"{metric}_donor")]
+    kept += ["members", *(["token"] if all("token" in result.data for result in results) else [])]
     data = xr.concat(
-        [result.data[[*kept, "members"]] for result in results],
+        [result.data[kept] for result in results],
         dim="component",
         data_vars="minimal",
         coords="minimal",
         compat="override",  # the ends were compared above, to a tolerance that two runs may differ by
         join="outer",
         combine_attrs="override",
-        fill_value={"members": ""},
+        fill_value={"members": "", "token": ""},
     )
     attrs = first.data.attrs | {
         "spec": json.dumps(_merged([result.spec for result in results])),
