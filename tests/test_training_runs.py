@@ -171,6 +171,28 @@ def test_a_last_step_that_ruins_the_weights_is_seen(tiny_pair, facts):
         dissect.unlearn(load(tiny_pair("llama")[0]), forget=facts, callbacks=[spoil], progress=False, **SETTINGS)
 
 
+def test_a_run_is_cut_off_within_an_epoch(tiny_pair, facts):
+    """The steps are those of the longer run; a falling learning rate falls over the steps that there are."""
+    losses = {}
+    for steps, epochs in ((None, 2), (4, 9), (9, 2)):
+        model = load(tiny_pair("llama")[0])
+        how = {"method": "learn", "batch_size": 1, "lr": 1e-3, "epochs": epochs, "progress": False}
+        run = dissect.unlearn(model, forget=facts, max_steps=steps, **how)
+        losses[steps] = [record["loss"] for record in run.records]
+    assert losses[4] == losses[None][:4]
+    assert losses[9] == losses[None]  # six are all there are
+    cut = dissect.unlearn(
+        load(tiny_pair("llama")[0]),
+        forget=facts,
+        max_steps=4,
+        epochs=9,
+        batch_size=1,
+        schedule="linear",
+        progress=False,
+    )
+    assert [record["lr"] for record in cut.records] == pytest.approx([1e-5, 7.5e-6, 5e-6, 2.5e-6])
+
+
 def test_early_stops(tiny_pair, facts):
     base = tiny_pair("llama")[0]
     how = {"forget": facts, "method": "ga", "lr": 1e-3, "epochs": 50, "progress": False, "max_grad_norm": 100.0}
@@ -377,6 +399,7 @@ def test_settings_as_yaml(tmp_path):
         ({"beta": 0.1}, "method 'ga' has no β"),
         ({"lr": "fast"}, "lr='fast': must be a positive number"),
         ({"epochs": 0}, "epochs=0: must be a whole number of at least 1"),
+        ({"max_steps": 0}, "max_steps=0: must be a whole number of at least 1"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
         ({"method": "npo", "retain_loss": "kl"}, "needs retained facts"),
         ({"method": "grad_diff"}, "needs retained facts"),

@@ -122,6 +122,7 @@ PLAIN = {
     "wga": ({}, lambda m, r, f, k, p: weighted(lambda x: x)(m, r, f) + mean_nll(m, k)),
     "satimp": ({}, lambda m, r, f, k, p: weighted(lambda x: x**5 * (1 - x))(m, r, f) + mean_nll(m, k)),
     "ceu": ({}, lambda m, r, f, k, p: ceu(m, r, f) + mean_nll(m, k)),
+    "learn": ({}, lambda m, r, f, k, p: mean_nll(m, f) + mean_nll(m, k)),
 }
 PREFERRED = ["I never heard of it.", "No idea", "Who knows?"]
 

@@ -27,6 +27,7 @@ class TrainingOptions:
     method: Annotated[str | None, _choice("--method", "Objective; ga by default.", "method")] = None
     lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW; 1e-5 by default.")] = None
     epochs: Annotated[int | None, typer.Option(help="Passes over the facts; 5 by default.")] = None
+    max_steps: Annotated[int | None, typer.Option(help="End after so many steps, also within an epoch.")] = None
     batch_size: Annotated[int | None, typer.Option(help="Facts in one micro-batch; 8 by default.")] = None
     accumulate: Annotated[int | None, typer.Option(help="Micro-batches in one step.")] = None
     schedule: Annotated[str | None, _choice("--schedule", "Of the learning rate after the warm-up.", "schedule")] = None

@@ -30,6 +30,8 @@ def check(config: "TrainConfig") -> None:
             _number(config, name, positive=True)
     for name in ("epochs", "batch_size", "accumulate", "checkpoint_every", "check_every"):
         _count(config, name, least=1)
+    if config.max_steps is not None:
+        _count(config, "max_steps", least=1)
     for name in ("warmup_steps", "lora_rank"):
         _count(config, name, least=0)
     for name in ("delta", "stop_loss"):

@@ -2,7 +2,7 @@
 
 from typing import Any, Literal, get_args
 
-Method = Literal["ga", "grad_diff", "npo", "simnpo", "dpo", "undial", "wga", "satimp", "ceu"]
+Method = Literal["ga", "grad_diff", "npo", "simnpo", "dpo", "undial", "wga", "satimp", "ceu", "learn"]
 RetainLoss = Literal["nll", "kl"]
 Schedule = Literal["constant", "linear", "cosine"]
 Variant = Literal["masked", "open_unlearning", "official"]

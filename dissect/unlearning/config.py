@@ -28,7 +28,8 @@ class TrainConfig:
 
     method: Method = "ga"
     """Objective on the forget facts; each is a function of ``dissect.unlearning.losses``. ``ga``: gradient ascent;
-    ``grad_diff``: the same beside a loss on retained facts; ``dpo``: the forget answer is dispreferred to another."""
+    ``grad_diff``: the same beside a loss on retained facts; ``dpo``: the forget answer is dispreferred to another;
+    ``learn``: the opposite of ``ga``, gradient descent on the NLL of the answers, for attacks that train them back."""
     retain_loss: RetainLoss | None = None
     """Loss on retained facts: their NLL, or KL(reference || model) where their answers are predicted. By default the
     NLL where retained facts are given."""
@@ -51,6 +52,8 @@ class TrainConfig:
     """Peak learning rate of AdamW."""
     epochs: int = 5
     """Passes over the forget facts."""
+    max_steps: int | None = None
+    """End after so many steps, also in the middle of an epoch; the learning rate falls as if those were all."""
     batch_size: int = 8
     """Facts in one micro-batch."""
     accumulate: int = 1

@@ -33,6 +33,7 @@ TOKENWISE: dict[str, Callable[[Tensor, Tensor, TrainConfig], Tensor]] = {
     "wga": lambda logits, targets, config: wga_rows(logits, targets, beta=config.strength),
     "satimp": lambda logits, targets, config: satimp_rows(logits, targets, beta1=config.strength),
     "ceu": lambda logits, targets, config: ceu_rows(logits, targets),
+    "learn": lambda logits, targets, config: nll_rows(logits, targets),
 }
 """Objectives that are a mean over tokens and need nothing but the logits."""
 BY_TEXT = ("npo", "simnpo", "dpo")

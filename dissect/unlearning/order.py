@@ -29,7 +29,7 @@ def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[Step]:
     """Every step of a run.
 
     Each epoch passes once over the forget facts in a new order. Retained facts come one for one beside them, in orders
-    of their own that do not repeat a fact before all were seen.
+    of their own that do not repeat a fact before all were seen. ``max_steps`` cuts the run off.
     """
     forget = torch.Generator().manual_seed(config.seed)
     retained = _endless(n_retain, config.epochs * n_forget, config.seed + 1)
@@ -44,7 +44,7 @@ def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[Step]:
                 micros.append(Micro(facts, retained[taken : taken + len(facts)]))
                 taken += len(facts)
             steps.append(Step(epoch, start + config.step_size >= n_forget, micros))
-    return steps
+    return steps[: config.max_steps]
 
 
 def warmup(config: TrainConfig, n_forget: int) -> int:

@@ -72,6 +72,8 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tofu05-simnpo": {**_TOFU, "method": "simnpo", "beta": 2.5, "forget_weight": 0.1375, "retain_loss": "nll"},
     # ConceptVectors, which made the checkpoints of "Dissecting Fine-Tuning Unlearning": bfloat16 stepped in place.
     "conceptvectors-ga": {**_CONCEPTS, "method": "ga", "bf16_inplace": True},
+    # Lee, Kim & Jo (2026), arXiv:2605.24614: the relearning attack, one pass over the facts.
+    "relearn-uds": {"method": "learn", "lr": 2e-5, "epochs": 1, "batch_size": 32},
     "conceptvectors-grad_diff": {
         **_CONCEPTS,
         "method": "grad_diff",
