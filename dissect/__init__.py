@@ -14,16 +14,20 @@ if TYPE_CHECKING:
     from dissect.data.world import World as World
     from dissect.errors import DissectError as DissectError
     from dissect.evaluation.evaluate import evaluate as evaluate
+    from dissect.evaluation.relearned import Relearning as Relearning
+    from dissect.evaluation.relearning import relearn as relearn
     from dissect.evaluation.result import Evaluation as Evaluation
     from dissect.metrics.drift import drift as drift
     from dissect.metrics.metric import Metric as Metric
     from dissect.models.load import load as load
     from dissect.models.pair import ModelPair as ModelPair
     from dissect.models.pair import load_pair as load_pair
+    from dissect.models.quantised import quantised as quantised
     from dissect.models.save import save_hf as save_hf
     from dissect.patching.attribute import attribute as attribute
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
+    from dissect.report.report import report as report
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.smallest import smallest_set as smallest_set
     from dissect.restoration.transplant import restored as restored
@@ -45,6 +49,7 @@ _HOMES = {
     "Metric": "dissect.metrics.metric",
     "ModelPair": "dissect.models.pair",
     "Prompts": "dissect.data.prompts",
+    "Relearning": "dissect.evaluation.relearned",
     "SweepResult": "dissect.sweep.result",
     "TrainConfig": "dissect.unlearning.config",
     "Trainer": "dissect.unlearning.trainer",
@@ -59,6 +64,9 @@ _HOMES = {
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",
     "patch": "dissect.patching.patch",
+    "quantised": "dissect.models.quantised",
+    "relearn": "dissect.evaluation.relearning",
+    "report": "dissect.report.report",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.save",

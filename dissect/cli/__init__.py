@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, restore, smallest, unlearn
+from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, report, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
 from dissect.errors import DissectError
 
@@ -35,6 +35,7 @@ for _command in (
     attribute.attribute,
     evaluate.evaluate,
     plot.plot,
+    report.report,
 ):
     app.command()(flattened(_command))
 

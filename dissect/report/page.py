@@ -12,6 +12,7 @@ from plotly.offline import get_plotlyjs
 
 from dissect.errors import DissectError
 from dissect.files import atomic_file
+from dissect.report.page_style import PAGE, STYLE
 
 
 @dataclass(frozen=True)
@@ -38,7 +39,26 @@ class Drawing:
     caption: str = ""
 
 
-Part: TypeAlias = str | Table | Code | Drawing | go.Figure
+@dataclass(frozen=True)
+class Callout:
+    """What the reader is to see first: a headline in a frame, with sentences and a list under it."""
+
+    headline: str
+    paragraphs: Sequence[str]
+    items: Sequence[str] = ()
+    kind: str = "plain"
+    """Colour of the frame: ``plain``, ``good``, ``warn`` or ``bad``. The words say the same."""
+
+
+@dataclass(frozen=True)
+class Details:
+    """Parts that are folded up behind a line of text."""
+
+    summary: str
+    parts: Sequence["Part"]
+
+
+Part: TypeAlias = str | Table | Code | Drawing | Callout | Details | go.Figure
 """What a section is made of; a string is a paragraph."""
 
 
@@ -51,7 +71,13 @@ class Section:
 
 
 def page(
-    title: str, sections: Sequence[Section], path: str | os.PathLike[str], *, lead: str = "", footer: str = ""
+    title: str,
+    sections: Sequence[Section],
+    path: str | os.PathLike[str],
+    *,
+    lead: str = "",
+    footer: str = "",
+    contents: bool = False,
 ) -> Path:
     """Write the page; an existing file is replaced whole or not at all.
 
@@ -64,6 +90,7 @@ def page(
         path: ends in ``.html``.
         lead: a paragraph under the title.
         footer: for instance versions and seed.
+        contents: put links to the sections under the lead; those without a heading have none.
 
     Raises:
         DissectError: another suffix, or a table whose rows do not fit its header.
@@ -73,11 +100,12 @@ def page(
         raise DissectError(f"cannot write a page to {file.name!r}: use a name that ends in .html")
     body = _Body()
     sections_html = "\n".join(body.section(section) for section in sections)
-    text = _PAGE.format(
+    text = PAGE.format(
         title=escape(title),
-        style=_STYLE,
+        style=STYLE,
         script=f"<script>{get_plotlyjs()}</script>" if body.n_figures else "",
         lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
+        contents=_contents(sections) if contents else "",
         sections=sections_html,
         footer=f"<footer>{escape(footer)}</footer>" if footer else "",
     )
@@ -94,7 +122,8 @@ class _Body:
 
     def section(self, section: Section) -> str:
         parts = "\n".join(self.part(part) for part in section.parts)
-        return f"<section>\n<h2>{escape(section.heading)}</h2>\n{parts}\n</section>"
+        heading = f"<h2>{escape(section.heading)}</h2>\n" if section.heading else ""
+        return f'<section id="{_anchor(section.heading)}">\n{heading}{parts}\n</section>'
 
     def part(self, part: Part) -> str:
         if isinstance(part, str):
@@ -105,6 +134,11 @@ class _Body:
             return f"<pre>{escape(part.text)}</pre>"
         if isinstance(part, Drawing):
             return self.figure(part.figure, part.caption)
+        if isinstance(part, Callout):
+            return _callout(part)
+        if isinstance(part, Details):
+            inner = "\n".join(self.part(each) for each in part.parts)
+            return f"<details><summary>{escape(part.summary)}</summary>\n{inner}\n</details>"
         return self.figure(part, "")
 
     def figure(self, figure: go.Figure, caption: str) -> str:
@@ -124,6 +158,23 @@ class _Body:
         return f"<figure>{drawn}{words}</figure>"
 
 
+def _anchor(heading: str) -> str:
+    return "-".join("".join(c if c.isalnum() else " " for c in heading.lower()).split()) or "top"
+
+
+def _contents(sections: Sequence[Section]) -> str:
+    links = [f'<a href="#{_anchor(s.heading)}">{escape(s.heading)}</a>' for s in sections if s.heading]
+    return f"<nav>{' '.join(links)}</nav>"
+
+
+def _callout(callout: Callout) -> str:
+    words = "".join(f"<p>{escape(text)}</p>" for text in callout.paragraphs if text)
+    items = "".join(f"<li>{escape(text)}</li>" for text in callout.items)
+    listed = f"<ul>{items}</ul>" if items else ""
+    kind = callout.kind if callout.kind in ("good", "warn", "bad") else "plain"
+    return f'<div class="callout {kind}"><h2>{escape(callout.headline)}</h2>{words}{listed}</div>'
+
+
 def _table(table: Table) -> str:
     for row in table.rows:
         if len(row) != len(table.header):
@@ -138,59 +189,3 @@ def _cell(value: object) -> str:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     shown = f"{value:.3g}" if isinstance(value, float) else str(value)
     return f'<td class="number">{escape(shown)}</td>' if number else f"<td>{escape(shown)}</td>"
-
-
-_STYLE = """
-:root { color-scheme: light dark;
-  --ink: #1d1d1f; --quiet: #636369; --ground: #ffffff; --line: #d9d9de; --soft: #f4f4f7; }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e8e8ea; --quiet: #a0a0a8; --ground: #17181b; --line: #3a3b41; --soft: #222328; }
-}
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 60rem; padding: 2.5rem 1.25rem 4rem; background: var(--ground); color: var(--ink);
-  font: 1rem/1.6 system-ui, "Helvetica Neue", Arial, "Liberation Sans", sans-serif; }
-h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 .6rem; }
-h2 { font-size: 1.3rem; line-height: 1.3; margin: 2.6rem 0 .6rem; }
-p { max-width: 44rem; margin: .6rem 0; overflow-wrap: anywhere; white-space: pre-line; }
-.lead { font-size: 1.12rem; color: var(--quiet); }
-figure { margin: 1.2rem 0; padding: .5rem; background: #fff; border: 1px solid var(--line); border-radius: 6px;
-  overflow-x: auto; }
-figure > div { min-width: 42rem; }
-figcaption { color: #55555c; font-size: .9rem; padding: .3rem .6rem; }
-.table { overflow-x: auto; margin: 1rem 0; }
-table { border-collapse: collapse; font-size: .94rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; color: var(--quiet); padding-bottom: .4rem; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .9rem .35rem 0; border-bottom: 1px solid var(--line); }
-th { font-weight: 600; border-bottom-width: 2px; }
-td.number { text-align: right; }
-pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
-  font: .9rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--quiet);
-  font-size: .88rem; }
-@media print {
-  :root { --ink: #000; --quiet: #444; --ground: #fff; --line: #bbb; --soft: #fff; }
-  body { max-width: none; padding: 0; font-size: 10.5pt; }
-  figure, table, pre { break-inside: avoid; }
-  figure > div { min-width: 0; }
-  h2 { break-after: avoid; }
-  .modebar { display: none; }
-}
-"""
-
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{title}</title>
-<style>{style}</style>
-{script}
-</head>
-<body>
-<h1>{title}</h1>
-{lead}
-{sections}
-{footer}
-</body>
-</html>
-"""

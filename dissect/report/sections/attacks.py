@@ -1,0 +1,60 @@
+"""What attacks bring back: relearning, rounding, other prompts."""
+
+from typing import Any
+
+from dissect.evaluation.result import Evaluation, Row
+from dissect.report.page import Section, Table
+from dissect.report.results import Results
+from dissect.report.sections.absent import absent
+from dissect.report.sections.depth import figures
+
+_RELEARNING = (
+    "Relearning: the model is trained on a part of the forget facts and asked for the others, which it is not trained "
+    "on. What comes back of those was still in the weights, unless a model that never knew them gains as much."
+)
+_ROUNDING = (
+    "Rounding: all matrices of the checkpoint are rounded to few bits. Where an answer returns, the change that hid it "
+    "was smaller than a rounding step."
+)
+_PROMPTS = (
+    "Other prompts: the same facts asked in other words, in another form, or with a part of the text before them."
+)
+
+
+def attacks(results: Results) -> Section:
+    """Curves of relearning; tables of rounding and of prompts."""
+    heading = "What attacks bring back"
+    found = results.evaluation
+    if found is None:
+        return Section(heading, [absent(results, "evaluation", "The evaluation")])
+    parts: list[Any] = []
+    for name, words, along in (
+        ("relearning", _RELEARNING, "step"),
+        ("quantisation", _ROUNDING, ""),
+        ("prompt_attacks", _PROMPTS, ""),
+    ):
+        rows = [row for row in found.rows if row.measure == name]
+        if not rows:
+            parts.append(f"{words} Not measured here: {_reason(found, name)}.")
+            continue
+        parts.append(words)
+        parts += figures(found, name, "Mean over facts that were held out from the training.", along) if along else []
+        if not along:
+            parts.append(places(found, rows))
+    return Section(heading, parts)
+
+
+def places(found: Evaluation, rows: list[Row]) -> Table:
+    """A row for each place of a measure, a column a checkpoint."""
+    keys = list(dict.fromkeys((row.set, tuple(row.at.items())) for row in rows))
+    cells = {(row.model, row.set, tuple(row.at.items())): row.text for row in rows}
+    body = [
+        (set, ", ".join(str(value) for _, value in at), *(cells.get((name, set, at), "") for name in found.names))
+        for set, at in keys
+    ]
+    return Table(("facts", "", *found.names), body)
+
+
+def _reason(found: Evaluation, measure: str) -> str:
+    reasons = [refusal.reason for refusal in found.refused if refusal.measure == measure]
+    return reasons[0].rstrip(".") if reasons else "it was not asked for"

@@ -1,0 +1,52 @@
+"""What the states still hold: depth of the erasure by layer, lenses, probes."""
+
+from typing import Any
+
+from dissect import plots
+from dissect.errors import DissectError
+from dissect.evaluation.result import Evaluation
+from dissect.report.page import Details, Drawing, Section
+from dissect.report.results import Results
+from dissect.report.sections.absent import absent
+from dissect.report.sections.behaviour import measures
+
+_CURVES = (
+    (
+        "uds_by_layer",
+        "How much of what a retrained model's states cost the base model this model's states cost it too.",
+    ),
+    ("erasure_curve", "What the base model loses of the answer with the states of one layer; 0: nothing."),
+)
+
+
+def depth(results: Results) -> Section:
+    """Curves by layer and the numbers that sum them up."""
+    found = results.evaluation
+    heading = "What its states still hold"
+    if found is None:
+        return Section(heading, [absent(results, "evaluation", "The evaluation")])
+    words = (
+        "The unlearned model reads the question; its state after one layer is put into the base model where the answer "
+        "is predicted, and the base model goes on. If it still gives the answer, the state held it, and what was "
+        "changed lies after that layer. In early layers every model passes: the base model reads the question again. "
+        "The same reading on facts that were to be kept says whether the states of the two models can be exchanged at "
+        "all."
+    )
+    parts: list[Any] = [words, measures(found, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
+    parts += [figure for name, caption in _CURVES for figure in figures(found, name, caption)]
+    more = [figure for name in found.measures for figure in figures(found, name, "") if _further(found, name)]
+    if more:
+        parts.append(Details("Lenses, probes and similarity of representations by layer", more))
+    return Section(heading, parts)
+
+
+def figures(found: Evaluation, measure: str, caption: str, along: str = "layer") -> list[Drawing]:
+    """The curve of a measure on forget facts; none where it was not measured."""
+    try:
+        return [Drawing(plots.measured(found, measure, along=along), caption)]
+    except DissectError:
+        return []
+
+
+def _further(found: Evaluation, name: str) -> bool:
+    return found.measures[name]["family"] == "depth" and name not in dict(_CURVES)

@@ -1,0 +1,36 @@
+"""Maps: layer by position for single facts, layer by head."""
+
+from typing import Any
+
+from dissect import plots
+from dissect.plots.labels import counted
+from dissect.report.page import Drawing, Section
+from dissect.report.results import Results
+from dissect.report.sections.absent import absent
+
+
+def maps(results: Results) -> Section:
+    """Where on the text, and in which heads, the base model's activations bring the answer back."""
+    parts: list[Any] = []
+    if results.positions is None:
+        parts.append(absent(results, "positions", "The map over positions"))
+    else:
+        parts.append(
+            "The base model's whole state before one layer, at one token, is put into the unlearned model: where on "
+            "the text does it hold the answer? Tokens of the answer are in bold; a number is the distance from its "
+            "first."
+        )
+        data = results.positions.data
+        for prompt in data["prompt"].values.tolist():
+            asked = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
+            answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
+            figure = plots.heatmap(results.positions, "logprob", x="position", y="layer", prompt=prompt, title="")
+            parts.append(Drawing(figure, f"{asked} → {answer}"))
+    if results.heads is None:
+        parts.append(absent(results, "heads", "The map over heads"))
+    else:
+        spec, n = results.heads.spec, results.heads.data.sizes["prompt"]
+        how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
+        drawn = plots.heatmap(results.heads, x="head", y="layer", title="")
+        parts.append(Drawing(drawn, f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."))
+    return Section("Which tokens, which heads", parts)

@@ -1,0 +1,241 @@
+"""The verdict: from measured shares to words, by the rule that docs/verdict.md states and defends.
+
+Nothing is measured here. Every number is a share with an interval, and a sign counts only where its whole interval lies
+on one side of the line.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import isnan
+from typing import Literal
+
+Kind = Literal["not forgotten", "suppressed", "erased", "broken", "undecided", "no question"]
+Side = Literal["suppressed", "erased", "unclear"]
+
+KNOWN = 0.5
+"""The base model must know so many of the forget facts for there to be a question."""
+SAID = 0.5
+"""Whoever still says so large a share of what the base model says has not forgotten."""
+KEPT = 0.5
+"""Whoever keeps less than this share of what was to be kept is broken."""
+PERPLEXITY = 3.0
+"""Whose perplexity on plain texts rose by more than this factor is broken."""
+DEPTH = 0.5
+"""Depth of erasure: 0 where the unlearned model's own states still give the base model the answers, 1 where not."""
+READABLE = 0.3
+"""Where states about kept facts seem erased to more than this, depth cannot be read: they are foreign to the base."""
+RETURNED = 0.25
+"""Share of the base model's knowledge of untouched facts, beyond the control's, that relearning has to bring back."""
+RESTORED = 0.5
+"""Recovery from which on a restored part is said to bring the behaviour back."""
+WEAK = "restoration"
+"""A sign that decides only where no other does."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """A share of what the base model has, with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    n: int = 0
+
+    def __str__(self) -> str:
+        if isnan(self.low):
+            return f"{self.value:.0%}"
+        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+
+    def above(self, line: float) -> bool:
+        """Whether all of the interval lies above; the value where there is no interval."""
+        return (self.value if isnan(self.low) else self.low) > line
+
+    def below(self, line: float) -> bool:
+        """Whether all of it lies below."""
+        return (self.value if isnan(self.high) else self.high) < line
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """What the rule reads; None where it was not measured."""
+
+    known: Share | None = None
+    """Forget facts that the base model answers."""
+    said: Mapping[str, Share] = field(default_factory=dict)
+    """By wording of the question: what the unlearned model answers of what the base model does."""
+    kept: Share | None = None
+    """The same of facts that were to be kept."""
+    perplexity: float | None = None
+    """On plain texts, unlearned over base."""
+    depth: Share | None = None
+    """See `DEPTH`."""
+    depth_kept: Share | None = None
+    """The same reading on facts that were to be kept: near 0 where depth can be read at all."""
+    returned: Share | None = None
+    """What relearning other facts brings back of facts that it did not touch, as a share of what was lost."""
+    returned_control: Share | None = None
+    """What the same training does to a model that never knew them."""
+    gained: Share | None = None
+    """The difference, over the same facts."""
+    values: Share | None = None
+    """Recovery with the base model's value vectors in the best window."""
+    coefficients: Share | None = None
+    """Recovery with its coefficients m in the best window that leaves the last third of the layers alone: later ones
+    carry the answer that the base model has already computed, and prove nothing."""
+    coefficients_control: Share | None = None
+    """The same window with m of another prompt."""
+    place: str = ""
+    """Where the change that matters sits, in words."""
+
+
+@dataclass(frozen=True)
+class Sign:
+    """One piece of evidence on how deep the forgetting goes."""
+
+    name: str
+    side: Side
+    words: str
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What is said at the top of the page."""
+
+    kind: Kind
+    headline: str
+    words: str
+    """One or two sentences with the numbers."""
+    sure: str
+    """How sure, and why."""
+    signs: Sequence[Sign] = ()
+
+
+def verdict(found: Evidence) -> Verdict:
+    """Apply the rule."""
+    if found.known is None or not found.said:
+        return Verdict("no question", "No verdict", "What the models answer was not measured.", "")
+    if not found.known.value >= KNOWN:
+        words = f"The base model itself answers only {found.known} of what was to be forgotten."
+        return Verdict("no question", "No verdict: there was nothing to forget", words, "")
+    signs = (*_depth(found), *_relearning(found), *_restoration(found))
+    wording, most = max(found.said.items(), key=lambda item: item[1].value)
+    if _broken(found):
+        return Verdict("broken", "Broken", _broken_words(found, most), _broken_sure(found, signs), signs)
+    if not most.below(SAID):
+        words = f"Of what the base model answers, the unlearned model still answers {most} ({wording})."
+        sure = "The interval lies above one half." if most.above(SAID) else "The interval crosses one half."
+        return Verdict("not forgotten", "Not forgotten", words, sure, signs)
+    return _forgotten(found, most, signs)
+
+
+def _forgotten(found: Evidence, most: Share, signs: Sequence[Sign]) -> Verdict:
+    strong = [sign.side for sign in signs if sign.side != "unclear" and sign.name != WEAK]
+    sides = strong or [sign.side for sign in signs if sign.side != "unclear"]
+    said = f"It answers {most} of what the base model answers about what was to be forgotten"
+    said += f", and keeps {found.kept} of the rest. " if found.kept is not None else ". "
+    place = f" {found.place}" if found.place else ""
+    if not sides:
+        words = said + "Whether the knowledge is gone or only no longer read out, the measurements do not decide."
+        return Verdict("undecided", "Forgotten, depth undecided", words + place, _sure(signs, "undecided"), signs)
+    if "suppressed" in sides and "erased" in sides:
+        words = said + "The evidence on what is left disagrees, and both readings are given below."
+        return Verdict(
+            "undecided", "Forgotten, the evidence disagrees", words + place, _sure(signs, "undecided"), signs
+        )
+    if sides[0] == "suppressed":
+        words = said + "What it was to forget is still in it, and is only no longer read out."
+        return Verdict("suppressed", "Suppressed, not erased", words + place, _sure(signs, "suppressed"), signs)
+    words = said + "Neither its states nor what it learns anew give the answers back."
+    return Verdict("erased", "Erased", words + place, _sure(signs, "erased"), signs)
+
+
+def _broken(found: Evidence) -> bool:
+    lost = found.kept is not None and found.kept.below(KEPT)
+    return lost or (found.perplexity is not None and found.perplexity > PERPLEXITY)
+
+
+def _broken_words(found: Evidence, most: Share) -> str:
+    parts = []
+    if found.kept is not None:
+        parts.append(f"of what was to be kept, it answers {found.kept} of what the base model does")
+    if found.perplexity is not None and found.perplexity > PERPLEXITY:
+        parts.append(f"its perplexity on plain texts is {found.perplexity:.3g} times the base model's")
+    text = " and ".join(parts)
+    return (
+        f"{text[0].upper()}{text[1:]}; of what was to be forgotten, {most}. This is damage, not selective forgetting."
+    )
+
+
+def _broken_sure(found: Evidence, signs: Sequence[Sign]) -> str:
+    left = [sign for sign in signs if sign.side == "suppressed"]
+    if not left:
+        return "What depth and relearning say of a broken model is not about the forgotten facts alone."
+    return "Broken does not mean erased: " + " ".join(sign.words for sign in left)
+
+
+def _depth(found: Evidence) -> list[Sign]:
+    """What the unlearned model's own states still give the base model."""
+    depth, kept = found.depth, found.depth_kept
+    if depth is None:
+        return []
+    if kept is not None and not kept.below(READABLE):
+        words = (
+            f"States about facts that were to be kept seem erased too ({kept}): they are foreign to the base model, so "
+            "depth says nothing about the forgotten ones."
+        )
+        return [Sign("depth", "unclear", words)]
+    if depth.below(DEPTH):
+        return [Sign("depth", "suppressed", f"Its own states still give the base model the answers (erased: {depth}).")]
+    if depth.above(DEPTH):
+        return [Sign("depth", "erased", f"Its own states no longer give the base model the answers (erased: {depth}).")]
+    return [Sign("depth", "unclear", f"Its own states give the base model a part of the answers (erased: {depth}).")]
+
+
+def _relearning(found: Evidence) -> list[Sign]:
+    """What learning other facts brings back of facts that it did not touch."""
+    back, control, gained = found.returned, found.returned_control, found.gained
+    if back is None:
+        return []
+    beside = f", {control} in a model that never knew them" if control is not None else ", without a control"
+    words = f"Relearning other facts brings back {back} of the untouched ones{beside}."
+    counts = gained if gained is not None else back
+    if counts.above(0.0) and counts.value >= RETURNED:
+        return [Sign("relearning", "suppressed", words)]
+    if counts.below(RETURNED):
+        return [Sign("relearning", "erased", words)]
+    return [Sign("relearning", "unclear", words)]
+
+
+def _restoration(found: Evidence) -> list[Sign]:
+    """Value vectors against coefficients, as in Hong et al. (2024), without the layers in which it proves nothing."""
+    values, m, control = found.values, found.coefficients, found.coefficients_control
+    if values is None or m is None:
+        return []
+    if values.above(RESTORED):
+        return [Sign(WEAK, "erased", f"The base model's value vectors bring {values} back: the values were changed.")]
+    beside = f" ({control} with those of another prompt)" if control is not None else ""
+    words = f"Value vectors bring {values} back, coefficients before the last third of the layers {m}{beside}."
+    specific = control is None or m.low > control.high
+    if values.below(RESTORED) and m.above(RESTORED) and specific:
+        return [Sign(WEAK, "suppressed", words)]
+    return [Sign(WEAK, "unclear", words)]
+
+
+def _sure(signs: Sequence[Sign], kind: str) -> str:
+    """How many independent signs say so, and what is missing."""
+    agree = [sign.name for sign in signs if sign.side == kind]
+    unclear = [sign.name for sign in signs if sign.side == "unclear"]
+    absent = [name for name in ("depth", "relearning") if name not in [sign.name for sign in signs]]
+    if kind == "undecided":
+        text = "Not sure."
+    elif {"depth", "relearning"} <= set(agree):
+        text = "Fairly sure: depth and relearning, which fail in different ways, agree."
+    elif agree == [WEAK]:
+        text = "Hardly sure: restoration alone says so."
+    else:
+        text = f"Moderately sure: {' and '.join(agree)} say{'s' if len(agree) == 1 else ''} so."
+    if unclear:
+        text += f" {' and '.join(unclear).capitalize()}: cannot be read here."
+    if absent:
+        text += f" {' and '.join(absent).capitalize()}: not measured."
+    return text
