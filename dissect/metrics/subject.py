@@ -163,6 +163,8 @@ class Subject:
     def answers(self) -> list[Answer]:
         """What the model says: its greedy answers beside the expected ones.
 
+        At most ``max_new_tokens`` each, and more where an expected answer of the set is longer: none is cut short.
+
         Raises:
             Undefined: plain texts, which ask nothing.
         """
@@ -174,7 +176,7 @@ class Subject:
         return say(
             self.model,
             self.prompts,
-            max_new_tokens=how.max_new_tokens,
+            max_new_tokens=max(how.max_new_tokens, int(self.prompts.answer_lengths.max())),
             batch_size=how.batch_size,
             progress=how.progress,
         )
