@@ -1,0 +1,35 @@
+"""BLEU of what a model says against the expected answers."""
+
+from dissect.errors import DissectError
+from dissect.metrics.measure import Estimate, Measure, mean_of
+from dissect.metrics.overlap import pairs_of, sentence_bleu
+from dissect.metrics.subject import Subject
+
+SMOOTHINGS = ("exp", "floor", "add-k", "none")
+
+
+def bleu(subject: Subject) -> Estimate:
+    """Mean sentence BLEU over facts, from 0 to 1.
+
+    Raises:
+        DissectError: an unknown smoothing in the option ``bleu.smoothing``.
+    """
+    smoothing = subject.option("bleu.smoothing", "exp")
+    if smoothing not in SMOOTHINGS:
+        raise DissectError(f"bleu.smoothing is {smoothing!r}: choose from {', '.join(SMOOTHINGS)}")
+    scores = sentence_bleu(pairs_of(subject.answers), smooth_method=smoothing)
+    return mean_of(scores, seed=subject.settings.seed)
+
+
+MEASURE = Measure(
+    name="bleu",
+    label="BLEU",
+    definition=(
+        "mean over facts of the sentence BLEU (Papineni et al. 2002) of the greedy answer against the expected one, "
+        "from 0 to 1: sacrebleu with its 13a words, effective order up to 4, brevity penalty, and exponential (NIST) "
+        "smoothing unless bleu.smoothing says floor, add-k or none"
+    ),
+    family="behaviour",
+    compute=bleu,
+    knows="high",
+)
