@@ -1,0 +1,86 @@
+"""The rule of the verdict, case by case."""
+
+import math
+
+import pytest
+
+from dissect.report.verdict import Evidence, Share, verdict
+
+
+def share(value: float, width: float = 0.05) -> Share:
+    return Share(value, value - width, value + width, 100)
+
+
+KNOWS = {"known": share(0.98), "kept": share(0.95)}
+FORGOT = {**KNOWS, "said": {"as asked": share(0.05), "in other words": share(0.1)}}
+INTACT, GONE = {"depth": share(0.1), "depth_kept": share(0.02)}, {"depth": share(0.9), "depth_kept": share(0.05)}
+BACK = {"returned": share(0.6), "returned_control": share(0.05), "gained": share(0.55)}
+NOT_BACK = {"returned": share(0.08), "returned_control": share(0.07), "gained": share(0.01)}
+
+
+@pytest.mark.parametrize(
+    ("found", "kind"),
+    [
+        (Evidence(), "no question"),
+        (Evidence(known=share(0.2), said={"as asked": share(0.1)}), "no question"),
+        (Evidence(**KNOWS, said={"as asked": share(0.98)}), "not forgotten"),
+        (Evidence(**KNOWS, said={"as asked": share(0.02), "in other words": share(0.7)}), "not forgotten"),
+        (Evidence(**FORGOT, **INTACT, **BACK), "suppressed"),
+        (Evidence(**FORGOT, **INTACT), "suppressed"),
+        (Evidence(**FORGOT, **BACK), "suppressed"),
+        (Evidence(**FORGOT, **GONE, **NOT_BACK), "erased"),
+        (Evidence(**FORGOT, **GONE), "erased"),
+        (Evidence(**FORGOT, **GONE, **BACK), "undecided"),
+        (Evidence(**FORGOT), "undecided"),
+        (Evidence(**(FORGOT | {"kept": share(0.1)}), **INTACT, **BACK), "broken"),
+        (Evidence(**FORGOT, **GONE, perplexity=20.0), "broken"),
+    ],
+)
+def test_cases(found, kind):
+    assert verdict(found).kind == kind
+
+
+def test_an_interval_across_the_line_decides_nothing():
+    wide = Evidence(**FORGOT, depth=Share(0.45, 0.3, 0.6), depth_kept=share(0.02))
+    assert verdict(wide).kind == "undecided"
+    assert verdict(wide).signs[0].side == "unclear"
+    nearly = Evidence(**(KNOWS | {"said": {"as asked": Share(0.45, 0.35, 0.55)}}), **INTACT)
+    assert verdict(nearly).kind == "not forgotten"
+    assert "crosses one half" in verdict(nearly).sure
+
+
+def test_foreign_states_say_nothing_about_depth():
+    """A model trained anew has other states for everything, kept facts too."""
+    foreign = Evidence(**FORGOT, depth=share(0.95), depth_kept=share(0.9), **NOT_BACK)
+    found = verdict(foreign)
+    assert [sign.side for sign in found.signs] == ["unclear", "erased"]
+    assert found.kind == "erased" and "relearning says so" in found.sure
+
+
+def test_two_signs_that_agree_are_surer_than_one():
+    both, one = verdict(Evidence(**FORGOT, **INTACT, **BACK)), verdict(Evidence(**FORGOT, **INTACT))
+    assert both.sure.startswith("Fairly sure")
+    assert one.sure.startswith("Moderately sure: depth says so.") and "Relearning: not measured" in one.sure
+
+
+def test_restoration_decides_only_where_nothing_else_does():
+    early = {"values": share(0.1), "coefficients": share(0.8), "coefficients_control": share(0.1)}
+    assert verdict(Evidence(**FORGOT, **early)).kind == "suppressed"
+    assert verdict(Evidence(**FORGOT, **early)).sure.startswith("Hardly sure")
+    assert verdict(Evidence(**FORGOT, **early, **GONE, **NOT_BACK)).kind == "erased"
+    unspecific = early | {"coefficients_control": share(0.78)}
+    assert verdict(Evidence(**FORGOT, **unspecific)).kind == "undecided"
+    changed = {"values": share(0.8), "coefficients": share(0.8)}
+    assert verdict(Evidence(**FORGOT, **changed)).kind == "erased"
+
+
+def test_a_gain_that_a_control_has_too_is_none():
+    same = Evidence(**FORGOT, returned=share(0.6), returned_control=share(0.6), gained=share(0.0))
+    assert verdict(same).kind == "erased"
+    assert verdict(Evidence(**FORGOT, returned=share(0.6))).kind == "suppressed"
+
+
+def test_words_hold_the_numbers():
+    found = verdict(Evidence(**FORGOT, **INTACT, **BACK, place="It sits in layer 3."))
+    assert "10% (5% to 15%)" in found.words and "layer 3" in found.words
+    assert str(Share(0.5, math.nan, math.nan)) == "50%"
