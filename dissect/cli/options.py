@@ -65,6 +65,10 @@ class SweepOptions:
             "published",
         ),
     ] = "answer"
+    quantise: Annotated[
+        str | None,
+        choice("--quantise", "Round the matrices of all models to 8 or 4 bits first.", "int8", "int4", "nf4"),
+    ] = None
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False

@@ -1,6 +1,7 @@
 """What `dissect patch` and `dissect restore` have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from dissect.cli import options, outputs
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
+    from dissect.models.pair import ModelPair
     from dissect.sweep.result import SweepResult
 
 
@@ -26,6 +28,9 @@ def run(
     running: options.RunOptions,
 ) -> None:
     """Check, load, ask, sweep, save, and say where the recovery peaks.
+
+    With ``--quantise`` the models are rounded once the prompts are made, so that answers of the base model's own are
+    the same with and without it.
 
     Args:
         sweep: gives ``dissect.patch`` or ``dissect.restore``, when it is time to import it.
@@ -69,7 +74,8 @@ def run(
         "out": out,
         "overwrite": sweeping.overwrite,
     }
-    result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+    with _quantised(pair, sweeping.quantise):
+        result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
 
     from dissect.cli.summary import summary
 
@@ -86,6 +92,20 @@ def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
     for name in metrics:
         metric.get(name)
     check_roles(sweeping.donor, sweeping.recipient, sweeping.retain_model)
+    if sweeping.quantise is not None and sweeping.sequential:
+        raise DissectError(f"--quantise {sweeping.quantise} needs all models in memory: leave --sequential out")
+
+
+@contextmanager
+def _quantised(pair: "ModelPair", format: str | None) -> Iterator[None]:
+    """All models of the pair rounded, if that was asked for."""
+    from dissect.models.quantised import quantised
+
+    with ExitStack() as stack:
+        for model in (pair.base, pair.unlearned, pair.retain):
+            if format is not None and model is not None:
+                stack.enter_context(quantised(model, format))
+        yield
 
 
 def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:

@@ -48,6 +48,8 @@ class CheckpointInfo:
     """The tokenizer's own, before it was set to ``right``."""
     on_disk: bool = True
     """Whether the model's weights are those of the files; training and transplants make them others."""
+    quantised: str = ""
+    """The format that its matrices are rounded to, if they are; see ``dissect.quantised``."""
 
 
 def mark_changed(model: HookedTransformer, how: str) -> None:

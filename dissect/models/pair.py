@@ -3,7 +3,6 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -37,6 +36,7 @@ class ModelPair:
         self.one_at_a_time = False
         """Whether only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
+        self._aligned: tuple[dict[str, Any], Alignment] | None = None
         for role, model in self._models().items():
             if role != "base":
                 check_comparable(base, model, f"base and {role}")
@@ -53,10 +53,13 @@ class ModelPair:
             raise DissectError("these checkpoints came without a tokenizer: put its files into the base's directory")
         return tokenizer
 
-    @cached_property
+    @property
     def alignment(self) -> Alignment:
-        """How far apart the parameters of base and unlearned are, block by block; computed when first asked for."""
-        return align(*self.roles("base", "unlearned"))
+        """How far apart the parameters of base and unlearned are, block by block; computed once for these weights."""
+        which = self.provenance()
+        if self._aligned is None or self._aligned[0] != which:
+            self._aligned = which, align(*self.roles("base", "unlearned"))
+        return self._aligned[1]
 
     def shapes(self, donor: str, recipient: str) -> tuple[HookedTransformer, HookedTransformer]:
         """The models that play donor and recipient, which may be empty while one is held at a time.
@@ -92,8 +95,7 @@ class ModelPair:
             yield self
             return
         for role, model in self._models().items():
-            if not checkpoint_of(model).on_disk:
-                raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
+            _check_as_loaded(role, model)
         self._devices = {role: model.embed.W_E.device for role, model in self._models().items()}
         self.one_at_a_time = True
         try:
@@ -107,24 +109,31 @@ class ModelPair:
             self.one_at_a_time = False
 
     def wake(self, model: HookedTransformer) -> None:
-        """See that this model of the pair is in memory; while one is held at a time, that only it is."""
+        """See that this model of the pair is in memory; while one is held at a time, that only it is.
+
+        Raises:
+            DissectError: another one would have to go, and was changed since it was loaded.
+        """
         if not self.one_at_a_time:
             return
-        for other in self._models().values():
+        for role, other in self._models().items():
             if other is not model and not other.embed.W_E.is_meta:
+                _check_as_loaded(role, other)
                 unload(other)
         for role, other in self._models().items():  # only now: there is room for one
             if other is model and other.embed.W_E.is_meta:
                 reload(other, device=self._devices[role], progress=False)
 
     def provenance(self) -> dict[str, Any]:
-        """Path and fingerprint of each checkpoint, for the attributes of results."""
+        """Path, fingerprint and quantisation of each checkpoint, for the attributes of results."""
         found = {}
         for role, model in self._models().items():
             checkpoint = getattr(model, "checkpoint", None)
             if checkpoint is not None:
                 found[f"{role}_path"] = str(checkpoint.path)
                 found[f"{role}_fingerprint"] = checkpoint.fingerprint
+                if checkpoint.quantised:
+                    found[f"{role}_quantised"] = checkpoint.quantised
         return found
 
     def __repr__(self) -> str:
@@ -147,6 +156,14 @@ class ModelPair:
         if model is None:
             raise DissectError("the pair has no retain model: load_pair(base, unlearned, retain=...)")
         return model
+
+
+def _check_as_loaded(role: str, model: HookedTransformer) -> None:
+    info = checkpoint_of(model)
+    if info.quantised:
+        raise DissectError(f"the {role} model is quantised, which needs both models in memory: leave sequential out")
+    if not info.on_disk:
+        raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
 
 
 def load_pair(

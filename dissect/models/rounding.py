@@ -7,6 +7,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+FORMATS = ("int8", "int4", "nf4")
+INT4_GROUP = 128
+"""Weights along a row that share one scale, as GPTQ and AWQ have it by default."""
 NF4_BLOCK = 64
 """Weights that share one scale, as in bitsandbytes."""
 _NF4 = (
@@ -20,8 +23,17 @@ _NF4 = (
 def int8_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
     """Round to nearest with one scale a row: round(127 w / max |w|), -127 to 127."""
     high = matrix.float()
-    scale = high.abs().amax(1, keepdim=True)
-    return (high * (127 / scale.where(scale > 0, 1.0))).round().to(torch.int8)
+    return (high * (127 / _scale(high))).round().to(torch.int8)
+
+
+def int4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
+    """Round to nearest with one scale for every 128 weights of a row: round(7 w / max |w|), -7 to 7.
+
+    What is left over at the end of a row has a scale of its own.
+    """
+    groups = _cut(matrix, INT4_GROUP)
+    found = (groups * (7 / _scale(groups))).round()
+    return found.flatten(1)[:, : matrix.shape[1]].to(torch.int8)
 
 
 def nf4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
@@ -29,10 +41,40 @@ def nf4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
 
     What is left over at the end has a scale of its own.
     """
-    flat = matrix.float().reshape(-1)
-    padded = torch.nn.functional.pad(flat, (0, -len(flat) % NF4_BLOCK)).view(-1, NF4_BLOCK)
-    scale = padded.abs().amax(1, keepdim=True)
+    blocks = _cut(matrix.reshape(1, -1), NF4_BLOCK)
     levels = torch.tensor(_NF4, device=matrix.device)
     borders = (levels[1:] + levels[:-1]) / 2
-    found = torch.bucketize(padded / scale.where(scale > 0, 1.0), borders)
-    return found.reshape(-1)[: len(flat)].view(matrix.shape).to(torch.int8)
+    found = torch.bucketize(blocks / _scale(blocks), borders)
+    return found.reshape(-1)[: matrix.numel()].view(matrix.shape).to(torch.int8)
+
+
+def rounded(matrix: Float[Tensor, "out in"], format: str) -> Float[Tensor, "out in"]:
+    """What a quantised model computes with in place of ``matrix``: its levels times their scales, in float32.
+
+    Rounding twice changes no bit: the largest weight of each group keeps its value, and so the scale does.
+
+    Args:
+        format: ``int8`` (one scale a row), ``int4`` (one for 128 weights of a row) or ``nf4`` (one for 64 weights).
+    """
+    if format == "int8":
+        return int8_levels(matrix) / 127 * _scale(matrix.float())
+    if format == "int4":
+        levels = _cut(int4_levels(matrix).float(), INT4_GROUP) / 7
+        return (levels * _scale(_cut(matrix, INT4_GROUP))).flatten(1)[:, : matrix.shape[1]]
+    if format != "nf4":
+        raise ValueError(f"no format {format!r}")
+    values = torch.tensor(_NF4, device=matrix.device)[nf4_levels(matrix).long()]
+    blocks = _cut(values.view(1, -1), NF4_BLOCK) * _scale(_cut(matrix.reshape(1, -1), NF4_BLOCK))
+    return blocks.reshape(-1)[: matrix.numel()].view(matrix.shape)
+
+
+def _cut(matrix: Float[Tensor, "out in"], size: int) -> Float[Tensor, "out group size"]:
+    """Rows in groups of ``size``, in float32, the last one filled up with zeros."""
+    padded = torch.nn.functional.pad(matrix.float(), (0, -matrix.shape[1] % size))
+    return padded.unflatten(1, (-1, size))
+
+
+def _scale(groups: Float[Tensor, "... weight"]) -> Float[Tensor, "... 1"]:
+    """The largest |w| of each group; 1 where all are 0."""
+    high = groups.abs().amax(-1, keepdim=True)
+    return high.where(high > 0, 1.0)
