@@ -132,6 +132,8 @@ def test_bleu_by_hand_and_against_sacrebleu(models):
     assert found.items[-1] == pytest.approx(1)  # of one word nothing but the word counts
     # 7 of 8 words, 5 of 7 pairs, 3 of 6 triples, 1 of 5 fours; as long as the reference
     assert found.items[-2] == pytest.approx((7 / 8 * 5 / 7 * 3 / 6 * 1 / 5) ** 0.25)
+    stopped = [("baker", "baker."), ("a baker.", "a baker."), ("Varnholt", "Varnholt. Yes!")]
+    assert bleu.bleu(saying(models[0], stopped)).items[:2] == pytest.approx([1, 1])
     floor = bleu.bleu(saying(models[0], pairs, **{"bleu.smoothing": "floor"}))
     assert floor.items[0] == pytest.approx(
         sacrebleu.sentence_bleu(pairs[0][1], [pairs[0][0]], smooth_method="floor", use_effective_order=True).score / 100
@@ -272,7 +274,7 @@ def test_without_wrong_answers_they_are_refused(models, name: str):
     with pytest.raises(Undefined, match=r"no fact has wrong answers to compare with.*'perturbed'"):
         available()[name].compute(made)
     odd = Facts([Fact(question="Who?", answer="Ada", extra={"perturbed": [3]})])
-    with pytest.raises(Undefined, match="must be texts, got 3"):
+    with pytest.raises(Undefined, match="'perturbed' of 'Who\\?' must hold texts, got 3"):
         truth.truth_ratio(subject(models[0], forget=odd))
 
 

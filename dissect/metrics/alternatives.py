@@ -28,7 +28,7 @@ class Alternatives:
 
 
 def alternatives(subject: Subject) -> Alternatives:
-    """Score the answers to every fact of the set: all of them are read in one run of batches.
+    """Score the answers to every fact of the set: all but its own, which others score too, in one run of batches.
 
     Raises:
         Undefined: no fact has wrong answers, or they are plain texts.
@@ -70,24 +70,28 @@ def choice_probability(subject: Subject) -> np.ndarray:
 def _alternatives(subject: Subject) -> Alternatives:
     if any(fact.kind == "text" for fact in subject.facts):
         raise Undefined("plain texts have no answers to get wrong: give questions, or prompts with completions")
-    rows = [_answers(fact) if fact.extra.get("perturbed") else [] for fact in subject.facts]
-    if not any(rows):
+    wrong = [_texts(fact, "perturbed") for fact in subject.facts]
+    if not any(wrong):
         raise Undefined("no fact has wrong answers to compare with: give each a list of some under 'perturbed'")
-    flat = Facts(fact for row in rows for fact in row)
-    scores = subject.scored(subject.prompted(flat))
+    restated = [
+        _texts(fact, "paraphrased_answer")[:1] if w else [] for fact, w in zip(subject.facts, wrong, strict=True)
+    ]
+    rows = [[*one, *others] for one, others in zip(restated, wrong, strict=True)]
+    asked = Facts(_answering(f, text) for f, texts in zip(subject.facts, rows, strict=True) for text in texts)
+    own, scores = subject.scores, subject.scored(subject.prompted(asked))
     means = np.split(scores.per_row(scores.logprob), np.cumsum([len(row) for row in rows])[:-1])
-    first, second = (np.array([logs[i] if len(logs) else np.nan for logs in means]) for i in (0, 1))
-    return Alternatives(first, second, [logs[2:] for logs in means])
+    right = np.where([len(w) > 0 for w in wrong], own.per_row(own.logprob), np.nan)
+    other = np.array([logs[0] if one else mean for logs, one, mean in zip(means, restated, right, strict=True)])
+    return Alternatives(right, other, [logs[len(one) :] for logs, one in zip(means, restated, strict=True)])
 
 
-def _answers(fact: Fact) -> list[Fact]:
-    """The fact with its answer, the answer in other words, and each of the wrong ones."""
-    wrong = fact.extra["perturbed"]
-    texts = [fact.extra.get("paraphrased_answer", fact.target), *([wrong] if isinstance(wrong, str) else wrong)]
+def _texts(fact: Fact, key: str) -> list[str]:
+    value = fact.extra.get(key, [])
+    texts = list(value) if isinstance(value, (list, tuple)) else [value]
     for text in texts:
         if not isinstance(text, str) or not text.strip():
-            raise Undefined(f"the answers to {getattr(fact, fact.kind)!r:.60} must be texts, got {text!r:.60}")
-    return [fact, *(_answering(fact, text) for text in texts)]
+            raise Undefined(f"{key!r} of {getattr(fact, fact.kind)!r:.60} must hold texts, got {text!r:.60}")
+    return texts
 
 
 def _answering(fact: Fact, text: str) -> Fact:

@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.metrics.bootstrap import bootstrap
-from dissect.metrics.measure import FACT_SETS, Estimate, Measure, Undefined
+from dissect.metrics.measure import Estimate, Measure, Undefined
 from dissect.metrics.subject import Subject
 from dissect.models.forward import final_residual, logits_at
 
@@ -62,6 +62,6 @@ MEASURE = Measure(
     ),
     family="behaviour",
     compute=perplexity_of_texts,
-    sets=("texts", *FACT_SETS, "nonmembers"),
+    sets=("texts", "forget", "retain", "nonmembers"),
     knows="low",
 )
