@@ -228,7 +228,9 @@ def chosen_measures(asked: Any) -> list[Measure]:
 def _check_options(options: Mapping[str, Any], chosen: Iterable[Measure]) -> None:
     for name in options:
         owner = name.partition(".")[0]
-        if "." not in name or owner not in catalogue.available():
+        # measures that share a name's beginning share its options: logit_lens.k is of logit_lens_rank and its kin
+        known = [name for name in catalogue.available() if name == owner or name.startswith(f"{owner}_")]
+        if "." not in name or not known:
             raise DissectError(f"option {name!r} belongs to no measure: write it as measure.option, such as uds.tau")
 
 
