@@ -1,12 +1,13 @@
 # Two commands do everything on a machine with Python (3.10 or newer), git and make:
 #   make demo   sets up and runs the whole story on the embedded world, about three minutes
 #   make test   sets up and runs the tests
+# And `make docs` builds the pages in docs/_build/html.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint format bench clean
+.PHONY: demo test lint format docs bench clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out $(OUT)
@@ -22,6 +23,9 @@ lint: $(VENV)/.installed
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+docs: $(VENV)/.installed
+	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/loading.py
@@ -39,4 +43,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache docs/_build docs/api/generated docs/notebooks
