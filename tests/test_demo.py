@@ -1,7 +1,6 @@
-"""The whole story on a tiny world, and the README's examples on what it leaves, as a user runs them."""
+"""The whole story on a tiny world, and what can be done with what it leaves; the pages' code is run in test_docs.py."""
 
 import re
-import shlex
 from pathlib import Path
 
 import numpy as np
@@ -77,40 +76,6 @@ def test_the_demo_does_not_write_into_somebody_elses_directory(tmp_path):
     with pytest.raises(dissect.DissectError, match="not empty"):
         run_demo(tmp_path, settings=TINY, progress=False)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
-
-
-def readme_block(language: str, first: str) -> str:
-    blocks = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
-    return next(block for block in blocks if first in block)
-
-
-def test_the_readmes_commands_run_as_they_stand(demo, monkeypatch, capsys):
-    monkeypatch.chdir(demo.parents[1])
-    lines = readme_block("sh", "dissect unlearn").splitlines()
-    commands = [shlex.split(line)[1:] for line in lines if line.startswith("dissect ")]
-    assert [command[0] for command in commands] == ["unlearn", "patch", "plot"]
-    for command in commands:
-        assert main([*command, "--quiet"]) == 0, capsys.readouterr().err
-    assert "plotly" in Path("runs/mine/curves.html").read_text()
-
-
-def test_the_readmes_python_runs_as_it_stands(demo, monkeypatch, capsys):
-    monkeypatch.chdir(demo.parents[1])
-    space: dict = {}
-    exec(readme_block("python", "import dissect"), space)
-    assert "mlp.W_out" in capsys.readouterr().out
-    assert space["both"].recovery("krs").dims == ("component", "layer", "prompt")
-    assert Path("runs/curves.html").stat().st_size > 1000
-
-
-@pytest.mark.parametrize("page", ["patching.md", "restoration.md", "unlearning.md"])
-def test_the_code_on_the_pages_runs_as_it_stands(page, demo, monkeypatch):
-    monkeypatch.chdir(demo.parents[1])
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / page).read_text(), flags=re.DOTALL)
-    assert blocks
-    space: dict = {}
-    for block in blocks:  # they build on each other
-        exec(block, space)
 
 
 def test_the_smallest_set_on_the_world_is_verified(demo):
