@@ -15,11 +15,11 @@ def demo(
     ),
     running: options.RunOptions,
 ) -> None:
-    """Learn, forget, patch, restore, report, on a made-up world.
+    """Learn, forget, compare, dissect, on a made-up world.
 
-    Trains a base model on fictitious people, lets it forget some of them by gradient ascent, compares the two
-    checkpoints, and writes them, the facts, the sweeps and an HTML page. The page's path is printed last. About two
-    minutes on two cores; a base model that an earlier demo left in DIR is used again.
+    Trains a base model on fictitious people, lets it forget some of them by gradient ascent, NPO and UnDIAL, compares
+    the checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. About
+    three minutes on two cores; models of the world that an earlier demo left in DIR are used again.
     """
     outputs.check_parent(out)
     running.start()

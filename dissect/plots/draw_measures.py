@@ -58,6 +58,9 @@ def measured(
     style.headed(figure, title or f"{label}, {labels.plain(set)}", labels.counted(int(table["n"].max()), "item"))
     figure.update_yaxes(title_text=label)
     figure.update_xaxes(title_text=labels.axis(along))
+    places = sorted(set(table[along])) if table[along].dtype.kind in "iu" else []
+    if places and len(places) == places[-1] - places[0] + 1:  # layers: no ticks between them
+        figure.update_xaxes(tick0=places[0], dtick=1 + len(places) // 20)
     return figure.update_layout(height=style.HEIGHT)
 
 
@@ -67,6 +70,7 @@ def _line(figure: go.Figure, chosen, along: str, text: str, colour: str, look: i
         figure.add_scatter(
             x=[*x, *x[::-1]],
             y=[*chosen["high"], *chosen["low"].tolist()[::-1]],
+            mode="lines",
             fill="toself",
             fillcolor=style.translucent(colour, 0.13),
             line={"width": 0},

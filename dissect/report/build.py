@@ -1,6 +1,7 @@
 """From stored results to the page: no model is run."""
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 from dissect.report.evidence import evidence
@@ -26,9 +27,18 @@ _LIMITS = (
 
 
 def build(
-    results: Results, out: str | os.PathLike[str], *, title: str = "What did unlearning do?"
+    results: Results,
+    out: str | os.PathLike[str],
+    *,
+    title: str = "What did unlearning do?",
+    lead: str = "",
+    extra: Sequence[Section] = (),
 ) -> tuple[Path, Verdict]:
     """Write the page.
+
+    Args:
+        lead: in place of the usual words under the title.
+        extra: further sections, put before the last, which says how it was measured.
 
     Raises:
         DissectError: another suffix than ``.html``.
@@ -36,8 +46,9 @@ def build(
     found = verdict(evidence(results))
     signs = [f"{sign.name.capitalize()} ({sign.side}): {sign.words}" for sign in found.signs]
     callout = Callout(found.headline, [found.words, found.sure, _LIMITS], signs, kind=_FRAMES.get(found.kind, "plain"))
-    sections = [Section("", [callout]), *(make(results) for make in SECTIONS)]
-    return page(title, sections, out, lead=_lead(results), contents=True), found
+    made = [make(results) for make in SECTIONS]
+    sections = [Section("", [callout]), *made[:-1], *extra, made[-1]]
+    return page(title, sections, out, lead=lead or _lead(results), contents=True), found
 
 
 def _lead(results: Results) -> str:

@@ -1,6 +1,6 @@
 """From stored results to what the verdict reads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from dissect.sweep.result import SweepResult
 ANSWERED = ("exact_match", "rouge_l_recall")
 """What counts as answering: the first of which the base model has enough on the forget facts."""
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
+_FEW = 0.25
+"""A set of blocks with a larger share of the weights is no place."""
 BASE, UNLEARNED = "base", "unlearned"
 
 
@@ -30,14 +32,14 @@ def _measured(found: Evaluation) -> dict[str, Any]:
     answered = _answered(found)
     said = {words: share for set, words in WORDINGS.items() if (share := _share(found, answered, set)) is not None}
     known = _row(found, BASE, answered, "forget")
-    depths = ("uds", "erasure_depth")
     return {
         "known": None if known is None else _of(known),
         "said": said,
         "kept": _share(found, answered, "retain"),
         "perplexity": _perplexity(found),
-        "depth": _first(_row(found, UNLEARNED, name, "forget") for name in depths),
-        "depth_kept": _first(_row(found, UNLEARNED, name, "retain") for name in depths),
+        "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
+        # UDS is not defined on kept facts: a retrained model's states lack nothing of them
+        "depth_kept": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
         **_relearned(found),
     }
 
@@ -75,7 +77,7 @@ def _relearned(found: Evaluation) -> dict[str, Share | None]:
     """Recovered shares of both models; the difference of their gains as a share of what was lost."""
 
     def at(**place: str) -> Row | None:
-        return _row(found, UNLEARNED, "relearning", "forget", **place)
+        return _row(found, UNLEARNED, "relearning", "forget", place)
 
     back, control = at(model="itself", of="recovered"), at(model="control", of="recovered")
     gain, more = at(model="itself", of="gain"), at(model="difference", of="gain")
@@ -115,7 +117,7 @@ def _best(sweep: SweepResult, component: str, layers: list[int] | None = None) -
     table = table if layers is None else table.sel(layer=layers)
     if not bool(np.isfinite(table["mean"]).any()):
         return None
-    row = table.isel(layer=int(table["mean"].fillna(-np.inf).argmax()))
+    row = table.isel(layer=int(np.argmax(table["mean"].fillna(-np.inf).values)))
     share = Share(float(row["mean"]), float(row["low"]), float(row["high"]), int(row["n"]))
     return int(row["layer"]), share
 
@@ -156,14 +158,15 @@ def _set_words(found: SmallestSet) -> str:
 
 
 def _first_erased(found: Evaluation) -> int | None:
-    """The first layer whose erasure ratio has all of its interval above one half."""
+    """The first layer whose erasure ratio has all of its interval above one half, and is defined for most facts."""
     rows = [r for r in found.rows if (r.model, r.measure, r.set) == (UNLEARNED, "uds_by_layer", "forget")]
-    hit = [int(row.at["layer"]) for row in rows if _of(row).above(0.5)]
+    most = max((row.n for row in rows), default=0)
+    hit = [int(row.at["layer"]) for row in rows if 2 * row.n >= most and _of(row).above(0.5)]
     return min(hit) if hit else None
 
 
-def _row(found: Evaluation, model: str, measure: str, set: str, **at: str) -> Row | None:
-    rows = [r for r in found.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at)]
+def _row(found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, str] | None = None) -> Row | None:
+    rows = [r for r in found.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at or {})]
     return rows[0] if rows else None
 
 

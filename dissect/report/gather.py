@@ -117,6 +117,7 @@ class _Work:
             measures=_measures(self.settings, self.pair),
             template=self.settings.template,
             max_new_tokens=self.settings.max_new_tokens,
+            options=self.settings.options,
             **self.how,
         )
 

@@ -2,7 +2,7 @@
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from dissect.evaluation.sets import fact_sets
 from dissect.models.pair import ModelPair
 from dissect.report.build import build
 from dissect.report.gather import gather
+from dissect.report.page import Section
 from dissect.report.results import Results
 from dissect.report.settings import ReportSettings
 from dissect.report.verdict import Verdict
@@ -40,6 +41,8 @@ def report(
     folder: str | os.PathLike[str] | None = None,
     title: str = "What did unlearning do?",
     command: str = "",
+    lead: str = "",
+    extra: Sequence[Section] = (),
     progress: bool = True,
     **settings: Any,
 ) -> Report:
@@ -57,6 +60,8 @@ def report(
         folder: where the results are kept; by default ``<out>.results`` beside the page.
         title: of the page.
         command: how to repeat it, as it is to stand on the page.
+        lead: words under the title, in place of the usual ones.
+        extra: sections of one's own; see ``dissect.report.page``.
         settings: fields of ``dissect.report.settings.ReportSettings``: ``window``, ``steps``, ``max_facts``, ...
 
     Raises:
@@ -69,7 +74,7 @@ def report(
     page = check_page(out)
     where = Path(folder) if folder is not None else page.with_name(f"{page.name}.results")
     results = gather(pair, asked, where, _settings(settings), command=command, progress=progress)
-    path, found = build(results, page, title=title)
+    path, found = build(results, page, title=title, lead=lead, extra=extra)
     return Report(path, found, results)
 
 

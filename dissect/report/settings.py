@@ -1,5 +1,6 @@
 """What an autopsy computes, and how much of it."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +36,8 @@ class ReportSettings:
     steps: tuple[str, ...] = STEPS
     measures: tuple[str, ...] | None = None
     """Of the evaluation; by default all but those that the pair has no models or facts for."""
+    options: Mapping[str, Any] | None = None
+    """What single measures are told, such as ``{"relearning.lr": 1e-5}``."""
     batch_size: int = 32
     seed: int = 0
 

@@ -1,38 +1,43 @@
-"""The whole story on the embedded world: learn, forget, compare, patch, restore, show."""
+"""The whole story on the embedded world: learn, forget in three ways, compare, dissect, show."""
 
 import json
 import logging
 import os
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from dissect.data.facts import Facts
-from dissect.data.prompts import Prompts
 from dissect.data.world import World
 from dissect.errors import DissectError
+from dissect.evaluation.evaluate import evaluate
 from dissect.files import atomic_file, check_new_directory
-from dissect.metrics.answers import reproduced
 from dissect.models.load import load
-from dissect.models.pair import ModelPair, load_pair
-from dissect.patching.patch import patch
+from dissect.models.pair import load_pair
 from dissect.provenance import versions
-from dissect.reproductions.demo_page import Recall, write_page
+from dissect.report.report import report
+from dissect.reproductions.demo_page import lead, sections
 from dissect.reproductions.world_models import train_base
-from dissect.restoration.restore import restore
-from dissect.restoration.smallest import smallest_set
-from dissect.sweep.join import concat
 from dissect.unlearning.unlearn import unlearn
 
 log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "demo.json"
 """Marks a directory as the demo's own, which may be written again."""
+METHODS: dict[str, dict[str, Any]] = {
+    "ga": {"method": "ga", "lr": 2e-4, "epochs": 4},
+    "npo": {"method": "npo", "lr": 2e-4, "epochs": 12, "retain": True},
+    "undial": {"method": "undial", "lr": 5e-4, "epochs": 12},
+}
+"""Directory to settings; with ``retain`` the retain loss sees half of the other people."""
+COMPARED = ("exact_match", "answer_probability", "uds", "quantisation")
+"""What the three checkpoints are compared by."""
 
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo trains and how it forgets."""
+    """What the demo trains, how it forgets, and which checkpoint it dissects."""
 
     n_people: int = 200
     n_attributes: int = 4
@@ -40,12 +45,12 @@ class DemoSettings:
     """So many people are forgotten, with all their attributes."""
     n_layers: int = 6
     d_model: int = 128
-    lr: float = 2e-4
-    """Of gradient ascent."""
-    epochs: int = 4
+    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
+    dissected: str = "undial"
     batch_size: int = 16
     window: int = 3
     """Layers swapped together: half of them. (The paper swaps 5 of 32.)"""
+    relearning: Mapping[str, Any] = field(default_factory=lambda: {"relearning.lr": 2e-4, "relearning.steps": 30})
     seed: int = 0
 
 
@@ -57,12 +62,13 @@ def run_demo(
     dtype: str = "float32",
     progress: bool = True,
 ) -> Path:
-    """Train a base model, let it forget some people by gradient ascent, and dissect the two checkpoints.
+    """Train a base model, let it forget some people by three methods, compare the checkpoints and dissect one of them.
 
-    Writes ``base/`` and ``ga/`` (Hugging Face directories), ``forget.jsonl`` and ``retain.jsonl``,
-    ``activations.nc`` and ``parameters.nc`` (sweeps with their controls), ``smallest.json`` and ``index.html``. A base
-    model that an earlier demo left in
-    ``out`` with the same settings is used again.
+    Writes Hugging Face directories (``base/``, ``retrained/``, which never heard of these people, and one for each
+    method), the facts (``forget.jsonl``; ``retain.jsonl``, of everybody else; and its halves ``retain_seen.jsonl``, for
+    retain losses, and ``retain_unseen.jsonl``, for measuring), ``methods.json`` (the comparison), ``results/`` (what
+    the page is made of) and ``index.html``. Base and retrained models that an earlier demo left in ``out`` with the
+    same settings are used again.
 
     Returns:
         the path of the page.
@@ -73,71 +79,124 @@ def run_demo(
     settings = settings or DemoSettings()
     out = Path(out)
     world = World.make(settings.n_people, settings.n_attributes, seed=settings.seed)
-    forget, retain = world.split(settings.n_forget)
-    base = _base(world, out, settings, device, progress)
-    forget.write(out / "forget.jsonl")
-    retain.write(out / "retain.jsonl")
-    model = load(base, device=device, progress=False)
-    unlearn(
-        model,
-        forget=forget,
-        method="ga",
-        lr=settings.lr,
-        epochs=settings.epochs,
-        batch_size=settings.batch_size,
+    base, retrained = _world_models(world, out, settings, device, progress)
+    facts = _facts(world, out, settings.n_forget)
+    for name in settings.methods:
+        _forget(base, out / name, settings.methods[name], facts, settings, device, progress)
+    texts = Facts.from_dataset([{"text": text} for text in world.filler()])
+    compared = evaluate(
+        {name: out / name for name in settings.methods},
+        forget=facts["forget"],
+        retain=facts["retain_unseen"],
+        base=base,
+        retain_model=retrained,
+        measures=COMPARED,
+        dtype=dtype,
+        device=device,
+        n_examples=0,
         seed=settings.seed,
-        out=out / "ga",
-        overwrite=True,
         progress=progress,
     )
-    del model
-    pair = load_pair(base, out / "ga", dtype=dtype, device=device, progress=False)
-    prompts = forget.prompts(pair.base, answers="base", progress=False)
-    activations = patch(pair, prompts, window=settings.window, controls=True, progress=progress)
-    parameters = restore(pair, prompts, window=settings.window, controls=True, progress=progress)
-    smallest = smallest_set(pair, prompts, progress=progress)
-    activations.save(out / "activations.nc")
-    parameters.save(out / "parameters.nc")
-    smallest.save(out / "smallest.json")
-    return write_page(
-        out / "index.html",
-        pair=pair,
-        prompts=prompts,
-        result=concat(activations, parameters),
-        smallest=smallest,
-        recall=[
-            _recall(pair, "forgotten people", forget),
-            _recall(pair, "everybody else", retain),
-        ],
-        settings=asdict(settings),
+    compared.save(out / "methods.json")
+    pair = load_pair(base, out / settings.dissected, retain=retrained, dtype=dtype, device=device, progress=False)
+    made = report(
+        pair,
+        forget=facts["forget"],
+        retain=facts["retain_unseen"],
+        texts=texts,
+        out=out / "index.html",
+        folder=_fresh(out / "results"),
+        window=settings.window,
+        options=dict(settings.relearning),
+        seed=settings.seed,
+        title=f"What did {settings.dissected} do?",
+        lead=lead(settings),
+        extra=sections(compared, out, settings),
+        command=f"dissect demo --seed {settings.seed}",
+        progress=progress,
+    )
+    return made.path
+
+
+def _facts(world: World, out: Path, n_forget: int) -> dict[str, Facts]:
+    """What is to be forgotten, and the others in two halves by people: one for training, one for measuring."""
+    forget, retain = world.split(n_forget)
+    half = n_forget + (len(world.people) - n_forget) // 2
+    facts = {
+        "forget": forget,
+        "retain": retain,
+        "retain_seen": world.facts(range(n_forget, half)),
+        "retain_unseen": world.facts(range(half, len(world.people))),
+    }
+    for name, each in facts.items():
+        each.write(out / f"{name}.jsonl")
+    return facts
+
+
+def _forget(
+    base: Path,
+    out: Path,
+    how: Mapping[str, Any],
+    facts: Mapping[str, Facts],
+    settings: DemoSettings,
+    device: str | None,
+    progress: bool,
+) -> None:
+    """One checkpoint that was made to forget."""
+    given = dict(how)
+    kept = facts["retain_seen"] if given.pop("retain", False) else None
+    unlearn(
+        load(base, device=device, progress=False),
+        forget=facts["forget"],
+        retain=kept,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        out=out,
+        overwrite=True,
+        progress=progress,
+        **given,
     )
 
 
-def _base(world: World, out: Path, settings: DemoSettings, device: str | None, progress: bool) -> Path:
-    """The base checkpoint: made, or found where an earlier demo with the same settings left it."""
+def _world_models(
+    world: World, out: Path, settings: DemoSettings, device: str | None, progress: bool
+) -> tuple[Path, Path]:
+    """The base model and one that never heard of the forgotten people: made, or found from an earlier demo."""
     wanted: dict[str, Any] = {
         "versions": versions(),
-        **{key: getattr(settings, key) for key in ("n_people", "n_attributes", "n_layers", "d_model", "seed")},
+        **{k: getattr(settings, k) for k in ("n_people", "n_attributes", "n_forget", "n_layers", "d_model", "seed")},
     }
     marker = out / SETTINGS_FILE
+    fits = marker.is_file() and _content(marker) == wanted
     if not marker.is_file():
         check_new_directory(out)
-    elif _content(marker) == wanted and (out / "base").is_dir():
-        log.info("using the base model in %s", out / "base")
-        return out / "base"
     out.mkdir(parents=True, exist_ok=True)
     with atomic_file(marker) as temporary:
         temporary.write_text(json.dumps(wanted, indent=1))
-    return train_base(
-        world,
-        out / "base",
-        n_layers=settings.n_layers,
-        d_model=settings.d_model,
-        seed=settings.seed,
-        device=device or "cpu",
-        overwrite=True,
-        progress=progress,
-    )
+    others = range(settings.n_forget, settings.n_people)
+    for name, people in (("base", None), ("retrained", others)):
+        if fits and (out / name).is_dir():
+            log.info("using the model in %s", out / name)
+            continue
+        train_base(
+            world,
+            out / name,
+            people=people,
+            n_layers=settings.n_layers,
+            d_model=settings.d_model,
+            seed=settings.seed,
+            device=device or "cpu",
+            overwrite=True,
+            progress=progress,
+        )
+    return out / "base", out / "retrained"
+
+
+def _fresh(folder: Path) -> Path:
+    """The folder of an earlier demo's results is begun anew: the checkpoints were made again."""
+    for file in folder.glob("*") if folder.is_dir() else ():
+        file.unlink()
+    return folder
 
 
 def _content(marker: Path) -> Any:
@@ -145,9 +204,3 @@ def _content(marker: Path) -> Any:
         return json.loads(marker.read_text())
     except json.JSONDecodeError as error:
         raise DissectError(f"{marker} is damaged ({error}): delete it, or choose another directory") from error
-
-
-def _recall(pair: ModelPair, who: str, facts: Facts) -> Recall:
-    prompts: Prompts = facts.prompts(pair.tokenizer)
-    share = [float(reproduced(model, prompts).float().mean()) for model in (pair.base, pair.unlearned)]
-    return Recall(who, len(facts), *share)

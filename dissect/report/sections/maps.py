@@ -8,6 +8,11 @@ from dissect.report.page import Drawing, Section
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent
 
+_POSITIONS, _HEADS = (
+    "The base model's state at one token of one layer put in",
+    "The base model's output of one head put in",
+)
+
 
 def maps(results: Results) -> Section:
     """Where on the text, and in which heads, the base model's activations bring the answer back."""
@@ -24,13 +29,15 @@ def maps(results: Results) -> Section:
         for prompt in data["prompt"].values.tolist():
             asked = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
             answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
-            figure = plots.heatmap(results.positions, "logprob", x="position", y="layer", prompt=prompt, title="")
+            figure = plots.heatmap(
+                results.positions, "logprob", x="position", y="layer", prompt=prompt, title=_POSITIONS
+            )
             parts.append(Drawing(figure, f"{asked} → {answer}"))
     if results.heads is None:
         parts.append(absent(results, "heads", "The map over heads"))
     else:
         spec, n = results.heads.spec, results.heads.data.sizes["prompt"]
         how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
-        drawn = plots.heatmap(results.heads, x="head", y="layer", title="")
+        drawn = plots.heatmap(results.heads, x="head", y="layer", title=_HEADS)
         parts.append(Drawing(drawn, f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."))
     return Section("Which tokens, which heads", parts)
