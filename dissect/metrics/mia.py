@@ -24,9 +24,9 @@ MEASURE = Measure(
     definition=(
         "area under the ROC curve of telling the forget facts, which are the members (class 1), from the set "
         "nonmembers (class 0) by a score of the answer or text that is higher for members: mean log p (loss), the same "
-        "over the zlib size, Min-K% and Min-K%++ with mia.k = 0.4 of the tokens, as in open-unlearning. 0.5: they cannot be told apart; "
-        "above, they are still recognised; below, they are less likely than facts never seen, which gives them away "
-        "as well"
+        "over the zlib size, Min-K% and Min-K%++ with mia.k = 0.4 of the tokens, as in open-unlearning. 0.5: they "
+        "cannot be told apart; above, they are still recognised; below, they are less likely than facts never seen, "
+        "which gives them away as well"
     ),
     family="memorisation",
     compute=membership_inference,
