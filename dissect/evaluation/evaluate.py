@@ -104,7 +104,9 @@ def evaluate(
     _check_options(settings.options, chosen)
     roles: dict[str, Source | None] = {BASE: base, RETRAINED: retain_model}
     everyone = {name: source for name, source in roles.items() if source is not None}
-    taken = {place(source) for source in everyone.values()} - {None}
+    # in a list the base model is not measured twice; who gives a name means it
+    named_by_hand = isinstance(models, Mapping)
+    taken = set() if named_by_hand else {place(source) for source in everyone.values()} - {None}
     others = {name: source for name, source in named(models).items() if place(source) not in taken}
     if twice := set(others) & set(everyone):
         raise DissectError(f"{sorted(twice)[0]!r} is the name of a role: give the checkpoint another, in a mapping")

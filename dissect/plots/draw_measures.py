@@ -58,7 +58,7 @@ def measured(
     style.headed(figure, title or f"{label}, {labels.plain(set)}", labels.counted(int(table["n"].max()), "item"))
     figure.update_yaxes(title_text=label)
     figure.update_xaxes(title_text=labels.axis(along))
-    places = sorted(set(table[along])) if table[along].dtype.kind in "iu" else []
+    places = sorted(table[along].unique().tolist()) if table[along].dtype.kind in "iu" else []
     if places and len(places) == places[-1] - places[0] + 1:  # layers: no ticks between them
         figure.update_xaxes(tick0=places[0], dtick=1 + len(places) // 20)
     return figure.update_layout(height=style.HEIGHT)

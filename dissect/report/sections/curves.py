@@ -7,7 +7,7 @@ from dissect.plots.labels import component as label
 from dissect.plots.labels import split_control
 from dissect.report.page import Details, Drawing, Section, Table
 from dissect.report.results import Results
-from dissect.report.sections.absent import absent
+from dissect.report.sections.absent import absent, drawn
 from dissect.sweep.join import concat
 from dissect.sweep.peaks import peaks
 from dissect.sweep.result import SweepResult
@@ -39,20 +39,20 @@ def curves(results: Results) -> Section:
     )
     rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place, f"{p.overall:.3f}") for p in peaks(main)]
     table = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)
-    parts: list[Any] = [words, Drawing(plots.curves(main), "Recovery over centre layers."), _CAUTION, table]
+    parts: list[Any] = [words, drawn(lambda: plots.curves(main), "Recovery over centre layers."), _CAUTION, table]
     controlled = [
         of for of in shown if any(split_control(n)[0] == of and split_control(n)[1] for n in names_of(joined))
     ]
-    drawings = [
-        Drawing(
-            plots.curves(joined, component=[n for n in names_of(joined) if split_control(n)[0] == of], title=label(of)),
-            f"{label(of)} and its controls.",
-        )
-        for of in controlled
-    ]
+    drawings = [_controlled(joined, of) for of in controlled]
     if drawings:
         parts.append(Details("Each curve beside its controls", drawings))
     return Section(heading, parts)
+
+
+def _controlled(joined: SweepResult, of: str) -> Drawing | str:
+    """One component beside its controls."""
+    chosen = [name for name in names_of(joined) if split_control(name)[0] == of]
+    return drawn(lambda: plots.curves(joined, component=chosen, title=label(of)), f"{label(of)} and its controls.")
 
 
 def together(results: Results) -> SweepResult | None:

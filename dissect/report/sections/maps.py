@@ -1,12 +1,16 @@
 """Maps: layer by position for single facts, layer by head."""
 
+from functools import partial
 from typing import Any
+
+import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.plots.labels import counted
-from dissect.report.page import Drawing, Section
+from dissect.report.page import Section
 from dissect.report.results import Results
-from dissect.report.sections.absent import absent
+from dissect.report.sections.absent import absent, drawn
+from dissect.sweep.result import SweepResult
 
 _POSITIONS, _HEADS = (
     "The base model's state at one token of one layer put in",
@@ -29,15 +33,16 @@ def maps(results: Results) -> Section:
         for prompt in data["prompt"].values.tolist():
             asked = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
             answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
-            figure = plots.heatmap(
-                results.positions, "logprob", x="position", y="layer", prompt=prompt, title=_POSITIONS
-            )
-            parts.append(Drawing(figure, f"{asked} → {answer}"))
+            parts.append(drawn(partial(_positions, results.positions, prompt), f"{asked} → {answer}"))
     if results.heads is None:
         parts.append(absent(results, "heads", "The map over heads"))
     else:
         spec, n = results.heads.spec, results.heads.data.sizes["prompt"]
         how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
-        drawn = plots.heatmap(results.heads, x="head", y="layer", title=_HEADS)
-        parts.append(Drawing(drawn, f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."))
+        caption = f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."
+        parts.append(drawn(partial(plots.heatmap, results.heads, x="head", y="layer", title=_HEADS), caption))
     return Section("Which tokens, which heads", parts)
+
+
+def _positions(result: SweepResult, prompt: int) -> go.Figure:
+    return plots.heatmap(result, "logprob", x="position", y="layer", prompt=prompt, title=_POSITIONS)

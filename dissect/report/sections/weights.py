@@ -1,17 +1,23 @@
 """Which weights: what restoring parameters brings back, the smallest set that is enough, what moved."""
 
+from functools import partial
 from typing import Any
 
 from dissect import plots
 from dissect.plots.labels import component as label
 from dissect.plots.labels import split_control
-from dissect.report.page import Drawing, Section, Table
+from dissect.report.page import Section, Table
 from dissect.report.results import Results
-from dissect.report.sections.absent import absent
+from dissect.report.sections.absent import absent, drawn
 from dissect.report.sections.curves import names_of
 from dissect.restoration.smallest_result import SmallestSet
 from dissect.sweep.peaks import peaks
 from dissect.sweep.result import SweepResult
+
+_DRIFT = (
+    ("relative_norm", "Relative norm of the change"),
+    ("moved_4bit", "Share that differs after rounding to 4 bits"),
+)
 
 
 def weights(results: Results) -> Section:
@@ -26,21 +32,20 @@ def weights(results: Results) -> Section:
         parts += [
             "Parameters of the base model are put into the unlearned one. Value vectors W_V are where facts are said "
             "to be stored; larger parts of a layer say whether the change sits anywhere in it.",
-            Drawing(plots.curves(shown), "Recovery with restored parameters."),
+            drawn(lambda: plots.curves(shown), "Recovery with restored parameters."),
             Table(("put back", "highest mean", "95 % interval", "at"), rows),
         ]
     if results.smallest is None:
         parts.append(absent(results, "smallest", "The smallest restoring set"))
     elif len(results.smallest.path) > 1:
-        parts += [set_words(results.smallest), Drawing(plots.path(results.smallest))]
+        parts += [set_words(results.smallest), drawn(partial(plots.path, results.smallest), "The way to the set.")]
     if results.drift is None:
         parts.append(absent(results, "drift", "The drift map"))
     else:
         parts += [
             "How far each block moved, as the norm of the change over the norm of the base model's parameters, and "
             "what share of its weights would still differ if both were rounded to 4 bits.",
-            Drawing(plots.heatmap(results.drift, "relative_norm", title="Relative norm of the change")),
-            Drawing(plots.heatmap(results.drift, "moved_4bit", title="Share that differs after rounding to 4 bits")),
+            *(drawn(partial(plots.heatmap, results.drift, name, title=title), "") for name, title in _DRIFT),
         ]
     return Section("Which weights", parts)
 
