@@ -88,11 +88,17 @@ def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Ten
 def can_fuse(attn: AbstractAttention) -> bool:
     """Whether the fused operation computes what this attention does, and no hook would be passed over."""
     cfg = attn.cfg
-    expressible = (
+    one_operation = cfg.original_architecture not in POST_NORM_ARCHITECTURES and cfg.attn_scores_soft_cap <= 0
+    hooked = any(hook.fwd_hooks or hook.bwd_hooks for hook in (attn.hook_attn_scores, attn.hook_pattern))
+    return one_operation and is_plain(attn) and not hooked
+
+
+def is_plain(attn: AbstractAttention) -> bool:
+    """Whether it is causal attention whose queries, keys and values are projections of one input, and no more."""
+    cfg = attn.cfg
+    return (
         cfg.attention_dir == "causal"
         and cfg.positional_embedding_type in ("rotary", "standard")
-        and cfg.original_architecture not in POST_NORM_ARCHITECTURES
-        and cfg.attn_scores_soft_cap <= 0
         and not cfg.use_attn_result
         and not cfg.use_attention_sinks
         and not cfg.use_logn_attn
@@ -100,8 +106,6 @@ def can_fuse(attn: AbstractAttention) -> bool:
         and not cfg.use_attn_in
         and not cfg.use_split_qkv_input
     )
-    hooked = any(hook.fwd_hooks or hook.bwd_hooks for hook in (attn.hook_attn_scores, attn.hook_pattern))
-    return expressible and not hooked
 
 
 def _local_mask(attn: AbstractAttention, length: int, device: torch.device) -> Bool[Tensor, "pos pos"] | None:
