@@ -64,7 +64,7 @@ def test_what_is_not_defined_is_refused_by_name_and_the_rest_runs(demo, facts):
     )
     reasons = {refusal.measure: refusal.reason for refusal in result.refused}
     assert "retain_model=" in reasons["uds"] or "base=" in reasons["uds"]
-    assert "texts=" in reasons["perplexity"]
+    assert "plain texts" in reasons["perplexity"]
     assert "base=" in reasons["cka"]
     assert result.get("ga", "exact_match").value < 1
     with pytest.raises(dissect.DissectError, match=r"uds of ga on forget: .*pass"):

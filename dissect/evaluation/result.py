@@ -80,7 +80,7 @@ class Evaluation:
         """The checkpoints, in order."""
         return [model["name"] for model in self.models]
 
-    def get(self, model: str, measure: str, set: str = "forget", **at: float | int | str) -> Row:
+    def get(self, model: str, measure: str, set: str = "forget", /, **at: float | int | str) -> Row:
         """One number.
 
         Raises:

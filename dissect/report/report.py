@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dissect.data.facts import Facts
 from dissect.errors import DissectError
 from dissect.evaluation.sets import fact_sets
 from dissect.models.pair import ModelPair
@@ -31,12 +30,12 @@ class Report:
 def report(
     pair: Any,
     *,
-    forget: Facts,
-    retain: Facts | None = None,
-    unrelated: Facts | None = None,
-    texts: Facts | None = None,
-    nonmembers: Facts | None = None,
-    sets: Mapping[str, Facts] | None = None,
+    forget: Any,
+    retain: Any = None,
+    unrelated: Any = None,
+    texts: Any = None,
+    nonmembers: Any = None,
+    sets: Mapping[str, Any] | None = None,
     out: str | os.PathLike[str] = "report.html",
     folder: str | os.PathLike[str] | None = None,
     title: str = "What did unlearning do?",
