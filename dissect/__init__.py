@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dissect import plots as plots
+    from dissect import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
     from dissect.data.prompts import Prompts as Prompts
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from dissect.patching.attribute import attribute as attribute
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
-    from dissect.report.report import report as report
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.smallest import smallest_set as smallest_set
     from dissect.restoration.transplant import restored as restored
@@ -66,7 +66,6 @@ _HOMES = {
     "patch": "dissect.patching.patch",
     "quantised": "dissect.models.quantised",
     "relearn": "dissect.evaluation.relearning",
-    "report": "dissect.report.report",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.save",
@@ -77,12 +76,15 @@ _HOMES = {
 }
 """Public name to the module that defines it."""
 
-__all__ = [*_HOMES, "plots"]
+_ROOMS = ("plots", "report")
+"""Public names that are packages; ``report`` can be called."""
+
+__all__ = [*_HOMES, *_ROOMS]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plots":
-        return import_module("dissect.plots")
+    if name in _ROOMS:
+        return import_module(f"dissect.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'dissect' has no attribute {name!r}")
     found = getattr(import_module(_HOMES[name]), name)
