@@ -95,12 +95,12 @@ def tables(found: Evaluation) -> str:
         *(
             (
                 name,
-                cell(found, name, "relearning", step=0, model="itself", of="answer probability"),
+                cell(found, name, "relearning", step=0, whose="itself", of="answer probability"),
                 cell(
-                    found, name, "relearning", step=OPTIONS["relearning.steps"], model="itself", of="answer probability"
+                    found, name, "relearning", step=OPTIONS["relearning.steps"], whose="itself", of="answer probability"
                 ),
-                cell(found, name, "relearning", model="itself", of="recovered"),
-                cell(found, name, "relearning", model="difference", of="gain"),
+                cell(found, name, "relearning", whose="itself", of="recovered"),
+                cell(found, name, "relearning", whose="difference", of="gain"),
             )
             for name in found.names
         ),

@@ -24,6 +24,9 @@ FAMILIES: tuple[Family, ...] = ("behaviour", "memorisation", "depth", "robustnes
 FACT_SETS = ("forget", "retain", "paraphrased", "held_out", "unrelated")
 """Facts to be forgotten; to be kept; the forgotten ones in other words; in words that training never saw; others."""
 
+COLUMNS = frozenset(("model", "measure", "set", "value", "low", "high", "n", "unit"))
+"""What stands beside every number."""
+
 
 class Undefined(DissectError):
     """A measure is not defined for what it was given; the message says what is missing and how to give it."""
@@ -45,6 +48,11 @@ class Estimate:
     """Where on a curve: ``{"layer": 3}``; empty for a measure that is one number."""
     items: np.ndarray | None = field(default=None, repr=False)
     """The value of each item, NaN where it is not defined; None where the number is no mean of items."""
+
+    def __post_init__(self) -> None:
+        """A place may not be called like a column that every number has: in tables one would hide the other."""
+        if clash := COLUMNS & set(self.at):
+            raise ValueError(f"a place on a curve cannot be called {sorted(clash)[0]!r}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -55,15 +55,15 @@ def _estimates(result: Any, seed: int) -> Iterator[Estimate]:
             items = result.data[of].sel(model="model").isel(step=-1).values
             yield Estimate(last["value"], int(last["n"]), last["low"], last["high"], items=items)
         for point in points.to_dict("records"):
-            at = {"step": point["step"], "model": whose[point["model"]], "of": label}
+            at = {"step": point["step"], "whose": whose[point["model"]], "of": label}
             yield Estimate(point["value"], point["n"], point["low"], point["high"], at=at)
     for row in result.table("probability", seed=seed).to_dict("records"):
         for key in ("gain", "recovered"):
             if row.get(key) == row.get(key) and key in row:
-                at = {"model": whose[row["model"]], "of": key}
+                at = {"whose": whose[row["model"]], "of": key}
                 yield Estimate(row[key], result.data.sizes["fact"], row[f"{key}_low"], row[f"{key}_high"], at=at)
     if "control" in result.models:
-        yield Estimate(result.agreement(), result.data.sizes["fact"], at={"model": DIFFERENCE, "of": "R"})
+        yield Estimate(result.agreement(), result.data.sizes["fact"], at={"whose": DIFFERENCE, "of": "R"})
 
 
 MEASURE = Measure(

@@ -79,8 +79,8 @@ def _relearned(found: Evaluation) -> dict[str, Share | None]:
     def at(**place: str) -> Row | None:
         return _row(found, UNLEARNED, "relearning", "forget", place)
 
-    back, control = at(model="itself", of="recovered"), at(model="control", of="recovered")
-    gain, more = at(model="itself", of="gain"), at(model="difference", of="gain")
+    back, control = at(whose="itself", of="recovered"), at(whose="control", of="recovered")
+    gain, more = at(whose="itself", of="gain"), at(whose="difference", of="gain")
     gained = None
     if more is not None and gain is not None and back is not None and back.value and gain.value:
         lost = gain.value / back.value

@@ -38,7 +38,9 @@ def attacks(results: Results) -> Section:
             parts.append(f"{words} Not measured here: {_reason(found, name)}.")
             continue
         parts.append(words)
-        parts += figures(found, name, "Mean over facts that were held out from the training.", along) if along else []
+        if along:
+            caption = "Mean over facts that were held out from the training; the control is the retrained model."
+            parts += figures(found, name, caption, along, of="answer probability")
         if not along:
             parts.append(places(found, rows))
     return Section(heading, parts)

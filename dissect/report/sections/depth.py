@@ -40,10 +40,10 @@ def depth(results: Results) -> Section:
     return Section(heading, parts)
 
 
-def figures(found: Evaluation, measure: str, caption: str, along: str = "layer") -> list[Drawing]:
+def figures(found: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:
     """The curve of a measure on forget facts; none where it was not measured."""
     try:
-        return [Drawing(plots.measured(found, measure, along=along), caption)]
+        return [Drawing(plots.measured(found, measure, along=along, **at), caption)]
     except DissectError:
         return []
 
