@@ -122,7 +122,7 @@ def test_a_model_that_says_everything_has_all_of_it_by_heart(models):
     made.sets["forget"] = Facts(made.prompts.facts)
     assert ma.memorisation_accuracy(made).value == 1
     assert extraction_strength.extraction_strength(made).value == 1
-    assert [(e.at["n"], e.value) for e in el.extraction_likelihood(made)] == [(3, 1), (5, 1), (10, 1)]
+    assert [(e.at["order"], e.value) for e in el.extraction_likelihood(made)] == [(3, 1), (5, 1), (10, 1)]
 
 
 # --- extraction likelihood -------------------------------------------------------------------------------------------
@@ -149,7 +149,7 @@ def test_prefixes_are_shares_of_a_text_and_of_an_answer(models):
 
 def test_el_against_transformers(models, paths):
     made = subject(models[1], forget=TEXTS + Facts([Fact(text="Lily")]), options={"el.orders": [1, 3]})
-    found = {estimate.at["n"]: estimate for estimate in el.extraction_likelihood(made)}
+    found = {estimate.at["order"]: estimate for estimate in el.extraction_likelihood(made)}
     tokenizer = AutoTokenizer.from_pretrained(paths[1])
     model = AutoModelForCausalLM.from_pretrained(paths[1], dtype=torch.float32).eval()
     for n in (1, 3):

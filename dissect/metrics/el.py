@@ -19,7 +19,7 @@ SHARES = (0.2, 0.4, 0.6, 0.8)
 
 
 def extraction_likelihood(subject: Subject) -> list[Estimate]:
-    """EL_n for each n: the mean over items of the mean over prefixes of `overlap`.
+    """EL_n for each n (``order``): the mean over items of the mean over prefixes of `overlap`.
 
     Raises:
         Undefined: every answer or text is too short for the smallest n.
@@ -37,7 +37,7 @@ def extraction_likelihood(subject: Subject) -> list[Estimate]:
         if defined.any():
             items = np.full(table.shape[1], np.nan)
             items[defined] = np.nanmean(table[:, defined], axis=0)
-            found.append(mean_of(items, seed=subject.settings.seed, n=n))
+            found.append(mean_of(items, seed=subject.settings.seed, order=n))
     if not found:
         raise Undefined(
             f"after {min(shares):.0%} of them all answers or texts have fewer than {min(orders)} tokens left: give "
