@@ -21,11 +21,11 @@ kind of answer is asked for; how far below depends on the facts, and only a retr
 import numpy as np
 from jaxtyping import Float
 
-from dissect.metrics.erasure_curve import drops
+from dissect.metrics.erasure_curve import SETS, drops
 from dissect.metrics.measure import Estimate, Measure, Undefined, mean_of
 from dissect.metrics.other_question import drops_between, other_questions
 from dissect.metrics.subject import Subject
-from dissect.metrics.uds import SETS, TAU, check_tau, depth_scores
+from dissect.metrics.uds import TAU, check_tau, depth_scores
 
 Drops = Float[np.ndarray, "layer prompt"]
 
