@@ -1,0 +1,169 @@
+"""Ranks and process groups: the one module that knows of them.
+
+Several processes are started by `torchrun` (or anything else that sets its environment variables); each finds out here
+which one it is. In a single process nothing of `torch.distributed` is touched.
+"""
+
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from dissect.errors import DissectError
+
+if TYPE_CHECKING:
+    import torch
+
+TIMEOUT_VARIABLE = "DISSECT_TIMEOUT"
+"""Environment variable with the seconds for which a rank waits for the others."""
+DEFAULT_TIMEOUT = 600.0
+"""Seconds. A rank that died is noticed at once where the connection to it breaks, and after this where it hangs."""
+_LOST = re.compile(
+    r"closed by peer|connection reset|broken pipe|timed? ?out|no longer|unreachable|remote process", re.I
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is."""
+
+    rank: int = 0
+    """From 0, over all machines."""
+    size: int = 1
+    local_rank: int = 0
+    """On this machine: the number of its GPU."""
+
+
+def world() -> World:
+    """This process among those that were started together; the only one where nothing says otherwise.
+
+    Raises:
+        DissectError: the environment says that there are several processes but not which one this is.
+    """
+    size = _number("WORLD_SIZE", 1)
+    if size == 1:
+        return World()
+    if "RANK" not in os.environ:
+        raise DissectError(f"WORLD_SIZE is {size} but RANK is not set: start the processes with torchrun")
+    rank = _number("RANK", 0)
+    if not 0 <= rank < size:
+        raise DissectError(f"RANK is {rank} of WORLD_SIZE {size}: start the processes with torchrun")
+    return World(rank, size, _number("LOCAL_RANK", rank))
+
+
+def is_main() -> bool:
+    """Whether this process is the one that writes what all have in common."""
+    return world().rank == 0
+
+
+def seconds_to_wait(timeout: float | None = None) -> float:
+    """How long a rank waits for the others: ``timeout``, else ``DISSECT_TIMEOUT``, else ten minutes.
+
+    Raises:
+        DissectError: not a positive number.
+    """
+    if timeout is None and TIMEOUT_VARIABLE not in os.environ:
+        return DEFAULT_TIMEOUT
+    name, value = ("timeout", timeout) if timeout is not None else (TIMEOUT_VARIABLE, os.environ[TIMEOUT_VARIABLE])
+    try:
+        seconds = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        seconds = 0.0
+    if not 0 < seconds < float("inf"):
+        raise DissectError(f"{name}={value!r} is no number of seconds: give for example 600")
+    return seconds
+
+
+@contextmanager
+def started(timeout: float | None = None, *, device: str | None = None) -> Iterator[World]:
+    """In the body the processes can talk to each other: NCCL between GPUs, gloo between CPUs.
+
+    A single process, and a group that is there already, are left as they are. When another rank dies or hangs, this
+    one fails within ``timeout`` seconds, with an error that says so.
+
+    Args:
+        device: ``cpu`` or ``cuda``, of the models; by default the GPUs if there are any.
+
+    Raises:
+        DissectError: the others cannot be reached, or one was lost on the way.
+    """
+    here = world()
+    if here.size == 1:
+        yield here
+        return
+    import torch
+    import torch.distributed as dist
+
+    if dist.is_initialized():
+        yield here
+        return
+    seconds = seconds_to_wait(timeout)
+    with lost_ranks(here, seconds):
+        on_gpu = (device or ("cuda" if torch.cuda.is_available() else "cpu")).startswith("cuda")
+        if on_gpu:
+            torch.cuda.set_device(here.local_rank)
+        # gloo beside NCCL: states and what ranks tell each other lie on the CPU
+        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        dist.init_process_group(backend, timeout=timedelta(seconds=seconds))
+        try:
+            yield here
+            dist.barrier()  # nobody leaves while another still works: what is missing afterwards is a lost rank
+        finally:
+            dist.destroy_process_group()
+
+
+@contextmanager
+def lost_ranks(here: World, seconds: float) -> Iterator[None]:
+    """Turn what the transport says when another rank is gone into an error that a user can read."""
+    try:
+        yield
+    except RuntimeError as error:
+        said = " ".join(str(error).split())
+        if not _LOST.search(said):
+            raise
+        raise DissectError(
+            f"rank {here.rank} of {here.size} lost another rank, which died or did not answer for {seconds:g} s "
+            f"({said[:160]}): see its own output, then start the job again"
+        ) from error
+
+
+def barrier() -> None:
+    """Wait until every rank is here; nothing where there is no group."""
+    if _initialised():
+        import torch.distributed as dist
+
+        dist.barrier()
+
+
+def broadcast_object(value: object, source: int = 0) -> object:
+    """What rank ``source`` gave, on every rank; ``value`` itself where there is no group. It is pickled."""
+    if not _initialised():
+        return value
+    import torch
+    import torch.distributed as dist
+
+    held = [value]
+    dist.broadcast_object_list(held, src=source, device=torch.device("cpu"))
+    return held[0]
+
+
+def _initialised() -> bool:
+    """Whether there is a group; without importing what is not needed in a single process."""
+    if world().size == 1:
+        return False
+    import torch.distributed as dist
+
+    return dist.is_available() and dist.is_initialized()
+
+
+def _number(name: str, default: int) -> int:
+    value = os.environ.get(name, "")
+    if not value:
+        return default
+    try:
+        return int(value)
+    except ValueError:
+        raise DissectError(f"{name} is {value!r}, a number is needed: start the processes with torchrun") from None
