@@ -6,23 +6,26 @@ which one it is. In a single process nothing of `torch.distributed` is touched.
 
 import os
 import re
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
-    import torch
+    from torch.distributed.device_mesh import DeviceMesh
+
+_Result = TypeVar("_Result")
 
 TIMEOUT_VARIABLE = "DISSECT_TIMEOUT"
 """Environment variable with the seconds for which a rank waits for the others."""
 DEFAULT_TIMEOUT = 600.0
 """Seconds. A rank that died is noticed at once where the connection to it breaks, and after this where it hangs."""
 _LOST = re.compile(
-    r"closed by peer|connection reset|broken pipe|timed? ?out|no longer|unreachable|remote process", re.I
+    r"closed by peer|connection (reset|refused)|broken pipe|timed? ?out|unreachable|remote process", re.IGNORECASE
 )
 
 
@@ -43,6 +46,10 @@ def world() -> World:
     Raises:
         DissectError: the environment says that there are several processes but not which one this is.
     """
+    if _initialised():
+        import torch.distributed as dist
+
+        return World(dist.get_rank(), dist.get_world_size(), _number("LOCAL_RANK", dist.get_rank()))
     size = _number("WORLD_SIZE", 1)
     if size == 1:
         return World()
@@ -69,7 +76,7 @@ def seconds_to_wait(timeout: float | None = None) -> float:
         return DEFAULT_TIMEOUT
     name, value = ("timeout", timeout) if timeout is not None else (TIMEOUT_VARIABLE, os.environ[TIMEOUT_VARIABLE])
     try:
-        seconds = float(value)  # type: ignore[arg-type]
+        seconds = float(value)
     except (TypeError, ValueError):
         seconds = 0.0
     if not 0 < seconds < float("inf"):
@@ -138,25 +145,86 @@ def barrier() -> None:
         dist.barrier()
 
 
-def broadcast_object(value: object, source: int = 0) -> object:
-    """What rank ``source`` gave, on every rank; ``value`` itself where there is no group. It is pickled."""
+def mesh(*, sweep: int = 1, replicate: int = 1, device: str | None = None) -> "DeviceMesh":
+    """All ranks of the group as a mesh to shard models over.
+
+    Args:
+        sweep: so many whole models, each on an equal part of the ranks, that take cells of a sweep each.
+        replicate: the same for training: so many copies, whose gradients are summed.
+        device: ``cpu`` or ``cuda``; by default as ``started`` chooses.
+
+    Raises:
+        DissectError: there is no group, or it cannot be cut like that.
+    """
+    if not _initialised() and world().size > 1:
+        raise DissectError("the processes are not connected: make the mesh in `with dissect.distributed.started():`")
+    if sweep > 1 and replicate > 1:
+        raise DissectError("a mesh is for sweeps or for training: give sweep or replicate")
+    import torch
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+
+    kind = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    size, copies = dist.get_world_size(), max(sweep, replicate)
+    if copies < 1 or size % copies:
+        raise DissectError(f"{size} processes cannot be cut into {copies} equal parts")
+    if copies == 1:
+        return init_device_mesh(kind, (size,), mesh_dim_names=("shard",))
+    first = "sweep" if sweep > 1 else "replicate"
+    return init_device_mesh(kind, (copies, size // copies), mesh_dim_names=(first, "shard"))
+
+
+def on_main(function: Callable[[], _Result]) -> _Result:
+    """What rank 0 gets from ``function``, which it alone calls, on every rank; it is pickled.
+
+    Raises:
+        DissectError: on every rank, if the function raises it.
+    """
     if not _initialised():
-        return value
+        return function()
     import torch
     import torch.distributed as dist
 
-    held = [value]
-    dist.broadcast_object_list(held, src=source, device=torch.device("cpu"))
-    return held[0]
+    held: list[Any] = [None, None]
+    if dist.get_rank() == 0:
+        try:
+            held = [function(), None]
+        except DissectError as error:
+            held = [None, error]
+    dist.broadcast_object_list(held, src=0, device=torch.device("cpu"))
+    if held[1] is not None:
+        raise held[1]
+    result: _Result = held[0]
+    return result
+
+
+def all_gather_objects(value: _Result) -> list[_Result]:
+    """What each rank gives, in the order of the ranks; it is pickled."""
+    if not _initialised():
+        return [value]
+    import torch.distributed as dist
+
+    found: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(found, value)
+    return found
+
+
+def summed(values: list[float]) -> list[float]:
+    """Each of the numbers added up over all ranks, in float64."""
+    if not _initialised():
+        return values
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor(values, dtype=torch.float64)
+    dist.all_reduce(total)  # gloo, which is there for CPU tensors whatever the models are on
+    return total.tolist()
 
 
 def _initialised() -> bool:
-    """Whether there is a group; without importing what is not needed in a single process."""
-    if world().size == 1:
-        return False
-    import torch.distributed as dist
-
-    return dist.is_available() and dist.is_initialized()
+    """Whether there is a group of several; where torch was not imported there is none."""
+    dist = sys.modules.get("torch.distributed")
+    return dist is not None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 
 
 def _number(name: str, default: int) -> int:
