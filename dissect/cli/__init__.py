@@ -15,6 +15,7 @@ import typer
 
 from dissect.cli import attribute, demo, inspect, patch, plot, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
+from dissect.distributed import world
 from dissect.errors import DissectError
 
 app = typer.Typer(
@@ -94,8 +95,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    """One line, whatever the message holds."""
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    """One line, whatever the message holds; where several processes run together, with whose it is."""
+    try:
+        here = world()
+        whose = f" (rank {here.rank})" if here.size > 1 else ""
+    except DissectError:  # that may be what is wrong
+        whose = ""
+    typer.echo(f"error{whose}: {' '.join(message.split())}", err=True)
     return 2
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class SweepOptions:
     ] = "answer"
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do the i-th of n parts only, for job arrays; see docs/scale.md."),
+    ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
 
 
@@ -143,8 +148,8 @@ class RunOptions:
 
     @property
     def progress(self) -> bool:
-        """Whether to show bars."""
-        return not self.quiet
+        """Whether to show bars: of several ranks only the first does."""
+        return not self.quiet and is_main()
 
     def start(self) -> None:
         """Seed, and refuse a device that is not there.

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dissect.cli import options, outputs
+from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.sweep.task import task_of
 
 if TYPE_CHECKING:
     from dissect.sweep.result import SweepResult
@@ -36,7 +38,8 @@ def run(
     Raises:
         DissectError: whatever was wrong with what the user gave, as much of it as possible before a model is loaded.
     """
-    outputs.check_file(out, ".nc", overwrite=sweeping.overwrite)
+    merges = task_of(sweeping.task).merges  # whether it may write the result is for the one who will
+    outputs.check_file(out, ".nc", overwrite=sweeping.overwrite or not merges)
     layers = options.numbered(sweeping.layers, "--layers")
     metrics = options.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
@@ -67,9 +70,18 @@ def run(
         "batch_size": sweeping.batch_size,
         "seed": running.seed,
         "out": out,
+        "task": sweeping.task,
         "overwrite": sweeping.overwrite,
     }
-    result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+    from dissect.sweep.journals import Unfinished
+
+    try:
+        result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+    except Unfinished as so_far:
+        typer.echo(str(so_far))
+        return
+    if not is_main():
+        return
 
     from dissect.cli.summary import summary
 

@@ -1,5 +1,6 @@
 """Finished cells on disk, so that a sweep that was interrupted goes on where it stopped."""
 
+import base64
 import hashlib
 import json
 import os
@@ -56,7 +57,7 @@ class Journal:
     def write(self, batch: int, index: int, row: Row) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
         self.rows.setdefault(batch, {})[index] = row
-        self._line({"batch": batch, "row": index, "values": {name: v.tolist() for name, v in row.items()}})
+        self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})
 
     def leave(self) -> None:
         """Say that this process needs nobody's journal any more."""
@@ -114,13 +115,26 @@ class Reader:
                 if content["journal"] != "dissect-sweep" or content["sweep"] != self._key:
                     raise DissectError(f"{self.path} belongs to another sweep: delete it, or write to another file")
             elif "batch" in content:
-                row = {name: np.array(values, dtype=np.float64) for name, values in content["values"].items()}
+                row = {name: _unpacked(values) for name, values in content["values"].items()}
                 into.setdefault(content["batch"], {})[content["row"]] = row
             else:
                 self.left = bool(content.get("left"))
         except DissectError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DissectError(
-                f"{self.path} is damaged at line {self._number + 1}: delete it to begin anew"
-            ) from error
+            raise DissectError(f"{self.path} is damaged at line {self._number + 1}: delete it to begin anew") from error
+
+
+def _packed(values: np.ndarray) -> Any:
+    """Numbers that can be read, one a prompt; larger tables as bytes."""
+    if values.ndim < 2:
+        return values.tolist()
+    table = np.ascontiguousarray(values, dtype="<f8")
+    return {"shape": table.shape, "float64": base64.b64encode(table.tobytes()).decode()}
+
+
+def _unpacked(values: Any) -> np.ndarray:
+    if not isinstance(values, dict):
+        return np.array(values, dtype=np.float64)
+    table = np.frombuffer(base64.b64decode(values["float64"]), dtype="<f8")
+    return table.reshape(values["shape"]).astype(np.float64)

@@ -2,7 +2,7 @@
 
 Nothing but files: they serve ranks, which run at the same time, and the tasks of a job array, which may not. Every
 process writes a journal of its own and reads the others'. Ranks leave together: each says in its journal that it has
-read everything (rank 0 once the result is written), waits until all have said so, and removes its own.
+read everything, and rank 0, once the result is written and all have said so, removes the journals, for which they wait.
 """
 
 import glob
@@ -83,15 +83,15 @@ class Journals:
                 return
             said = ", ".join(f"{self.task.name_of(owner)} ({n})" for owner, n in sorted(lacking.items()))
             if not self.task.together:
-                raise self._unfinished(f"{sum(lacking.values())} cells are missing, of {said}")
+                raise self._unfinished(f"{sum(lacking.values())} results are missing, of {said}")
             if stuck:
                 raise DissectError(
-                    f"{self.task.name} has waited for {seconds_to_wait():g} s in which no other rank finished a cell; "
-                    f"missing are those of {said}: see their output, then run the same again to go on"
+                    f"{self.task.name} has waited for {seconds_to_wait():g} s in which no other rank finished anything "
+                    f"more: missing are results of {said}: see their output, then run the same again to go on"
                 )
 
     def finish(self, save: Callable[[], None]) -> None:
-        """Write the result, once, and remove the journals; ranks return from it together.
+        """Write the result, once, and remove the journals; ranks return from it when that is done.
 
         Raises:
             DissectError: another rank did not come for as long as this one waits.
@@ -99,22 +99,12 @@ class Journals:
         if self.task.merges:
             save()
         self._own.leave()
-        for stuck in self._looks() if self.task.together else ():
-            staying = [number for number in range(self.task.count) if not self._has_left(number)]
-            if not staying:
-                break
-            if stuck:
-                names = ", ".join(map(self.task.name_of, staying))
-                raise DissectError(
-                    f"{self.task.name} has waited for {seconds_to_wait():g} s for {names} at the end of the sweep: see "
-                    "their output"
-                )
-        if self.task.merges:  # of ranks each removes its own, once nobody needs it
-            ranks = {self._path(number) for number in range(self.task.count)} if self.task.together else set()
+        if self.task.together:
+            self._wait(self._staying if self.task.merges else self._not_done)
+        if self.task.merges:
             for path in self._others():
-                if path not in ranks:
-                    path.unlink(missing_ok=True)
-        self._own.remove()
+                path.unlink(missing_ok=True)
+            self._own.remove()
 
     def __enter__(self) -> "Journals":
         return self
@@ -162,11 +152,26 @@ class Journals:
             if (now := self._read()) != state:
                 state, since = now, time.monotonic()
 
-    def _has_left(self, number: int) -> bool:
-        path = self._path(number)
-        if number == self.task.number or path in self._gone:
-            return True
-        return path in self._readers and self._readers[path].left
+    def _wait(self, awaited: Callable[[], list[int]]) -> None:
+        for stuck in self._looks():
+            numbers = awaited()
+            if not numbers:
+                return
+            if stuck:
+                names = ", ".join(map(self.task.name_of, numbers))
+                raise DissectError(
+                    f"{self.task.name} has waited for {seconds_to_wait():g} s for {names} at the end of the sweep: "
+                    "see their output"
+                )
+
+    def _staying(self) -> list[int]:
+        """The other ranks that have not said that they have everything: their journals stay until they have."""
+        paths = {number: self._path(number) for number in range(self.task.count) if number != self.task.number}
+        return [number for number, path in paths.items() if not (path in self._readers and self._readers[path].left)]
+
+    def _not_done(self) -> list[int]:
+        """Rank 0, until it has removed this rank's journal."""
+        return [0] if self._own.path.exists() else []
 
     def _unfinished(self, missing: str) -> Unfinished:
         done = f"{self.task.name} has done its part of {self.out}"

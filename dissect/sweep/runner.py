@@ -23,7 +23,7 @@ from dissect.sweep.intervention import Intervention
 from dissect.sweep.journals import Owners, Section
 from dissect.sweep.quadratic import Gram
 from dissect.sweep.readout import Readout, Row, check_targets
-from dissect.sweep.task import Task, deal
+from dissect.sweep.task import deal
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
@@ -89,8 +89,8 @@ def owners_of(
     cells: Sequence[Cell],
     *,
     batch_size: int,
-    cells_per_pass: int,
-    task: Task,
+    cells_per_pass: int = 1,
+    count: int,
 ) -> Owners:
     """Whose each row of each batch is: cells that share a pass have one owner, and all owners have as much to do."""
     n_layers = recipient.cfg.n_layers
@@ -99,7 +99,7 @@ def owners_of(
     units = [sum(costs[number] for number in block) for block in blocks]
     sizes = [int(prompts[start : start + batch_size].tokens.numel()) for start in range(0, len(prompts), batch_size)]
     owners = []
-    for whose in deal(sizes, units, task.count):
+    for whose in deal(sizes, units, count):
         of_cells = [owner for owner, block in zip(whose, blocks, strict=True) for _ in block]
         owners.append([*[(of_cells or [0])[0]] * FIRST_CELL, *of_cells])  # both ends go with the first cell
     return owners

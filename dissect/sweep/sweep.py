@@ -183,14 +183,15 @@ def _stored(
     sizes = {"batch_size": options.batch_size, "cells_per_pass": _cells_per_pass(recipient, prompts, options)}
     progress = options.progress and is_main()
     how: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
-    if options.out is None:
+    out = options.out
+    if out is None:
         return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
     key = key_of(_identity(recipient, prompts, cells, metrics, options, spec))
-    with Journals(options.out, key, task) as journals:
-        section = journals.section(owners_of(recipient, prompts, cells, task=task, **sizes))
+    with Journals(out, key, task) as journals:
+        section = journals.section(owners_of(recipient, prompts, cells, count=task.count, **sizes))
         values = run(recipient, donor, prompts, cells, journal=section, **how)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)
-        journals.finish(lambda: result.save(options.out))
+        journals.finish(lambda: result.save(out))
     return result
 
 
