@@ -198,6 +198,16 @@ def on_main(function: Callable[[], _Result]) -> _Result:
     return result
 
 
+def tell(value: Any, mesh: "DeviceMesh") -> Any:
+    """What the first rank of a one-dimensional mesh gives, on all of its ranks; it is pickled."""
+    import torch
+    import torch.distributed as dist
+
+    group, held = mesh.get_group(), [value]
+    dist.broadcast_object_list(held, src=dist.get_global_rank(group, 0), group=group, device=torch.device("cpu"))
+    return held[0]
+
+
 def all_gather_objects(value: _Result) -> list[_Result]:
     """What each rank gives, in the order of the ranks; it is pickled."""
     if not _initialised():
@@ -209,9 +219,9 @@ def all_gather_objects(value: _Result) -> list[_Result]:
     return found
 
 
-def summed(values: list[float]) -> list[float]:
-    """Each of the numbers added up over all ranks, in float64."""
-    if not _initialised():
+def summed(values: list[float], *, over: int | None = None) -> list[float]:
+    """Each of the numbers added up over all ranks, in float64; as they are where only one (``over=1``) has them."""
+    if over == 1 or not _initialised():
         return values
     import torch
     import torch.distributed as dist

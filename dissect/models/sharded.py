@@ -20,6 +20,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import World
 from dissect.errors import DissectError
 from dissect.models.build import make_contiguous
+from dissect.models.shards import is_shard
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh
@@ -55,15 +56,26 @@ class Sharding:
         return World(self.mesh.get_local_rank(axis), self.mesh.size(axis))
 
     @property
-    def writes(self) -> bool:
-        """Whether this rank is the one of its copy that writes results."""
+    def leads(self) -> bool:
+        """Whether this rank is the first of its copy, which speaks for it."""
         coordinate = self.over.get_coordinate()
+        return coordinate is not None and not any(coordinate)
+
+    @property
+    def writes(self) -> bool:
+        """Whether this rank is the one of all that writes a checkpoint."""
+        coordinate = self.mesh.get_coordinate()
         return coordinate is not None and not any(coordinate)
 
 
 def is_sharded(module: nn.Module) -> bool:
     """Whether FSDP2 manages the parameters of this very module."""
     return hasattr(module, "unshard")
+
+
+def share_of(model: HookedTransformer) -> World:
+    """Which part of the texts of a training step is this rank's: all of them where the model is not sharded."""
+    return model.sharding.share if is_sharded(model) else World()
 
 
 def shard(
@@ -153,8 +165,8 @@ def within(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _
 @contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
     """In the body the parameters of ``module`` are ordinary whole tensors, to be read and not written; collective."""
-    if not is_sharded(module) or getattr(module, "_dissect_whole", False):
-        yield
+    if not is_sharded(module) or not is_shard(next(module.parameters())):
+        yield  # in a larger body, or in a backward pass, which still needs them afterwards
         return
     module.unshard()  # type: ignore[operator]
     module._dissect_whole = True  # type: ignore[assignment]
@@ -190,6 +202,8 @@ def _sharded_over(mesh: "DeviceMesh") -> "DeviceMesh":
         if not rest:
             raise DissectError("the mesh has no dimension but 'sweep': add one to shard over, for instance 'shard'")
         over = mesh[rest if len(rest) > 1 else rest[0]]
+    if over.ndim > 1 and over is not mesh:
+        raise DissectError(f"copies for a sweep are sharded over one dimension, {names} has {over.ndim} beside 'sweep'")
     if over.ndim > 2:
         raise DissectError(f"a model is sharded over one or two dimensions of a mesh, this one has {over.ndim}")
     return over

@@ -24,7 +24,7 @@ from dissect.sweep.batch import batches, scored_positions
 from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.intervention import Joint
 from dissect.sweep.journal import key_of
-from dissect.sweep.journals import Journals
+from dissect.sweep.shared_journals import journals_of
 from dissect.sweep.sweep import check_out
 from dissect.sweep.task import deal
 
@@ -98,7 +98,7 @@ def attribute(
     plan = Plan(taker, giver, checked, chosen, measured, grain, ig_steps)
     _check_plan(plan, check)
     check_run(taker, prompts, batch_size)
-    whose = check_out(out, task, overwrite=overwrite)
+    whose = check_out(taker, out, task, overwrite=overwrite)
     spec = {
         "kind": "attribution",
         "window": window,
@@ -118,7 +118,7 @@ def attribute(
         if check:
             check_sample(result, plan, prompts, **sampling)
         return result
-    with Journals(out, key_of(_identity(plan, prompts, batch_size, check, spec)), whose) as journals:
+    with journals_of(taker, out, key_of(_identity(plan, prompts, batch_size, check, spec)), whose) as journals:
         sizes = [int(batch.tokens.numel()) for batch in batches(prompts, batch_size)]
         scores, ends = scores_of(plan, prompts, journal=journals.section(deal(sizes, [1.0], whose.count)), **how)
         result = _labelled(plan, prompts, scores, ends, spec)

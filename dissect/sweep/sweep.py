@@ -22,9 +22,9 @@ from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, rea
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.journal import key_of
-from dissect.sweep.journals import Journals
 from dissect.sweep.result import SweepResult
 from dissect.sweep.runner import owners_of, run
+from dissect.sweep.shared_journals import journals_of, replica_of
 from dissect.sweep.task import Task, task_of
 
 log = logging.getLogger(__name__)
@@ -105,7 +105,7 @@ def sweep(
         raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
-    task = check_out(options.out, options.task, overwrite=options.overwrite)
+    task = check_out(recipient, options.out, options.task, overwrite=options.overwrite)
     longest = int(prompts.lengths.max())
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
@@ -123,13 +123,15 @@ def sweep(
         return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance(), task)
 
 
-def check_out(out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool) -> Task:
+def check_out(
+    recipient: HookedTransformer, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
+) -> Task:
     """Which task this process is; whether the result may be written is asked by the one that will do it.
 
     Raises:
         DissectError: no such task, nowhere to put its part, or a file that may not be replaced.
     """
-    found = task_of(task)
+    found = task_of(task, replica_of(recipient))
     if task is not None and out is None:
         raise DissectError(f"task={task!r} leaves its part in files beside the result: say where with out=")
     if out is not None and found.merges and Path(out).exists() and not overwrite:
@@ -187,7 +189,7 @@ def _stored(
     if out is None:
         return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
     key = key_of(_identity(recipient, prompts, cells, metrics, options, spec))
-    with Journals(out, key, task) as journals:
+    with journals_of(recipient, out, key, task) as journals:
         section = journals.section(owners_of(recipient, prompts, cells, count=task.count, **sizes))
         values = run(recipient, donor, prompts, cells, journal=section, **how)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)

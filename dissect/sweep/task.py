@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from dissect.distributed import world
+from dissect.distributed import World, world
 from dissect.errors import DissectError
 
 Item = TypeVar("Item")
@@ -44,15 +44,18 @@ class Task:
         return f"task {task + 1}/{self.count // self.ranks}" + (f" (rank {rank})" if self.ranks > 1 else "")
 
 
-def task_of(asked: str | None = None) -> Task:
+def task_of(asked: str | None = None, here: World | None = None) -> Task:
     """This process's task: ``"3/8"`` of a job array, else its rank, else the whole.
 
     A task of several ranks deals its part on to them.
 
+    Args:
+        here: what deals like a rank, if not every rank does: ranks that hold one sharded model do the same cells.
+
     Raises:
         DissectError: no such task.
     """
-    here = world()
+    here = world() if here is None else here
     if asked is None:
         return Task(here.rank, here.size, together=here.size > 1)
     number, slash, count = (part.strip() for part in str(asked).partition("/"))
