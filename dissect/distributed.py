@@ -66,7 +66,7 @@ def is_main() -> bool:
     return world().rank == 0
 
 
-def seconds_to_wait(timeout: float | None = None) -> float:
+def seconds_to_wait(timeout: int | float | None = None) -> float:
     """How long a rank waits for the others: ``timeout``, else ``DISSECT_TIMEOUT``, else ten minutes.
 
     Raises:
@@ -85,7 +85,7 @@ def seconds_to_wait(timeout: float | None = None) -> float:
 
 
 @contextmanager
-def started(timeout: float | None = None, *, device: str | None = None) -> Iterator[World]:
+def started(timeout: int | float | None = None, *, device: str | None = None) -> Iterator[World]:
     """In the body the processes can talk to each other: NCCL between GPUs, gloo between CPUs.
 
     A single process, and a group that is there already, are left as they are. When another rank dies or hangs, this
@@ -123,7 +123,7 @@ def started(timeout: float | None = None, *, device: str | None = None) -> Itera
 
 
 @contextmanager
-def lost_ranks(here: World, seconds: float) -> Iterator[None]:
+def lost_ranks(here: World, seconds: int | float) -> Iterator[None]:
     """Turn what the transport says when another rank is gone into an error that a user can read."""
     try:
         yield

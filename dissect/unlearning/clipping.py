@@ -10,7 +10,7 @@ from dissect.distributed import summed
 from dissect.models.shards import is_shard, own_part
 
 
-def clip_gradients(leaves: Collection[Tensor], most: float) -> float:
+def clip_gradients(leaves: Collection[Tensor], most: int | float) -> float:
     """Scale the gradients of all leaves together down to norm ``most`` where it is longer; returns the norm before.
 
     The norm is that of the whole gradient, whatever part of it this rank has.

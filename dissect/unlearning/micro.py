@@ -97,10 +97,10 @@ class Micros:
                 parts["retain"], n_tokens = parts.get("retain", 0.0) + loss.cpu(), n_tokens + n
                 self._pull()
         # of a sharded model every rank computed a part of these sums; FSDP2 added up the gradients
-        *losses, read = summed([*map(float, parts.values()), n_tokens], over=self._share.size)
+        *losses, read = summed([*map(float, parts.values()), float(n_tokens)], over=self._share.size)
         return dict(zip(parts, losses, strict=True)), int(read)
 
-    def _mine(self, indices: list[int], total: float) -> tuple[list[int], float]:
+    def _mine(self, indices: list[int], total: int | float) -> tuple[list[int], int | float]:
         """This rank's texts of a micro-batch, and what their sum is divided by.
 
         Ranks run together: one for which no text is left runs the first of them, divided by infinity.
@@ -140,7 +140,7 @@ class Micros:
         """How exact the stored reference was at the end, for the log."""
         return [] if self._audit is None else [{"event": "reference_audit", **self._audit.at_end(self._model)}]
 
-    def _forget_side(self, prompts: Prompts, indices: list[int], total: float) -> tuple[Tensor, int]:
+    def _forget_side(self, prompts: Prompts, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         config, device = self._config, self._model.embed.W_E.device
         weights = self._data.weights if prompts is self._data.forget else None
         rows = rows_of(prompts, indices, everywhere=whole_texts(config), weights=weights).to(device)
@@ -157,7 +157,7 @@ class Micros:
         part = forget_part(joined, config, total, distributions=distributions, reference_nll=nll)
         return self._backward([side for side, *_ in sides], part)
 
-    def _retain_side(self, indices: list[int], total: float) -> tuple[Tensor, int]:
+    def _retain_side(self, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         assert self._data.retain is not None
         rows = rows_of(self._data.retain, indices).to(self._model.embed.W_E.device)
         kl = self._config.retain_loss == "kl"

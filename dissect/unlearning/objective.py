@@ -78,7 +78,7 @@ def count(answer_lengths: Sequence[int], lengths: Sequence[int], config: TrainCo
 def forget_part(
     rows: Rows,
     config: TrainConfig,
-    total: float,
+    total: int | float,
     *,
     distributions: Distributions | Live | None = None,
     reference_nll: Float[Tensor, "batch"] | None = None,
@@ -107,7 +107,7 @@ def forget_part(
 
 
 def retain_part(
-    rows: Rows, config: TrainConfig, total: float, *, distributions: Distributions | Live | None = None
+    rows: Rows, config: TrainConfig, total: int | float, *, distributions: Distributions | Live | None = None
 ) -> Part:
     """The retain side: NLL of the answers, or KL(reference || model) where they are predicted."""
     share = config.retain_weight / total

@@ -111,7 +111,7 @@ class RunFiles:
         if not (self.path / STATE_FILE).is_file():
             return None
         try:
-            with safe_open(self.path / _STATE, framework="pt") as file:
+            with safe_open(self.path / STATE_FILE, framework="pt") as file:
                 step = int(file.metadata()["step"])
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
         except (SafetensorError, OSError) as error:

@@ -180,7 +180,7 @@ class Trainer:
     def _check_result(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """The last update is followed by no loss that would show what it did."""
         bad = sum(not bool(own_part(leaf).isfinite().all()) for leaf in leaves.values())
-        if any(summed([bad], over=share_of(self.model).size)):
+        if any(summed([float(bad)], over=share_of(self.model).size)):
             raise self._back(len(self.records), math.nan, math.nan, leaves, optimizer)
 
     def _back(
