@@ -9,7 +9,7 @@ from dissect.models.build import build_empty
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.families import find_family
 from dissect.models.load_sharded import materialise
-from dissect.models.sharded import is_sharded, settle, shard
+from dissect.models.sharded import is_sharded, shard
 from dissect.models.shards import put
 from dissect.models.tokenizer import attach_tokenizer
 
@@ -36,5 +36,4 @@ def copied(model: HookedTransformer) -> HookedTransformer:
     if model.tokenizer is not None:
         attach_tokenizer(fresh, model.tokenizer)
     fresh.checkpoint = info
-    settle(fresh)
     return fresh

@@ -47,7 +47,7 @@ def normed_final(model: HookedTransformer, residual: Float[Tensor, "*rows d_mode
 
 def unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
-    return within(model, _unembedded, model, entering)
+    return within(model, within, model.unembed, _unembedded, model, entering)
 
 
 def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:

@@ -16,7 +16,7 @@ from dissect.errors import DissectError
 from dissect.models.build import constant_of
 from dissect.models.families.family import Family
 from dissect.models.fingerprint import Digest, digest_of
-from dissect.models.sharded import Sharding, settle
+from dissect.models.sharded import Sharding
 from dissect.models.shards import own_part, part_for
 from dissect.models.weight_files import WeightFiles, check_finite
 
@@ -70,5 +70,4 @@ def fill_shards(
     digest = Digest(config)
     every = {name: said for tensors, _ in found for name, said in tensors.items()}
     digest.tensors.update({weight.name: every[weight.name] for weight in files.ordered()})
-    settle(model)
     return digest

@@ -1,7 +1,7 @@
 """Models that no rank holds whole: FSDP2 on a hooked model, and the door through which its parameters are used.
 
-Every block is a unit that is gathered when it runs and let go afterwards; the rest of the model (embeddings, final
-norm, unembedding) is one more. Hooks, names and methods of the model stay what they were. FSDP2 gathers parameters
+Every block is a unit that is gathered when it runs and let go afterwards; so are the embedding, the unembedding, and
+what is left of the model. Hooks, names and methods of the model stay what they were. FSDP2 gathers parameters
 where a module is *called*; dissect runs blocks piece by piece and reads the unembedding directly, so whatever does that
 goes through ``within``. For a model that is not sharded that is a call of the function and nothing else.
 """
@@ -20,6 +20,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import World
 from dissect.errors import DissectError
 from dissect.models.build import make_contiguous
+from dissect.models.modules import TiedUnembed
 from dissect.models.shards import is_shard
 
 if TYPE_CHECKING:
@@ -119,11 +120,12 @@ def shard(
         "reshard_after_forward": True,
         "shard_placement_fn": lambda parameter: _placement(parameter, ranks),
     }
-    for module in (*model.blocks, model):
-        fully_shard(module, **how)
+    unit: Any
+    for unit in _units(model):
+        fully_shard(unit, **how)
         # The losses are sums over a step's texts, divided by the count of the whole step: gradients add up.
-        module.set_gradient_divide_factor(1.0)
-        module.set_force_sum_reduction_for_comms(True)
+        unit.set_gradient_divide_factor(1.0)
+        unit.set_force_sum_reduction_for_comms(True)
     model.sharding = Sharding(mesh, over)
     if compute_dtype is not None:
         model.cfg.dtype = compute_dtype
@@ -131,14 +133,7 @@ def shard(
             if buffer.is_floating_point():
                 parent, _, leaf = name.rpartition(".")
                 setattr(model.get_submodule(parent), leaf, buffer.to(compute_dtype))
-    if not next(model.parameters()).is_meta:
-        settle(model)
     return model
-
-
-def settle(model: HookedTransformer) -> None:
-    """Let FSDP2 learn which module is the outermost, which is the one that runs first; collective."""
-    within(model, lambda: None)
 
 
 def within(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _Result:
@@ -149,7 +144,8 @@ def within(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _
     """
     if not is_sharded(module) or getattr(module, "_dissect_whole", False):
         return function(*args)
-    if not torch.is_grad_enabled() and getattr(module, "_dissect_settled", False):
+    # FSDP2 learns from the first run which module is the outermost: the model itself, whose embedding runs first
+    if not torch.is_grad_enabled() and getattr(module, "_dissect_ran", False):
         with whole(module):
             return function(*args)
     if "_dissect_run" not in module.__dict__:
@@ -157,17 +153,19 @@ def within(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _
 
         module._dissect_run = MethodType(_run, module)  # type: ignore[assignment]
         register_fsdp_forward_method(module, "_dissect_run")
+    module._dissect_ran = True  # type: ignore[assignment]
     result: _Result = module._dissect_run(function, *args)  # type: ignore[operator]
-    module._dissect_settled = True  # type: ignore[assignment]
     return result
 
 
 @contextmanager
 def whole(module: nn.Module) -> Iterator[None]:
     """In the body the parameters of ``module`` are ordinary whole tensors, to be read and not written; collective."""
-    if not is_sharded(module) or not is_shard(next(module.parameters())):
+    if not is_sharded(module) or not _in_parts(module):
         yield  # in a larger body, or in a backward pass, which still needs them afterwards
         return
+    if not getattr(module, "_dissect_ran", False):
+        within(module, lambda: None)
     module.unshard()  # type: ignore[operator]
     module._dissect_whole = True  # type: ignore[assignment]
     try:
@@ -177,12 +175,41 @@ def whole(module: nn.Module) -> Iterator[None]:
         module.reshard()  # type: ignore[operator]
 
 
+@contextmanager
+def whole_head(model: HookedTransformer) -> Iterator[None]:
+    """The same of all that stands after the blocks: final norm and unembedding."""
+    with whole(model), whole(model.unembed):
+        yield
+
+
 def _run(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _Result:
     module._dissect_whole = True  # type: ignore[assignment]
     try:
         return function(*args)
     finally:
         module._dissect_whole = False  # type: ignore[assignment]
+
+
+def _units(model: HookedTransformer) -> list[nn.Module]:
+    """What is gathered at a time. A tied embedding is left with the rest of the model, for both its uses read it."""
+    ends = [] if isinstance(model.unembed, TiedUnembed) else [model.embed, model.unembed]
+    return [*model.blocks, *ends, model]
+
+
+def _in_parts(module: nn.Module) -> bool:
+    """Whether the parameters of a unit are shards now; those of units in it do not count."""
+    if "_dissect_probe" not in module.__dict__:
+        module._dissect_probe = next(_owned(module), None)  # type: ignore[assignment]
+    probe: Any = module.__dict__["_dissect_probe"]
+    return probe is not None and is_shard(getattr(*probe))
+
+
+def _owned(module: nn.Module) -> Iterator[tuple[nn.Module, str]]:
+    for leaf, _ in module.named_parameters(recurse=False):
+        yield module, leaf
+    for child in module.children():
+        if not is_sharded(child):
+            yield from _owned(child)
 
 
 def _placement(parameter: nn.Parameter, ranks: int) -> Any:

@@ -19,7 +19,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.metrics.metric import Metric
 from dissect.models.forward import unembedded
-from dissect.models.sharded import whole
+from dissect.models.sharded import whole_head
 from dissect.models.shards import unembedding_identity
 
 _COLUMNS = 4096
@@ -34,7 +34,7 @@ class Gram:
     def __init__(self, model: HookedTransformer) -> None:
         width, device = model.cfg.d_model, model.embed.W_E.device
         self.matrix: Float[Tensor, "d_model d_model"] = torch.zeros(width, width, dtype=torch.float64, device=device)
-        with whole(model):
+        with whole_head(model):
             for part in _rows(model).split(_COLUMNS):
                 self.matrix += part.double().T @ part.double()
         self._of = unembedding_identity(model)
@@ -75,7 +75,7 @@ class SquaredDistance:
         self._constant = torch.zeros_like(self._read[:, 0])
         rest = unembedded(model, read).sub_(reference)
         if bool(rest.any()):
-            with whole(model):
+            with whole_head(model):
                 for part, weight in zip(rest.split(_COLUMNS, 1), _rows(model).split(_COLUMNS), strict=True):
                     high = part.double()
                     self._slope += high @ weight.double()

@@ -106,6 +106,9 @@ def _backward_in_one(
 
     def loss() -> Float[Tensor, ""]:
         residual = forward()
+        return within(model.unembed, read, residual)
+
+    def read(residual: Float[Tensor, "row d_model"]) -> Float[Tensor, ""]:
         parts = chunks(len(residual), model.cfg.d_vocab_out)
         found = [checkpoint(part_values, residual[part], part, use_reentrant=False) for part in parts]
         return combine(torch.cat(found))

@@ -16,7 +16,7 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import summed
 from dissect.errors import DissectError
 from dissect.models.copying import copied
-from dissect.models.sharded import share_of, whole
+from dissect.models.sharded import share_of, whole_head
 from dissect.unlearning.audit import Audit
 from dissect.unlearning.backward import backward, residual_rows
 from dissect.unlearning.choices import COMPARING
@@ -174,7 +174,7 @@ class Micros:
             return found[0] if len(found) == 1 else torch.cat(found)
 
         # the logits of a reference that is kept are asked for as often as there are slices of this rank's rows
-        with nullcontext() if self._live in (None, model) else whole(self._live):
+        with nullcontext() if self._live in (None, model) else whole_head(self._live):
             loss = backward(model, forward, part.values, part.combine, linear=part.linear)
         return loss, sum(int(rows.tokens.numel()) for rows in sides)
 

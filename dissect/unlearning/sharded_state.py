@@ -6,6 +6,7 @@ is whole, and takes its new content in one step, so that a rank that dies while 
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -108,5 +109,7 @@ def load_parts(path: Path, leaves: Mapping[str, Tensor]) -> State | None:
             kind, _, name = key.partition("/")
             leaf = leaves[name].detach()
             found[key] = torch.zeros((), dtype=torch.float32) if kind == "step" else torch.zeros_like(leaf)
-        dcp.load(found, checkpoint_id=directory, no_dist=not dist.is_initialized())
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "torch.distributed is disabled")  # that one process reads is meant
+            dcp.load(found, checkpoint_id=directory, no_dist=not dist.is_initialized())
     return State.of(int(whole["step"]), found)
