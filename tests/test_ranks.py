@@ -298,7 +298,7 @@ def torchrun(script: Path, count: int, *arguments: str) -> subprocess.CompletedP
 
 
 def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):
-    """Three commands in one job, because starting takes longest; one line for each number of ranks."""
+    """Several commands in one job, because starting takes longest; the last one on sharded models."""
     facts.write(tmp_path / "facts.jsonl")
     common = [*map(str, tiny_pair("llama")), "--facts", str(tmp_path / "facts.jsonl"), "--batch-size", "2"]
     script = tmp_path / "commands.py"
@@ -307,17 +307,35 @@ def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):
         "from dissect.cli import main\n"
         f"for command in {list(ASKED)}:\n"
         f"    main([command, *{common}, '--out', f'{{sys.argv[1]}}/{{command}}.nc']) == 0 or sys.exit(1)\n"
+        f"sys.exit(main(['patch', *{common}, '--out', f'{{sys.argv[1]}}/sharded.nc', '--shard']))\n"
     )
     done = torchrun(script, 2, str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("saved ") == 3 and done.stdout.count("rank agreement") == 1
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(f"{kind}.nc" for kind in ASKED)
+    assert done.stdout.count("saved ") == 4 and done.stdout.count("rank agreement") == 1
+    names = sorted(f"{kind}.nc" for kind in (*ASKED, "sharded"))
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
     from dissect.cli import main
 
     for kind in ASKED:
         assert main([kind, *common, "--out", str(tmp_path / "one" / f"{kind}.nc"), "--quiet"]) == 0
         one, two = (SweepResult.load(tmp_path / where / f"{kind}.nc") for where in ("one", "two"))
         assert one.data.identical(two.data)
+    sharded, whole = (SweepResult.load(tmp_path / "two" / f"{name}.nc").data for name in ("sharded", "patch"))
+    assert sharded.identical(whole)
+
+
+def test_sharding_needs_ranks_and_training_of_ranks_needs_sharding(tiny_pair, facts, tmp_path, capsys, monkeypatch):
+    facts.write(tmp_path / "facts.jsonl")
+    base, unlearned = map(str, tiny_pair("llama"))
+    from dissect.cli import main
+
+    asked = ["--facts", str(tmp_path / "facts.jsonl"), "--out", str(tmp_path / "sweep.nc")]
+    assert main(["patch", base, unlearned, *asked, "--shard"]) == 2
+    assert capsys.readouterr().err.startswith("error: --shard needs several processes: torchrun")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    assert main(["unlearn", base, "--forget", asked[1], "--out", str(tmp_path / "run")]) == 2
+    assert capsys.readouterr().err.startswith("error (rank 1): several processes train one model only")
 
 
 def test_torchrun_ends_when_a_rank_dies_and_the_next_run_goes_on(tiny_pair, facts, tmp_path):

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, inspect, patch, plot, restore, smallest, unlearn
+from dissect.cli import attribute, demo, inspect, patch, plan, plot, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
 from dissect.distributed import world
 from dissect.errors import DissectError
@@ -29,6 +29,7 @@ app = typer.Typer(
 for _command in (
     demo.demo,
     inspect.inspect,
+    plan.plan,
     unlearn.unlearn,
     patch.patch,
     restore.restore,

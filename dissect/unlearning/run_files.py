@@ -89,10 +89,12 @@ class RunFiles:
 
     def save(self, state: State) -> None:
         """Replace the state that is there, whole or not at all."""
-        tensors = {name: _packed(tensor) for name, tensor in state.tensors().items()}
+        tensors = state.tensors()
+        axes = {name: _axes_in_memory(tensor) for name, tensor in tensors.items()}
+        packed = {name: tensor.detach().permute(axes[name]).cpu().contiguous() for name, tensor in tensors.items()}
         try:
             with atomic_file(self.path / STATE_FILE) as temporary:
-                save_file(tensors, temporary, metadata={"step": str(state.step)})
+                save_file(packed, temporary, metadata={"step": str(state.step), "axes": json.dumps(axes)})
         except (SafetensorError, OSError) as error:  # for instance a full disk
             raise DissectError(f"the state of the run cannot be written to {self.path}: {error}") from error
         if (self.path / WHOLE_PARTS).is_file():  # several ranks began the run
@@ -113,7 +115,8 @@ class RunFiles:
         try:
             with safe_open(self.path / STATE_FILE, framework="pt") as file:
                 step = int(file.metadata()["step"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
+                axes = json.loads(file.metadata().get("axes", "{}"))
+                tensors = {key: _unpacked(file.get_tensor(key), axes.get(key)) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise DissectError(
                 f"{self.path / STATE_FILE} is damaged ({error}): delete {self.path} to begin anew"
@@ -202,8 +205,14 @@ def _read(marker: Path) -> dict[str, Any]:
         raise DissectError(f"{marker} is damaged ({error}): delete {marker.parent} to begin anew") from error
 
 
-def _packed(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+def _axes_in_memory(tensor: Tensor) -> list[int]:
+    """The order of axes in which a tensor lies in memory: so written, it need not be copied first."""
+    strides = tensor.stride()
+    return sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
+
+
+def _unpacked(tensor: Tensor, axes: Sequence[int] | None) -> Tensor:
+    return tensor if axes is None else tensor.permute([axes.index(axis) for axis in range(tensor.ndim)])
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
