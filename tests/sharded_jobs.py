@@ -50,6 +50,11 @@ def measure(base: Path, unlearned: Path, sharded: bool) -> dict[str, Any]:
         found["restored"] = _logits(pair.unlearned, tokens)
         with dissect.restored(pair.unlearned, base, blocks="attn.W_V", heads=[1]):
             found["heads"] = _logits(pair.unlearned, tokens)
+    answered = FACTS[:2].prompts(pair.base, answers="base", max_new_tokens=4, progress=False)
+    found["generated"] = answered.tokens
+    found["logits split"] = _numbers(dissect.logit_attribution(pair, prompts, progress=False))
+    smallest = dissect.smallest_set(pair, prompts, blocks=["mlp.W_out", "attn"], beam=2, n_random=1, **quiet)
+    found["smallest"] = torch.tensor([step.recovery for step in smallest.path])
     found["transplanted"] = _logits(dissect.transplant(pair, **whole), tokens)
     found["alignment"] = torch.tensor(pair.alignment.layers["relative_norm"].values)
     assert torch.equal(_logits(pair.unlearned, tokens), before)  # undone, to the bit

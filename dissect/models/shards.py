@@ -53,8 +53,12 @@ def part_for(whole: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shape
 @torch.no_grad()
 def put(parameter: Tensor, value: Shaped[Tensor, "..."]) -> None:
     """Write a value, whole or sharded, into a parameter, rounded to its format; collective if they lie otherwise."""
-    part = own_part(value) if _alike(value, parameter) else part_for(gathered(value), parameter)
-    own_part(parameter).copy_(part)
+    own_part(parameter).copy_(laid_as(value, parameter))
+
+
+def laid_as(value: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
+    """The part of a value, whole or sharded, that this rank holds of ``like``; collective if they lie otherwise."""
+    return own_part(value) if _alike(value, like) else part_for(gathered(value), like)
 
 
 @dataclass(frozen=True)
