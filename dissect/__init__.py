@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from dissect.models.pair import load_pair as load_pair
     from dissect.models.quantised import quantised as quantised
     from dissect.models.save import save_hf as save_hf
+    from dissect.models.sharded import shard as shard
     from dissect.patching.attribute import attribute as attribute
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.patch import patch as patch
@@ -69,6 +70,7 @@ _HOMES = {
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.save",
+    "shard": "dissect.models.sharded",
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",

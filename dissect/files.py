@@ -8,8 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 from dissect.errors import DissectError
+
+try:
+    import fcntl
+except ImportError:  # Windows: nothing is locked there
+    fcntl = None  # type: ignore[assignment]
 
 CHECKPOINT_MARK = "config.json"
 """A directory that holds it is a checkpoint, which may be replaced if that is asked for."""
@@ -84,6 +90,22 @@ def check_new_directory(path: str | os.PathLike[str], *, overwrite: bool = False
         raise DissectError(f"{final} exists and is not empty: choose another name or ask for overwriting")
     if not (final / CHECKPOINT_MARK).is_file():
         raise DissectError(f"{final} holds other things than a checkpoint: it is not overwritten, choose another name")
+
+
+def lock(file: IO[Any]) -> bool:
+    """Hold an open file until it is closed or the process ends; False where another process holds it.
+
+    True as well where the system or the file system has no such locks.
+    """
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def _umask() -> int:

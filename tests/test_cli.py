@@ -14,7 +14,7 @@ from dissect.cli import plot as plot_command
 from dissect.errors import DissectError
 from tests.test_plots import made_up
 
-COMMANDS = ("demo", "inspect", "unlearn", "patch", "restore", "smallest", "attribute", "plot")
+COMMANDS = ("demo", "inspect", "plan", "unlearn", "patch", "restore", "smallest", "attribute", "plot")
 
 
 @pytest.fixture

@@ -518,6 +518,30 @@ def test_one_process_at_a_time(tiny_pair, facts, tmp_path):
     assert len(run.records) == 12
 
 
+def test_a_state_is_written_without_copying_it(tmp_path, monkeypatch):
+    """Matrices lie in memory transposed: written in the order of their own axes, all of them would be copied first."""
+    from dissect.unlearning import run_files
+    from dissect.unlearning.states import State
+
+    matrix, heads = torch.randn(5, 3).T, torch.randn(4, 2, 6).permute(1, 2, 0)
+    step = torch.tensor(3.0)
+    written = {}
+
+    def noted(tensors, *rest, **more):
+        written.update({name: tensor.data_ptr() for name, tensor in tensors.items()})
+        return original(tensors, *rest, **more)
+
+    original = run_files.save_file
+    monkeypatch.setattr(run_files, "save_file", noted)
+    files = run_files.RunFiles(tmp_path / "run", {"config": {}}, overwrite=False)
+    files.save(State(7, {"w": matrix, "h": heads}, {"w": {"exp_avg": matrix * 2, "step": step}}))
+    assert written["leaf/w"] == matrix.data_ptr() and written["leaf/h"] == heads.data_ptr()
+    state = files.load()
+    assert state.step == 7 and state.leaves["w"].shape == (3, 5)
+    assert torch.equal(state.leaves["w"], matrix) and torch.equal(state.leaves["h"], heads)
+    assert torch.equal(state.optimizer["w"]["exp_avg"], matrix * 2) and state.optimizer["w"]["step"] == 3
+
+
 def test_how_often_states_are_kept_changes_nothing(tiny_pair, facts, tmp_path):
     base = tiny_pair("llama")[0]
     how = {"forget": facts, "progress": False, **SETTINGS}

@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, report, restore, smallest, unlearn
+from dissect.cli import attribute, demo, evaluate, inspect, patch, plan, plot, report, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
+from dissect.distributed import world
 from dissect.errors import DissectError
 
 app = typer.Typer(
@@ -28,6 +29,7 @@ app = typer.Typer(
 for _command in (
     demo.demo,
     inspect.inspect,
+    plan.plan,
     unlearn.unlearn,
     patch.patch,
     restore.restore,
@@ -96,8 +98,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    """One line, whatever the message holds."""
-    typer.echo(f"error: {' '.join(message.split())}", err=True)
+    """One line, whatever the message holds; where several processes run together, with whose it is."""
+    try:
+        here = world()
+        whose = f" (rank {here.rank})" if here.size > 1 else ""
+    except DissectError:  # that may be what is wrong
+        whose = ""
+    typer.echo(f"error{whose}: {' '.join(message.split())}", err=True)
     return 2
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dissect.cli import options, sweeping
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -58,8 +59,6 @@ def _attribute() -> "Callable[..., SweepResult]":
         *,
         metrics: Sequence[str],
         scoring: str,
-        out: Any,
-        overwrite: bool,
         **arguments: Any,
     ) -> "SweepResult":
         if len(metrics) != 1:
@@ -67,8 +66,7 @@ def _attribute() -> "Callable[..., SweepResult]":
         if scoring != "answer":
             raise DissectError("--scoring published: attribution scores the answer's positions, leave it out")
         result = first_order(pair, prompts, metric=metrics[0], **arguments)
-        result.save(out)
-        if result.agreement is not None:
+        if result.agreement is not None and is_main():
             typer.echo(f"rank agreement with {result.n_checked} cells run exactly: {result.agreement:.3f}")
         return result
 

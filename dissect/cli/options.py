@@ -1,12 +1,14 @@
 """Arguments and options that commands share, with their checks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -71,6 +73,11 @@ class SweepOptions:
     ] = None
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
+    shard: Annotated[bool, typer.Option("--shard", help="Shard the models over the ranks of torchrun.")] = False
+    task: Annotated[
+        str | None,
+        typer.Option(metavar="I/N", help="Do the i-th of n parts only, for job arrays; see docs/scale.md."),
+    ] = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
 
 
@@ -147,8 +154,8 @@ class RunOptions:
 
     @property
     def progress(self) -> bool:
-        """Whether to show bars."""
-        return not self.quiet
+        """Whether to show bars: of several ranks only the first does."""
+        return not self.quiet and is_main()
 
     def start(self) -> None:
         """Seed, and refuse a device that is not there.
@@ -165,6 +172,24 @@ class RunOptions:
                 why = str(error).splitlines()[0]
                 raise DissectError(f"--device {self.device} cannot be used here ({why}): try --device cpu") from error
         torch.manual_seed(self.seed)
+
+
+@contextmanager
+def placed(running: RunOptions, shard: bool) -> Iterator[dict[str, Any]]:
+    """In the body, arguments of ``load`` that put a model where it is to be: whole, or sharded over the ranks.
+
+    Raises:
+        DissectError: nothing to shard over, or the other ranks cannot be reached.
+    """
+    if not shard:
+        yield {"dtype": running.dtype, "device": running.device}
+        return
+    from dissect.distributed import mesh, started, world
+
+    if world().size == 1:
+        raise DissectError("--shard needs several processes: torchrun --nproc-per-node N -m dissect ...")
+    with started(device=running.device):
+        yield {"dtype": running.dtype, "mesh": mesh(device=running.device)}
 
 
 def listed(text: str, option: str) -> list[str]:

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from dissect.cli import options, outputs
+from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.sweep.task import task_of
 
 if TYPE_CHECKING:
     from dissect.models.pair import ModelPair
@@ -41,7 +43,9 @@ def run(
     Raises:
         DissectError: whatever was wrong with what the user gave, as much of it as possible before a model is loaded.
     """
-    outputs.check_file(out, ".nc", overwrite=sweeping.overwrite)
+    # Whether it may write the result is asked by the one who will.
+    merges = task_of(sweeping.task).merges and not (sweeping.shard and not is_main())
+    outputs.check_file(out, ".nc", overwrite=sweeping.overwrite or not merges)
     layers = options.numbered(sweeping.layers, "--layers")
     metrics = options.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
@@ -49,33 +53,41 @@ def run(
     _check_early(sweeping, metrics)
 
     from dissect.models.pair import load_pair
+    from dissect.sweep.journals import Unfinished
 
-    pair = load_pair(
-        base,
-        unlearned,
-        retain=sweeping.retain_model,
-        dtype=running.dtype,
-        device=running.device,
-        sequential=sweeping.sequential,
-        progress=running.progress,
-    )
-    if prompting.answers == "base":
-        pair.wake(pair.base)  # it is asked what it would say
-    prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
-    arguments: dict[str, Any] = {
-        "window": sweeping.window,
-        "layers": layers,
-        "donor": sweeping.donor,
-        "recipient": sweeping.recipient,
-        "metrics": metrics,
-        "scoring": sweeping.scoring,
-        "batch_size": sweeping.batch_size,
-        "seed": running.seed,
-        "out": out,
-        "overwrite": sweeping.overwrite,
-    }
-    with _quantised(pair, sweeping.quantise):
-        result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+    with options.placed(running, sweeping.shard) as where:
+        pair = load_pair(
+            base,
+            unlearned,
+            retain=sweeping.retain_model,
+            sequential=sweeping.sequential,
+            progress=running.progress,
+            **where,
+        )
+        if prompting.answers == "base":
+            pair.wake(pair.base)  # it is asked what it would say
+        prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
+        arguments: dict[str, Any] = {
+            "window": sweeping.window,
+            "layers": layers,
+            "donor": sweeping.donor,
+            "recipient": sweeping.recipient,
+            "metrics": metrics,
+            "scoring": sweeping.scoring,
+            "batch_size": sweeping.batch_size,
+            "seed": running.seed,
+            "out": out,
+            "task": sweeping.task,
+            "overwrite": sweeping.overwrite,
+        }
+        try:
+            with _quantised(pair, sweeping.quantise):
+                result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
+        except Unfinished as so_far:
+            typer.echo(str(so_far))
+            return
+    if not is_main():
+        return
 
     from dissect.cli.summary import summary
 

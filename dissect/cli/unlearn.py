@@ -7,6 +7,8 @@ import typer
 
 from dissect.cli import options, outputs
 from dissect.cli.training_options import TrainingOptions
+from dissect.distributed import is_main, world
+from dissect.errors import DissectError
 
 
 def unlearn(
@@ -36,6 +38,7 @@ def unlearn(
     ] = None,
     tensorboard: Annotated[Path | None, typer.Option(metavar="DIR", help="Write event files as well.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a directory that is there.")] = False,
+    shard: Annotated[bool, typer.Option("--shard", help="Shard the model over the ranks of torchrun.")] = False,
     training: TrainingOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
@@ -53,7 +56,9 @@ def unlearn(
     facts = prompting.facts(forget)
     keep = prompting.facts(retain) if retain is not None else None
     watched = prompting.facts(monitor) if monitor is not None else None
-    if not may_be_a_run(out):
+    if world().size > 1 and not shard:
+        raise DissectError("several processes train one model only where they share it: add --shard")
+    if is_main() and not may_be_a_run(out):
         outputs.check_directory(out, overwrite=overwrite)
     running.start()
 
@@ -61,24 +66,29 @@ def unlearn(
     from dissect.unlearning.tensorboard import TensorBoard
     from dissect.unlearning.unlearn import unlearn as train
 
-    callbacks = [TensorBoard(tensorboard)] if tensorboard is not None else []
-    loaded = load(model, dtype=running.dtype, device=running.device, progress=running.progress)
+    callbacks = [TensorBoard(tensorboard)] if tensorboard is not None and is_main() else []
     how: dict[str, Any] = {"batch_size": settings.batch_size, "progress": running.progress}
-    run = train(
-        loaded,
-        forget=prompting.prompts(facts, loaded, **how),
-        retain=None if keep is None else prompting.prompts(keep, loaded, **how),
-        monitor=None if watched is None else prompting.prompts(watched, loaded, **how),
-        teacher=None if teacher is None else load(teacher, dtype=running.dtype, device=running.device, progress=False),
-        out=out,
-        save=save,
-        save_dtype=save_dtype,
-        overwrite=overwrite,
-        reuse=not overwrite,
-        callbacks=callbacks,
-        config=settings,
-        progress=running.progress,
-    )
+    with options.placed(running, shard) as where:
+        if shard and running.dtype == "bfloat16" and not settings.bf16_inplace:
+            where |= {"dtype": "float32", "compute_dtype": "bfloat16"}  # what is sharded are the masters
+        loaded = load(model, progress=running.progress, **where)
+        run = train(
+            loaded,
+            forget=prompting.prompts(facts, loaded, **how),
+            retain=None if keep is None else prompting.prompts(keep, loaded, **how),
+            monitor=None if watched is None else prompting.prompts(watched, loaded, **how),
+            teacher=None if teacher is None else load(teacher, progress=False, **where),
+            out=out,
+            save=save,
+            save_dtype=save_dtype,
+            overwrite=overwrite,
+            reuse=not overwrite,
+            callbacks=callbacks,
+            config=settings,
+            progress=running.progress,
+        )
+    if not is_main():
+        return
     first, last = run.records[0]["loss"], run.records[-1]
     typer.echo(f"steps {last['step']}, facts {len(facts)}, loss {first:.4g} to {last['loss']:.4g}")
     if "stopped" in last:

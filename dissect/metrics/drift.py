@@ -8,6 +8,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 from tqdm.auto import tqdm
+from transformer_lens import HookedTransformer
 
 from dissect.metrics.drift_map import MEASURES, Drift
 from dissect.models.alignment import compare
@@ -15,6 +16,7 @@ from dissect.models.axes import as_matrix
 from dissect.models.pair import ModelPair
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
 from dissect.models.rounding import int8_levels, nf4_levels
+from dissect.models.shards import gathered
 from dissect.models.spectrum import singular_values
 from dissect.models.stored import StoredParameters
 
@@ -34,14 +36,14 @@ def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Dr
         pair.wake(pair.unlearned)
         base: Find = StoredParameters.of(pair.base).parameter
     else:
-        base = pair.base.get_parameter
+        base = _finder(pair.base)
     inside, outside = stored_layer_blocks(pair.unlearned), stored_outside_blocks(pair.unlearned)
     chosen = [name for name in MEASURES if spectra or name not in _SPECTRAL]
     with tqdm(total=len(inside) * pair.unlearned.cfg.n_layers + len(outside), disable=not progress) as bar:
         bar.set_description("drift")
 
         def measured(names: Sequence[str]) -> dict[str, float]:
-            found = _measured(base, pair.unlearned.get_parameter, names, spectra)
+            found = _measured(base, _finder(pair.unlearned), names, spectra)
             bar.update()
             return found
 
@@ -58,6 +60,10 @@ def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Dr
         coords={"block": list(single)},
     )
     return Drift(layers, rest)
+
+
+def _finder(model: HookedTransformer) -> Find:
+    return lambda name: gathered(model.get_parameter(name))
 
 
 _SPECTRAL = ("spectral_norm", "relative_spectral_norm", "stable_rank", "effective_rank")

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
+from dissect.models.shards import gathered
 
 _MEASURES = ("relative_norm", "cosine", "moved")
 _CHUNK = 1 << 24
@@ -102,7 +103,7 @@ def compare(base: Find, other: Find, names: Sequence[str]) -> tuple[float, float
         return (np.nan, np.nan, np.nan)
     change = old = new = product = moved = count = 0.0
     for name in names:
-        ours, theirs = base(name), other(name)
+        ours, theirs = gathered(base(name)), gathered(other(name))
         for a, b in zip(ours.reshape(-1).split(_CHUNK), theirs.reshape(-1).split(_CHUNK), strict=True):
             a, b = a.double(), b.to(a.device).double()
             change += float((b - a).square().sum())

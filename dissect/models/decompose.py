@@ -20,6 +20,8 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 from dissect.models.forward import embed
 from dissect.models.modules import OffsetRMSNorm
 from dissect.models.partial import run_layers
+from dissect.models.sharded import whole, whole_head, within
+from dissect.models.shards import gathered
 
 EMBED, POS_EMBED = "hook_embed", "hook_pos_embed"
 
@@ -46,13 +48,15 @@ def high(tensor: Tensor) -> Tensor:
 
 def gain(norm: nn.Module) -> Float[Tensor, "d_model"]:
     """w of N(x) = w ⊙ C x / s + b."""
-    weight = high(norm.get_parameter("w"))
+    weight = high(gathered(norm.get_parameter("w")))
     return 1.0 + weight if isinstance(norm, OffsetRMSNorm) else weight
 
 
 def offset(norm: nn.Module) -> Float[Tensor, "d_model"]:
     """b of N(x) = w ⊙ C x / s + b; zeros where the norm has none."""
-    return high(norm.b) if isinstance(norm, LayerNorm) else torch.zeros_like(high(norm.get_parameter("w")))
+    if isinstance(norm, LayerNorm):
+        return high(gathered(norm.b))
+    return torch.zeros_like(high(gathered(norm.get_parameter("w"))))
 
 
 def centred(norm: nn.Module, vectors: Float[Tensor, "rows d_model"]) -> Float[Tensor, "rows d_model"]:
@@ -64,19 +68,21 @@ def target_readout(
     model: HookedTransformer, targets: Int[Tensor, "scored"]
 ) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, "scored"]]:
     """Columns of the unembedding and entries of its bias: logit = column · N(x) + bias, before any soft cap."""
-    return high(model.unembed.W_U[:, targets].T), high(model.unembed.b_U[targets])
+    with whole_head(model):
+        return high(model.unembed.W_U[:, targets].T), high(model.unembed.b_U[targets])
 
 
 def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, "d_model"], Float[Tensor, ""]]:
     """The same for the mean logit over the vocabulary."""
-    return high(model.unembed.W_U).mean(-1), high(model.unembed.b_U).mean()
+    with whole_head(model):
+        return high(model.unembed.W_U).mean(-1), high(model.unembed.b_U).mean()
 
 
 def final_norm(
     model: HookedTransformer, residual: Float[Tensor, "scored d_model"]
 ) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, "scored"]]:
     """Output of the final norm, and the scale s that it divides by."""
-    with _collecting(model, ["ln_final.hook_scale"], None) as seen:
+    with _collecting(model, ["ln_final.hook_scale"], None) as seen, whole(model):
         normed = model.ln_final(residual[None])[0]
     return normed, high(seen["ln_final.hook_scale"])[0, :, 0]
 
@@ -104,7 +110,7 @@ def written_along(
     def along(name: str) -> Float[Tensor, "scored"]:
         return (high(seen[name]) * directions).sum(-1)
 
-    attention = [_attention_along(model, layer, seen, directions) for layer in layers]
+    attention = [within(model.blocks[layer], _attention_along, model, layer, seen, directions) for layer in layers]
     return Parts(
         embed=along(EMBED),
         pos_embed=along(POS_EMBED) if POS_EMBED in seen else None,

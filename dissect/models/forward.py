@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,6 +14,7 @@ from transformer_lens.utilities.activation_functions import apply_softcap
 
 from dissect.errors import DissectError
 from dissect.models.attention import bias_of
+from dissect.models.sharded import is_sharded, within
 
 
 def final_residual(
@@ -33,16 +35,22 @@ def final_residual(
 
 def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
     """The residual stream before the first block; see ``final_residual`` for the padding."""
-    return model(tokens, stop_at_layer=0, padding_side="right")
+    # not by a call of a sharded model, which would let its parameters go within a larger pass that still needs them
+    run = model.forward if is_sharded(model) else model
+    return within(model, partial(run, stop_at_layer=0, padding_side="right"), tokens)
 
 
 def normed_final(model: HookedTransformer, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
     """What the unembedding reads: the final norm of the residual stream after the last block."""
-    return model.unembed.hook_in(model.ln_final(residual))
+    return within(model, lambda x: model.unembed.hook_in(model.ln_final(x)), residual)
 
 
 def unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     """Logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
+    return within(model, within, model.unembed, _unembedded, model, entering)
+
+
+def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
     unembed = model.unembed
     logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
     logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
@@ -53,7 +61,7 @@ def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:
     """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
-    return unembedded(model, normed_final(model, residual))
+    return within(model, lambda x: unembedded(model, normed_final(model, x)), residual)
 
 
 def logits_at(

@@ -19,13 +19,14 @@ from dissect.errors import DissectError
 
 _SMALL = ["*.json", "*.jinja", "*.model", "*.txt", "tokenizer*"]
 _SAFETENSORS = ["model*.safetensors", "adapter_model.safetensors"]
+_CONFIGS = ["config.json", "adapter_config.json"]
 _BINARIES = ["pytorch_model*.bin", "adapter_model.bin"]
 _NESTED = ["*/*"]
 """Sub-directories hold the same weights in other formats."""
 
 
-def resolve(source: str | os.PathLike[str], *, revision: str | None = None) -> Path:
-    """The directory that ``source`` names: itself, or the download of a hub id.
+def resolve(source: str | os.PathLike[str], *, revision: str | None = None, only: list[str] | None = None) -> Path:
+    """The directory that ``source`` names: itself, or the download of a hub id, of which ``only`` may be enough.
 
     The offline mode of huggingface_hub (``HF_HUB_OFFLINE=1``) is respected: then only its cache is looked at.
 
@@ -46,7 +47,22 @@ def resolve(source: str | os.PathLike[str], *, revision: str | None = None) -> P
         validate_repo_id(name)
     except HFValidationError:
         raise DissectError(f"{source} is neither a directory nor a hub id (owner/name)") from None
-    return _download(name, revision)
+    return _download(name, revision, only)
+
+
+def fetch_config(source: str | os.PathLike[str], *, revision: str | None = None) -> dict[str, Any]:
+    """Contents of a checkpoint's ``config.json``; of a hub id nothing else is downloaded, of an adapter its base's.
+
+    Raises:
+        DissectError: as ``resolve``, or there is none.
+    """
+    directory = resolve(source, revision=revision, only=_CONFIGS)
+    if not (directory / "config.json").is_file() and (directory / "adapter_config.json").is_file():
+        base = read_json(directory / "adapter_config.json").get("base_model_name_or_path")
+        if not base:
+            raise DissectError(f"{source} is an adapter that does not name its base: give the base instead")
+        return fetch_config(base)
+    return read_json(directory / "config.json")
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -66,11 +82,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _download(repo_id: str, revision: str | None) -> Path:
+def _download(repo_id: str, revision: str | None, only: list[str] | None = None) -> Path:
     at = f"{repo_id} at revision {revision!r}" if revision else repo_id
     try:
-        path = _snapshot(repo_id, revision, [*_SMALL, *_SAFETENSORS])
-        if not any(path.glob("*.safetensors")):
+        path = _snapshot(repo_id, revision, only or [*_SMALL, *_SAFETENSORS])
+        if only is None and not any(path.glob("*.safetensors")):
             path = _snapshot(repo_id, revision, [*_SMALL, *_BINARIES])
     except RevisionNotFoundError:
         raise DissectError(f"the hub has {repo_id}, but not the revision {revision!r}") from None

@@ -8,6 +8,7 @@ import torch
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.distributed import world
 from dissect.errors import DissectError
 from dissect.models.build import build_empty, fill_constants, put_parameter
 from dissect.models.check import check_shapes
@@ -16,6 +17,8 @@ from dissect.models.dtypes import find_dtype
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
 from dissect.models.fingerprint import Digest
 from dissect.models.hub import read_json
+from dissect.models.load_sharded import fill_shards, materialise
+from dissect.models.sharded import shard
 from dissect.models.tokenizer import attach_tokenizer, has_tokenizer, load_tokenizer
 from dissect.models.weight_files import WeightFiles, locate
 
@@ -27,6 +30,8 @@ def load(
     device: str | torch.device | None = None,
     revision: str | None = None,
     base: str | os.PathLike[str] | None = None,
+    mesh: Any = None,
+    compute_dtype: str | torch.dtype | None = None,
     progress: bool = True,
 ) -> HookedTransformer:
     """Load a checkpoint as a ``HookedTransformer`` with its tokenizer, in evaluation mode.
@@ -45,6 +50,10 @@ def load(
         device: where the model goes; by default the GPU if there is one.
         revision: branch, tag or commit of a hub id.
         base: the base model of an adapter, instead of the one that the adapter records.
+        mesh: shard the model over the ranks of this ``DeviceMesh``, for instance ``dissect.distributed.mesh()``: each
+            reads and holds its own part only. All of them have to call this. ``device`` is then that of the mesh.
+        compute_dtype: with a mesh: the format of the forward and backward passes, where parameters have another, for
+            instance ``dtype="float32", compute_dtype="bfloat16"`` for training.
         progress: show a bar where loading takes over a second.
 
     Returns:
@@ -56,7 +65,17 @@ def load(
     """
     directory, adapter = locate(path, revision=revision, base=base)
     try:
-        return _loaded(path, directory, adapter, revision=revision, dtype=dtype, device=device, progress=progress)
+        return _loaded(
+            path,
+            directory,
+            adapter,
+            revision=revision,
+            dtype=dtype,
+            device=device,
+            mesh=mesh,
+            compute_dtype=compute_dtype,
+            progress=progress,
+        )
     except DissectError as error:  # of two or three checkpoints that are loaded, which one
         raise error if os.fspath(path) in str(error) else DissectError(f"{path}: {error}") from error
 
@@ -69,8 +88,12 @@ def _loaded(
     revision: str | None,
     dtype: str | torch.dtype,
     device: str | torch.device | None,
+    mesh: Any,
+    compute_dtype: str | torch.dtype | None,
     progress: bool,
 ) -> HookedTransformer:
+    wanted_device = _device(device) if mesh is None else _device_of(mesh, device)
+    compute = _compute_dtype(compute_dtype, mesh)
     config = read_json(directory / "config.json")
     family = find_family(config)
     native = transformers_config(family, config)
@@ -79,13 +102,17 @@ def _loaded(
     cfg = hooked_config(family, native, device="cpu")
     files = WeightFiles.open(directory, adapter, family, weight_map(family, native, cfg), tied=tied)
     wanted_dtype = find_dtype(files.dtype if dtype == "auto" else dtype)
-    wanted_device = _device(device)
     cfg.dtype = wanted_dtype
     model = build_empty(family, cfg, tied=tied)
     check_shapes(model, files.weights, files.source, files.names)
     frozen = frozenset(name for name, _ in model.named_parameters()) - files.params
-    digest = _fill(files, model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
-    fill_constants(model, family, frozen, dtype=wanted_dtype, device=wanted_device)
+    if mesh is not None:
+        shard(model, mesh, compute_dtype=None if compute == wanted_dtype else compute)
+        materialise(model, wanted_device)
+        digest = fill_shards(files, model, family, config, progress=progress)
+    else:
+        digest = _fill(files, model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
+        fill_constants(model, family, frozen, dtype=wanted_dtype, device=wanted_device)
     model.to(str(wanted_device), print_details=False)
     home = adapter if adapter is not None and has_tokenizer(adapter) else directory
     padding_side = attach_tokenizer(model, load_tokenizer(home))
@@ -144,9 +171,29 @@ def _fill(
     return digest
 
 
+def _device_of(mesh: Any, wanted: str | torch.device | None) -> torch.device:
+    if not hasattr(mesh, "mesh_dim_names"):
+        raise DissectError(f"mesh={mesh!r:.60} is no DeviceMesh: give dissect.distributed.mesh()")
+    if wanted is not None and torch.device(wanted).type != mesh.device_type:
+        raise DissectError(f"device {str(wanted)!r} is not that of the mesh, {mesh.device_type!r}: leave device out")
+    return torch.device(mesh.device_type, torch.cuda.current_device()) if mesh.device_type == "cuda" else _device("cpu")
+
+
+def _compute_dtype(wanted: str | torch.dtype | None, mesh: Any) -> torch.dtype | None:
+    if wanted is not None and mesh is None:
+        raise DissectError("compute_dtype is for sharded models: give a mesh as well, or choose dtype alone")
+    return None if wanted is None else find_dtype(wanted)
+
+
+def _own_gpu() -> torch.device:
+    """The GPU; of several ranks on a machine each has its own, as long as there are enough."""
+    here = world()
+    return torch.device("cuda" if here.size == 1 else f"cuda:{here.local_rank % torch.cuda.device_count()}")
+
+
 def _device(wanted: str | torch.device | None) -> torch.device:
     if wanted is None:
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        return _own_gpu() if torch.cuda.is_available() else torch.device("cpu")
     try:
         device = torch.device(wanted)
         torch.empty(0, device=device)

@@ -15,6 +15,7 @@ from dissect.models.build import unload
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.comparable import check_comparable
 from dissect.models.load import load, reload
+from dissect.models.sharded import is_sharded
 
 ROLES = ("base", "unlearned", "retain")
 
@@ -95,6 +96,8 @@ class ModelPair:
             yield self
             return
         for role, model in self._models().items():
+            if is_sharded(model):
+                raise DissectError(f"the {role} model is sharded, and sharded models are not unloaded: use more ranks")
             _check_as_loaded(role, model)
         self._devices = {role: model.embed.W_E.device for role, model in self._models().items()}
         self.one_at_a_time = True
@@ -173,6 +176,7 @@ def load_pair(
     retain: str | os.PathLike[str] | HookedTransformer | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
+    mesh: Any = None,
     sequential: bool = False,
     progress: bool = True,
 ) -> ModelPair:
@@ -181,12 +185,15 @@ def load_pair(
     Args:
         base, unlearned, retain: as for ``dissect.load``: directories, hub ids, adapters.
         dtype, device: of all of them.
+        mesh: shard all of them over its ranks; see ``dissect.load``.
         sequential: never hold two models at once: as if all that is done with the pair were done in
             ``with pair.sequential()``, the loading included.
 
     Raises:
         DissectError: one cannot be loaded, or they cannot be compared.
     """
+    if mesh is not None and sequential:
+        raise DissectError("sequential=True holds one model at a time, a mesh holds all in parts: choose one of them")
     devices: dict[str, torch.device] = {}
 
     def get(role: str, source: str | os.PathLike[str] | HookedTransformer) -> HookedTransformer:
@@ -194,7 +201,7 @@ def load_pair(
             if sequential:
                 raise DissectError(f"sequential=True reads models from files, but {role} is one that is loaded already")
             return source
-        model = load(source, dtype=dtype, device=device, progress=progress)
+        model = load(source, dtype=dtype, device=device, mesh=mesh, progress=progress)
         devices[role] = model.embed.W_E.device
         if sequential:
             unload(model)

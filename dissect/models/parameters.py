@@ -4,6 +4,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.modules import TiedUnembed
+from dissect.models.shards import is_shard
 
 EMBEDDING = -1
 """The layer number of what comes before the first block."""
@@ -119,7 +120,9 @@ def tied(model: HookedTransformer) -> bool:
     if isinstance(model.unembed, TiedUnembed):
         return True
     ours, theirs = model.embed.W_E, model.unembed.W_U  # of a model that was not built here; empty ones share nothing
-    return not ours.is_meta and ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
+    if ours.is_meta or is_shard(ours):
+        return False
+    return ours.untyped_storage().data_ptr() == theirs.untyped_storage().data_ptr()
 
 
 def in_checkpoint(model: HookedTransformer) -> tuple[str, ...]:

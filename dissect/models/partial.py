@@ -8,10 +8,12 @@ of the full pass, because every operation that is left is the same operation on 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedTransformer
 from transformer_lens.components import TransformerBlock
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
@@ -19,6 +21,7 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 from dissect.models.attention import attend
 from dissect.models.mlp import coefficients, mlp_output
 from dissect.models.norms import normed
+from dissect.models.sharded import within
 
 Given = Mapping[str, Tensor]
 """Whole activations by full hook name, such as ``blocks.3.hook_attn_out``."""
@@ -58,9 +61,14 @@ def run_layers(
     return run_passes(model, passes, products=products, fused_attention=fused_attention)[0]
 
 
-def run_block(block: TransformerBlock, residual: Residual) -> Residual:
-    """One block, with fused attention where that is possible; its hooks fire as ever."""
-    return _block(block, [residual], [{}], True)[0]
+def run_block(block: TransformerBlock, residual: Residual, *, checkpointing: bool = False) -> Residual:
+    """One block, with fused attention where that is possible; its hooks fire as ever.
+
+    With ``checkpointing`` the backward pass computes it again, and its hooks fire twice.
+    """
+    if checkpointing:
+        return within(block, partial(checkpoint, use_reentrant=False), _alone, block, residual)
+    return within(block, _alone, block, residual)
 
 
 def run_passes(
@@ -88,7 +96,8 @@ def run_passes(
     for layer in range(min(start for start, _ in begun), n_layers):
         active = [index for index, (start, _) in enumerate(begun) if start <= layer]
         known = [_known(model, passes[index].given, layer, products) for index in active]
-        after = _block(model.blocks[layer], [states[index] for index in active], known, fused_attention)
+        block, before = model.blocks[layer], [states[index] for index in active]
+        after = within(block, _block, block, before, known, fused_attention)
         for index, residual in zip(active, after, strict=True):
             states[index] = residual
     return states
@@ -114,9 +123,14 @@ def _known(model: HookedTransformer, given: Given, layer: int, products: Product
     if products is not None and m is not None and "hook_mlp_out" not in known:
         key = (layer, id(m))
         if key not in products:  # the coefficients are kept too: their identity stays theirs while they live
-            products[key] = m, mlp_output(model.blocks[layer], m)
+            block = model.blocks[layer]
+            products[key] = m, within(block, mlp_output, block, m)
         known["hook_mlp_out"] = model.blocks[layer].hook_mlp_out(products[key][1])
     return known
+
+
+def _alone(block: TransformerBlock, residual: Residual) -> Residual:
+    return _block(block, [residual], [{}], True)[0]
 
 
 def _block(

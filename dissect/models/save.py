@@ -15,13 +15,16 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.distributed import barrier, on_main
 from dissect.errors import DissectError
-from dissect.files import atomic_directory
+from dissect.files import atomic_directory, check_new_directory
 from dissect.models.build import constant_of
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of, weights_of
 from dissect.models.dtypes import dtype_name, find_dtype
 from dissect.models.families import FAMILIES
 from dissect.models.families.weights import Weight
+from dissect.models.sharded import is_sharded
+from dissect.models.shards import gathered
 
 _NOT_WRITTEN = ("_name_or_path", "auto_map", "quantization_config", "transformers_version")
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
@@ -49,6 +52,9 @@ def save_hf(
         extra: further text files, by name, which appear together with the rest.
         max_shard_size: of one file, in bytes or as ``"2GB"``. About one shard is held in memory besides the model.
 
+    Of a sharded model every rank has to call this; the first gathers and writes one file after the other, and all
+    return when the directory is there.
+
     Returns:
         The directory.
 
@@ -59,7 +65,14 @@ def save_hf(
     info = checkpoint_of(model)
     stored_dtype = next(model.parameters()).dtype if dtype is None else find_dtype(dtype)
     limit = _bytes(max_shard_size)
+    if is_sharded(model):
+        on_main(lambda: check_new_directory(out, overwrite=overwrite))
     _check_frozen(model, info)
+    if is_sharded(model) and not model.sharding.writes:
+        for _ in hf_tensors(model):
+            pass  # takes part in gathering each, which the rank that writes keeps
+        barrier()
+        return Path(out)
     with atomic_directory(out, overwrite=overwrite) as directory:
         _write_json(directory / "config.json", _config(info, stored_dtype))
         if info.generation_config is not None:
@@ -68,6 +81,8 @@ def save_hf(
         _save_weights(model, directory, stored_dtype, limit)
         for name, text in (extra or {}).items():
             (directory / name).write_text(text, encoding="utf-8")
+    if is_sharded(model):
+        barrier()
     return Path(out)
 
 
@@ -85,7 +100,7 @@ def hf_tensors(model: HookedTransformer) -> Iterator[tuple[str, Shaped[Tensor, "
 
 
 def _joined(model: HookedTransformer, weight: Weight) -> Shaped[Tensor, "..."]:
-    return weight.join([model.get_parameter(name).detach() for name in weight.params])
+    return weight.join([gathered(model.get_parameter(name)) for name in weight.params])
 
 
 def _save_weights(model: HookedTransformer, directory: Path, dtype: torch.dtype, limit: int) -> None:
@@ -126,7 +141,9 @@ def _plan(model: HookedTransformer, weights: list[Weight], dtype: torch.dtype, l
 def _check_frozen(model: HookedTransformer, info: CheckpointInfo) -> None:
     family = next(each for each in FAMILIES if each.architecture == info.architecture)
     for name in sorted(info.frozen):
-        if bool((model.get_parameter(name) != constant_of(family, name)).any()):
+        constant = constant_of(family, name)
+        assert constant is not None
+        if bool(gathered(model.get_parameter(name)).ne(constant).any()):
             raise DissectError(
                 f"{name} was changed, but checkpoints of {info.architecture} have no such parameter: it would be lost"
             )

@@ -92,7 +92,7 @@ class StoredParameters:
         return self._kept[name]
 
     def _read(self, name: str) -> dict[str, Tensor]:
-        dtype, device = self._like.cfg.dtype, self._device()
+        dtype, device = self._like.get_parameter(name).dtype, self._device()
         if name not in self._weight_of:
             self.check([name])
             shape = self._like.get_parameter(name).shape

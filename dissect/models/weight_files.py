@@ -93,11 +93,16 @@ class WeightFiles:
         """
         for param, part in zip(weight.params, weight.split(stored), strict=True):
             value = torch.empty_like(part, dtype=dtype, device=device).copy_(part)
-            _check_finite(value, part, self.names[weight.name])
+            check_finite(value, part, self.names[weight.name])
             yield param, value
 
 
-def _check_finite(value: Shaped[Tensor, "..."], stored: Shaped[Tensor, "..."], name: str) -> None:
+def check_finite(value: Shaped[Tensor, "..."], stored: Shaped[Tensor, "..."], name: str) -> None:
+    """Refuse values that are not finite, as they are stored or as they are in the model.
+
+    Raises:
+        DissectError: says which of the two.
+    """
     if all(bool(torch.isfinite(end)) for end in torch.aminmax(value)):
         return
     if all(bool(torch.isfinite(end)) for end in torch.aminmax(stored)):

@@ -13,7 +13,8 @@ from dissect.patching.first_order import Plan
 from dissect.patching.swap import ActivationSwap
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
-from dissect.sweep.runner import run
+from dissect.sweep.journals import Journals
+from dissect.sweep.runner import owners_of, run
 
 _SELECTS = {"head": "heads", "neurons": "neurons", "position": "where"}
 """Dimension of a result to the argument of ``ActivationSwap`` that selects along it."""
@@ -28,12 +29,15 @@ def check_sample(
     seed: int,
     batch_size: int,
     progress: bool,
+    journals: Journals | None = None,
+    first: int = 0,
 ) -> None:
     """Patch ``n`` cells of ``result`` exactly and note in its attributes how the estimates order them.
 
     Cells are drawn at random without replacement among those that have a value, fewer where there are fewer. Compared
     are changes of the metric, means over the prompts that have one. ``agreement`` is Spearman's rank correlation: 1
-    where the order is the same, NaN where all are equal.
+    where the order is the same, NaN where all are equal. With ``journals`` ranks share the cells, whose batches are
+    counted from ``first`` there; of the tasks of a job array the one that has the estimates runs them all.
     """
     source, name = Donor(plan.donor), plan.metric.name
     dims = result.values(name).dims
@@ -45,9 +49,16 @@ def check_sample(
         at = {str(dim): estimates[dim].values[i].item() for dim, i in zip(estimates.dims, place, strict=True)}
         cells.append(_cell(source, plan, at))
         found.append({**at, "estimate": float(estimates.values[tuple(place)])})
-    rows = run(plan.recipient, source, prompts, cells, metrics=[plan.metric], batch_size=batch_size, progress=progress)[
-        name
-    ]
+    section = None
+    if journals is not None:
+        task = journals.task
+        count = task.count if task.together else 1
+        whose = owners_of(plan.recipient, prompts, cells, batch_size=batch_size, count=count)
+        if not task.together:
+            whose = [[task.number] * len(batch) for batch in whose]
+        section = journals.section(whose, first)
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "journal": section}
+    rows = run(plan.recipient, source, prompts, cells, metrics=[plan.metric], **how)[name]
     for row, exact in zip(found, np.nanmean(rows[2:] - rows[0], axis=1), strict=True):
         row["exact"] = float(exact)
     orders = [[row[key] for row in found] for key in ("estimate", "exact")]

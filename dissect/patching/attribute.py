@@ -1,11 +1,13 @@
 """First-order attribution: an estimate of every cell of an activation sweep from one gradient."""
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from dissect.data.prompts import Prompts
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
@@ -18,9 +20,13 @@ from dissect.patching.first_order import Ends, Plan, scores_of
 from dissect.patching.sites import Component, check_components
 from dissect.sweep.asked import check_asked
 from dissect.sweep.assemble import assemble
-from dissect.sweep.batch import scored_positions
+from dissect.sweep.batch import batches, scored_positions
 from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.intervention import Joint
+from dissect.sweep.journal import key_of
+from dissect.sweep.shared_journals import journals_of
+from dissect.sweep.sweep import check_out
+from dissect.sweep.task import deal
 
 
 def attribute(
@@ -38,6 +44,9 @@ def attribute(
     batch_size: int = 32,
     check: int = 0,
     seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    task: str | None = None,
     progress: bool = True,
 ) -> AttributionResult:
     """Estimate what ``dissect.patch`` would measure in every cell, from two forward passes and one backward.
@@ -71,6 +80,8 @@ def attribute(
         check: so many cells, drawn at random, are also patched exactly; ``agreement`` of the result is Spearman's rank
             correlation between the two.
         seed: of that draw.
+        out, overwrite, task: a netCDF file for the result, as in ``dissect.sweep.sweep.Options``; what processes share
+            are batches of prompts, and under ``torchrun`` the cells of ``check`` too.
 
     Returns:
         a result with dimensions (component, layer, [head, neurons or position,] prompt).
@@ -87,7 +98,7 @@ def attribute(
     plan = Plan(taker, giver, checked, chosen, measured, grain, ig_steps)
     _check_plan(plan, check)
     check_run(taker, prompts, batch_size)
-    scores, ends = scores_of(plan, prompts, batch_size, progress)
+    whose = check_out(taker, out, task, overwrite=overwrite)
     spec = {
         "kind": "attribution",
         "window": window,
@@ -98,10 +109,39 @@ def attribute(
         "ig_steps": ig_steps,
         "seed": seed,
     }
-    result = _labelled(plan, prompts, scores, ends, spec | pair.provenance())
-    if check:
-        check_sample(result, plan, prompts, n=check, seed=seed, batch_size=batch_size, progress=progress)
+    spec |= pair.provenance()
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress and is_main()}
+    sampling: dict[str, Any] = {"n": check, "seed": seed, **how}
+    if out is None:
+        scores, ends = scores_of(plan, prompts, **how)
+        result = _labelled(plan, prompts, scores, ends, spec)
+        if check:
+            check_sample(result, plan, prompts, **sampling)
+        return result
+    with journals_of(taker, out, key_of(_identity(plan, prompts, batch_size, check, spec)), whose) as journals:
+        sizes = [int(batch.tokens.numel()) for batch in batches(prompts, batch_size)]
+        scores, ends = scores_of(plan, prompts, journal=journals.section(deal(sizes, [1.0], whose.count)), **how)
+        result = _labelled(plan, prompts, scores, ends, spec)
+        if check:
+            check_sample(result, plan, prompts, journals=journals, first=len(sizes), **sampling)
+        journals.finish(lambda: result.save(out))
     return result
+
+
+def _identity(plan: Plan, prompts: Prompts, batch_size: int, check: int, spec: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be the same for the numbers of an earlier run to be those of this one, to the bit."""
+    return {
+        "spec": spec,
+        "prompts": prompts.fingerprint(),
+        "components": {label: list(sites) for label, sites in plan.components.items()},
+        "windows": [[label, list(members)] for label, members in plan.windows],
+        "grain": [plan.grain.dim, list(plan.grain.labels)],
+        "metric": plan.metric.name,
+        "batch_size": batch_size,
+        "check": check,
+        "dtype": str(plan.recipient.cfg.dtype),
+        "device": plan.recipient.embed.W_E.device.type,
+    }
 
 
 def _check_plan(plan: Plan, check: int) -> None:

@@ -21,6 +21,8 @@ from dissect.patching.gradients import Gradients, Objective, gradients
 from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.grid import Label
+from dissect.sweep.journal import Row
+from dissect.sweep.journals import Section
 from dissect.sweep.trace import trace
 
 Scores = Float[np.ndarray, "component window grain prompt"]
@@ -61,31 +63,41 @@ class Plan:
         return not any("pattern" in sites for sites in self.components.values())
 
 
-def scores_of(plan: Plan, prompts: Prompts, batch_size: int, progress: bool) -> tuple[Scores, Ends]:
-    """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt)."""
-    shape = (len(plan.components), len(plan.windows), len(plan.grain), len(prompts))
-    scores = np.full(shape, np.nan)
-    ends = np.full(len(prompts), np.nan), np.full(len(prompts), np.nan)
+def scores_of(
+    plan: Plan, prompts: Prompts, batch_size: int, progress: bool, journal: Section | None = None
+) -> tuple[Scores, Ends]:
+    """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt).
+
+    With ``journal`` the batches are shared with other processes.
+    """
     foils = foil_targets(prompts) if plan.metric.needs_foils else None
     if foils is not None:
         check_foils(foils, plan.metric.name)
-    with tqdm(total=len(prompts), desc="attribution", unit="prompt", disable=not progress) as bar:
-        for batch in batches(prompts, batch_size, device=plan.recipient.embed.W_E.device):
-            here = None if foils is None else foils[batch.place, : batch.tokens.shape[1]][batch.scored.cpu()]
-            part, (own, theirs) = _batch(plan, batch, here)
-            scores[..., batch.place], ends[0][batch.place], ends[1][batch.place] = part, own, theirs
-            bar.update(len(batch.tokens))
-    return scores, ends
+    cut = list(batches(prompts, batch_size, foils=foils, device=plan.recipient.embed.W_E.device))
+    mine = len(cut) if journal is None else sum(bool(journal.mine(batch.index)) for batch in cut)
+    with tqdm(total=mine, desc="attribution", unit="batch", disable=not progress) as bar:
+
+        def compute(batch: Batch) -> Row:
+            scores, (own, theirs) = _batch(plan, batch)
+            bar.update()
+            return {"scores": scores, "recipient": own, "donor": theirs}
+
+        rows = [compute(batch) for batch in cut] if journal is None else journal.each(cut, compute)
+    scores, own, theirs = (
+        np.concatenate([row[name].astype(np.float64) for row in rows], axis=-1)
+        for name in ("scores", "recipient", "donor")
+    )
+    return scores, (own, theirs)
 
 
-def _batch(plan: Plan, batch: Batch, foils: Tensor | None) -> tuple[Scores, Ends]:
+def _batch(plan: Plan, batch: Batch) -> tuple[Scores, Ends]:
     device = batch.tokens.device
     given = trace(plan.donor, batch, plan.all_names, fused_attention=plan.fused_attention)
     with torch.no_grad():
         reference = logits_at(plan.donor, given.final, batch.scored.to(given.final.device)).to(device)
 
     def objective(logits: Tensor) -> Tensor:
-        scored = Scored(logits, reference, batch.targets, None if foils is None else foils.to(device))
+        scored = Scored(logits, reference, batch.targets, batch.foils)
         return plan.metric.per_prompt(scored, batch.rows, len(batch.tokens))
 
     own = gradients(plan.recipient, batch, plan.all_names, objective, fused_attention=plan.fused_attention)

@@ -8,8 +8,11 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.distributed import summed, world
 from dissect.models.forward import embed, logits_at
 from dissect.models.partial import run_layers
+from dissect.models.sharded import is_sharded
+from dissect.models.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
 
 Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
@@ -29,10 +32,30 @@ def parameter_scores(
     never more than one of them.
     """
     scores: dict[str, float] = {}
-    with _watched(model, list(names), donated, scores), torch.enable_grad():
+    names = list(names)
+    with _watched(model, names, donated, scores), torch.enable_grad():
         final = run_layers(model, embed(model, batch.tokens), start=0)
         objective(logits_at(model, final, batch.scored)).backward()
+        if is_sharded(model):
+            scores |= _of_shards(model, names, donated)
     return scores
+
+
+def _of_shards(model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor]) -> dict[str, float]:
+    """The same of a sharded model, from this rank's parts of all gradients, which are there together.
+
+    Every rank ran the same prompts, and FSDP2 added up their gradients; ``over`` of the mesh may hold copies as well.
+    """
+    over = model.sharding.over
+    products = []
+    for name in names:
+        parameter = model.get_parameter(name)
+        assert parameter.grad is not None
+        own = own_part(parameter)
+        change = laid_as(donated(name).to(device=own.device, dtype=own.dtype), parameter) - own
+        products.append(float((change * own_part(parameter.grad)).sum(dtype=torch.float64)))
+    copies = over.size() // over.size(over.ndim - 1)
+    return {name: total / (world().size * copies) for name, total in zip(names, summed(products), strict=True)}
 
 
 @contextmanager
@@ -54,6 +77,8 @@ def _watched(
                 scores[name] = float((change * gradient).sum(dtype=torch.float64))
                 parameter.grad = None
 
+            if is_sharded(model):
+                continue  # FSDP2 sets the gradients of shards past autograd, and with it past its hooks
             handles.append(model.get_parameter(name).register_post_accumulate_grad_hook(reduce))
         yield
     finally:

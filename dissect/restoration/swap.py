@@ -1,13 +1,16 @@
 """The intervention of restoration: a donor's parameters in place of the recipient's own."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from torch import Tensor
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import first_layer_of
+from dissect.models.shards import gathered, put_back, replace
 from dissect.models.stored import StoredParameters
 from dissect.restoration.blend import Step, blended
 from dissect.sweep.batch import Batch
@@ -60,7 +63,7 @@ class ParameterSwap(Intervention):
 
     The tensors themselves change places, nothing is copied but the blocks in play where a part of them is mixed:
     undoing it puts back the very tensor that was there, so it is exact to the bit, and a sweep needs no copy of the
-    state dict.
+    state dict. Of a sharded model each rank keeps its part of the blocks in play instead; see ``models.shards``.
     """
 
     donor: Parameters
@@ -101,11 +104,22 @@ class ParameterSwap(Intervention):
         try:
             for name in self.names:
                 parameter = model.get_parameter(name)
-                own = parameter.data
-                donated = self.donor.parameter(name).to(device=own.device, dtype=own.dtype)
-                kept[name] = own
-                parameter.data = blended(self.steps, name, own, donated)
+                kept[name] = replace(parameter, mixed(self.steps, name, parameter, self.donor.parameter(name)))
             yield
         finally:
             for name, own in kept.items():
-                model.get_parameter(name).data = own
+                put_back(model.get_parameter(name), own)
+
+
+@torch.no_grad()
+def mixed(
+    steps: Sequence[Step], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
+) -> Float[Tensor, "..."]:
+    """What a parameter is to be: the donor's tensor as it is, or what the steps make of both.
+
+    Steps see whole tensors, so that a sharded parameter is gathered for them, one at a time.
+    """
+    if not steps:
+        return donated
+    own = gathered(parameter)
+    return blended(steps, name, own, gathered(donated).to(device=own.device, dtype=own.dtype))

@@ -1,22 +1,22 @@
 """Restoring parameters outside of a sweep: for the time of a block of code, or for good in a new model."""
 
-import copy
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
-import torch
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
+from dissect.models.copying import copied
 from dissect.models.pair import ModelPair
+from dissect.models.shards import put
 from dissect.models.stored import StoredParameters
-from dissect.restoration.blend import Step, blended
+from dissect.restoration.blend import Step
 from dissect.restoration.blocks import Part, part_parameters
 from dissect.restoration.slices import Slices, single_slice
-from dissect.restoration.swap import Parameters, ParameterSwap
+from dissect.restoration.swap import Parameters, ParameterSwap, mixed
 
 
 @contextmanager
@@ -81,12 +81,10 @@ def transplant(
     source = Parameters(giver, StoredParameters.of(giver) if pair.one_at_a_time else None)
     source.want(names)
     pair.wake(taker)
-    fixed = copy.deepcopy(taker)
-    with torch.no_grad():
-        for name in names:
-            parameter = fixed.get_parameter(name)
-            donated = source.parameter(name).to(device=parameter.device, dtype=parameter.dtype)
-            parameter.copy_(blended(steps, name, parameter.data, donated))
+    fixed = copied(taker)
+    for name in names:
+        parameter = fixed.get_parameter(name)
+        put(parameter, mixed(steps, name, parameter, source.parameter(name)))
     mark_changed(fixed, f"{names} {steps} of {pair.provenance().get(f'{donor}_fingerprint')}")
     return fixed
 

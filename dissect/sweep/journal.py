@@ -1,93 +1,140 @@
 """Finished cells on disk, so that a sweep that was interrupted goes on where it stopped."""
 
+import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import IO, Any
 
 import numpy as np
 
 from dissect.errors import DissectError
+from dissect.files import lock
 
 Row = dict[str, np.ndarray]
+Finished = dict[int, dict[int, Row]]
+"""By batch and number; of a row, by metric, one value a prompt."""
+
+
+def key_of(sweep: Mapping[str, Any]) -> str:
+    """What tells one sweep from another."""
+    return hashlib.sha256(json.dumps(sweep, sort_keys=True, default=str).encode()).hexdigest()
 
 
 class Journal:
     """A JSON-lines file: a line that says which sweep this is, then one for each finished cell of each batch.
 
     Floats are written so that reading gives the same bits. A line that a kill cut short is dropped when the file is
-    opened again; ``finish`` removes the file once the result stands elsewhere.
+    opened again. While it is open no other process can open it.
     """
 
-    def __init__(self, path: str | os.PathLike[str], sweep: Mapping[str, Any]) -> None:
-        """Open the journal of ``sweep`` at ``path``, reading what an earlier run left.
+    def __init__(self, path: str | os.PathLike[str], key: str) -> None:
+        """Open the journal of the sweep ``key`` at ``path``, reading what an earlier run left.
 
         Raises:
-            DissectError: the file is the journal of another sweep, or no journal.
+            DissectError: the file is the journal of another sweep, or no journal, or in use.
         """
         self.path = Path(path)
-        self._key = hashlib.sha256(json.dumps(sweep, sort_keys=True, default=str).encode()).hexdigest()
-        self._rows: dict[int, dict[int, Row]] = {}
+        self.rows: Finished = {}
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        if self.path.is_file():
-            self._read()
-        self._file: TextIO = self.path.open("a", encoding="utf-8")
-        if self._file.tell() == 0:
-            self._line({"journal": "dissect-sweep", "sweep": self._key})
-
-    def __len__(self) -> int:
-        """Number of finished cells, each batch counted."""
-        return sum(map(len, self._rows.values()))
-
-    def rows(self, batch: int) -> dict[int, Row]:
-        """The finished rows of a batch by their number; by metric, one value a prompt."""
-        return self._rows.get(batch, {})
+        self._file: IO[bytes] = self.path.open("ab+")
+        if not lock(self._file):
+            self._file.close()
+            raise DissectError(f"another process is working on {self.path}: wait for it, or choose another name")
+        try:
+            reader = Reader(self.path, key)
+            reader.read(self.rows)
+            os.truncate(self.path, reader.offset)  # a line cut short by a kill
+            if reader.offset == 0:
+                self._line({"journal": "dissect-sweep", "sweep": key})
+            self._line({"opened": True})
+        except BaseException:
+            self._file.close()
+            raise
 
     def write(self, batch: int, index: int, row: Row) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
-        self._rows.setdefault(batch, {})[index] = row
-        self._line({"batch": batch, "row": index, "values": {name: v.tolist() for name, v in row.items()}})
+        self.rows.setdefault(batch, {})[index] = row
+        self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})
 
-    def finish(self) -> None:
-        """Remove the file: the sweep is complete and stored."""
-        self._file.close()
+    def leave(self) -> None:
+        """Say that this process needs nobody's journal any more."""
+        self._line({"left": True})
+
+    def remove(self) -> None:
+        """Remove the file: its rows stand elsewhere."""
         self.path.unlink(missing_ok=True)
+        self.close()
 
-    def __enter__(self) -> "Journal":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
+    def close(self) -> None:
+        """Leave the file to whoever goes on with it."""
         self._file.close()
 
     def _line(self, content: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(content) + "\n")
+        self._file.write(json.dumps(content).encode() + b"\n")
         self._file.flush()
 
-    def _read(self) -> None:
-        whole = 0
-        with self.path.open("rb") as file:
-            for number, line in enumerate(file):
-                if not line.endswith(b"\n"):
-                    break  # cut short by a kill
-                self._take(number, line)
-                whole += len(line)
-        os.truncate(self.path, whole)
 
-    def _take(self, number: int, line: bytes) -> None:
+class Reader:
+    """Reads a journal, also while another process writes it."""
+
+    def __init__(self, path: Path, key: str) -> None:
+        self.path, self._key = path, key
+        self.offset = 0
+        """Bytes read: whole lines."""
+        self.left = False
+        """Whether its process, the latest that opened it, has said that it needs nobody's journal any more."""
+        self._number = 0
+
+    def read(self, into: Finished) -> None:
+        """Put the rows that were added since the last time into ``into``.
+
+        Raises:
+            DissectError: the file is the journal of another sweep, or no journal.
+            FileNotFoundError: it is gone.
+        """
+        for line in self._lines():
+            self._take(line, into)
+            self._number += 1
+            self.offset += len(line)
+
+    def _lines(self) -> Iterator[bytes]:
+        with self.path.open("rb") as file:
+            file.seek(self.offset)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    return  # cut short by a kill, or being written
+                yield line
+
+    def _take(self, line: bytes, into: Finished) -> None:
         try:
             content = json.loads(line)
-            if number == 0:
-                ours = content["journal"] == "dissect-sweep" and content["sweep"] == self._key
+            if self._number == 0:
+                if content["journal"] != "dissect-sweep" or content["sweep"] != self._key:
+                    raise DissectError(f"{self.path} belongs to another sweep: delete it, or write to another file")
+            elif "batch" in content:
+                row = {name: _unpacked(values) for name, values in content["values"].items()}
+                into.setdefault(content["batch"], {})[content["row"]] = row
             else:
-                row = {name: np.array(values, dtype=np.float64) for name, values in content["values"].items()}
-                self._rows.setdefault(content["batch"], {})[content["row"]] = row
-                ours = True
-        except (ValueError, KeyError, TypeError) as error:
-            raise DissectError(f"{self.path} is damaged at line {number + 1}: delete it to begin anew") from error
-        if not ours:
-            raise DissectError(f"{self.path} belongs to another sweep: delete it, or write to another file")
+                self.left = bool(content.get("left"))
+        except DissectError:
+            raise
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise DissectError(f"{self.path} is damaged at line {self._number + 1}: delete it to begin anew") from error
+
+
+def _packed(values: np.ndarray) -> Any:
+    """Numbers that can be read, one a prompt; larger tables as bytes."""
+    if values.ndim < 2:
+        return values.tolist()
+    table = np.ascontiguousarray(values, dtype="<f8")
+    return {"shape": table.shape, "float64": base64.b64encode(table.tobytes()).decode()}
+
+
+def _unpacked(values: Any) -> np.ndarray:
+    if not isinstance(values, dict):
+        return np.array(values, dtype=np.float64)
+    table = np.frombuffer(base64.b64decode(values["float64"]), dtype="<f8")
+    return table.reshape(values["shape"]).astype(np.float64)

@@ -19,6 +19,8 @@ from transformer_lens import HookedTransformer
 
 from dissect.metrics.metric import Metric
 from dissect.models.forward import unembedded
+from dissect.models.sharded import whole_head
+from dissect.models.shards import unembedding_identity
 
 _COLUMNS = 4096
 """Of the unembedding that are brought to float64 at once."""
@@ -30,13 +32,12 @@ class Gram:
     """W Wᵀ of a model's unembedding."""
 
     def __init__(self, model: HookedTransformer) -> None:
-        weight = model.unembed.W_U
-        self.matrix: Float[Tensor, "d_model d_model"] = torch.zeros(
-            weight.shape[0], weight.shape[0], dtype=torch.float64, device=weight.device
-        )
-        for part in weight.split(_COLUMNS, dim=1):
-            self.matrix += part.double() @ part.double().T
-        self._of = self._identity(model)
+        width, device = model.cfg.d_model, model.embed.W_E.device
+        self.matrix: Float[Tensor, "d_model d_model"] = torch.zeros(width, width, dtype=torch.float64, device=device)
+        with whole_head(model):
+            for part in _rows(model).split(_COLUMNS):
+                self.matrix += part.double().T @ part.double()
+        self._of = unembedding_identity(model)
 
     @staticmethod
     def serves(model: HookedTransformer, metrics: Sequence[Metric]) -> bool:
@@ -55,11 +56,7 @@ class Gram:
 
     def fits(self, model: HookedTransformer) -> bool:
         """Whether the model's unembedding is still the same one."""
-        return self._identity(model) == self._of
-
-    @staticmethod
-    def _identity(model: HookedTransformer) -> tuple[int, int]:
-        return model.unembed.W_U.data_ptr(), model.unembed.b_U.data_ptr()
+        return unembedding_identity(model) == self._of
 
 
 class SquaredDistance:
@@ -78,13 +75,19 @@ class SquaredDistance:
         self._constant = torch.zeros_like(self._read[:, 0])
         rest = unembedded(model, read).sub_(reference)
         if bool(rest.any()):
-            for part, weight in zip(rest.split(_COLUMNS, 1), model.unembed.W_U.split(_COLUMNS, 1), strict=True):
-                high = part.double()
-                self._slope += high @ weight.double().T
-                self._constant += torch.linalg.vecdot(high, high)
+            with whole_head(model):
+                for part, weight in zip(rest.split(_COLUMNS, 1), _rows(model).split(_COLUMNS), strict=True):
+                    high = part.double()
+                    self._slope += high @ weight.double()
+                    self._constant += torch.linalg.vecdot(high, high)
 
     def __call__(self, entering: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored"]:
         """The distance where the unembedding reads ``entering``."""
         step = entering.double() - self._read
         squared = ((step @ self.gram.matrix + 2 * self._slope) * step).sum(-1) + self._constant
         return squared.clamp(min=0) / self.n_vocab
+
+
+def _rows(model: HookedTransformer) -> Float[Tensor, "d_vocab d_model"]:
+    """The unembedding in the order in which it is stored, whatever that of the parameter: sums then round alike."""
+    return model.unembed.W_U.T.contiguous()

@@ -1,6 +1,6 @@
 """Running the cells of a sweep: each resumed at the first layer that it touches."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 
 import numpy as np
@@ -20,9 +20,10 @@ from dissect.sweep.batch import Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Intervention
-from dissect.sweep.journal import Journal
+from dissect.sweep.journals import Owners, Section
 from dissect.sweep.quadratic import Gram
 from dissect.sweep.readout import Readout, Row, check_targets
+from dissect.sweep.task import deal
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
@@ -43,34 +44,70 @@ def run(
     scoring: str = "answer",
     batch_size: int = 32,
     cells_per_pass: int = 1,
-    journal: Journal | None = None,
+    journal: Section | None = None,
     progress: bool = True,
 ) -> Values:
     """Measure the recipient under the intervention of every cell, and both models as they are.
 
     The recipient runs once a batch, keeping its residual stream before every layer at which some cell begins; a
     cell's forward pass starts there. This is exact: what comes before is the same computation. Batches are the outer
-    loop, so memory does not grow with the number of prompts. Cells that ``journal`` holds are not run again. Up to
-    ``cells_per_pass`` cells run as rows of one batch, which agrees with running them alone up to rounding.
+    loop, so memory does not grow with the number of prompts. Up to ``cells_per_pass`` cells run as rows of one batch,
+    which agrees with running them alone up to rounding; which ones run together does not depend on which are left.
+
+    Cells that ``journal`` holds are not run again, and where it says that several processes share the sweep, this one
+    runs those that are its own and then has the others' from it.
     """
     foils = _foils(prompts, metrics)
     sweep = _Run(recipient, donor, cells, metrics, scoring, cells_per_pass)
     values = {metric.name: np.full((FIRST_CELL + len(cells), len(prompts)), np.nan) for metric in metrics}
     n_batches = -(-len(prompts) // batch_size)
-    with tqdm(total=n_batches * len(cells), desc="sweep", unit="cell", disable=not progress) as bar:
+    everything = set(range(FIRST_CELL + len(cells)))
+    mine = [everything if journal is None else journal.mine(batch) for batch in range(n_batches)]
+    total = sum(index >= FIRST_CELL for rows in mine for index in rows)
+    with tqdm(total=total, desc="sweep", unit="cell", disable=not progress) as bar:
         for batch in batches(prompts, batch_size, scoring=scoring, foils=foils, device=recipient.embed.W_E.device):
-            done = journal.rows(batch.index) if journal is not None else {}
-            for index, row in done.items():
-                _put(values, index, batch, row)
+            done = set() if journal is None else mine[batch.index].intersection(journal.rows(batch.index))
             bar.update(sum(index >= FIRST_CELL for index in done))
-            if len(done) == FIRST_CELL + len(cells):
-                continue
-            for index, row in sweep.rows(batch, skip=done):
-                _put(values, index, batch, row)
+            wanted = mine[batch.index] - done
+            for index, row in sweep.rows(batch, wanted) if wanted else ():
+                _put(values, index, batch.place, row)
                 if journal is not None:
                     journal.write(batch.index, index, row)
                 bar.update(index >= FIRST_CELL)
+    if journal is not None:
+        journal.gather()
+        for number in range(n_batches):
+            place = slice(number * batch_size, (number + 1) * batch_size)
+            for index, row in journal.rows(number).items():
+                _put(values, index, place, row)
     return values
+
+
+def owners_of(
+    recipient: HookedTransformer,
+    prompts: Prompts,
+    cells: Sequence[Cell],
+    *,
+    batch_size: int,
+    cells_per_pass: int = 1,
+    count: int,
+) -> Owners:
+    """Whose each row of each batch is: cells that share a pass have one owner, and all owners have as much to do."""
+    n_layers = recipient.cfg.n_layers
+    costs = [1.0 + n_layers - max(cell.intervention.first_layer, 0) for cell in cells]
+    blocks = _blocks(len(cells), cells_per_pass)
+    units = [sum(costs[number] for number in block) for block in blocks]
+    sizes = [int(prompts[start : start + batch_size].tokens.numel()) for start in range(0, len(prompts), batch_size)]
+    owners = []
+    for whose in deal(sizes, units, count):
+        of_cells = [owner for owner, block in zip(whose, blocks, strict=True) for _ in block]
+        owners.append([*[(of_cells or [0])[0]] * FIRST_CELL, *of_cells])  # both ends go with the first cell
+    return owners
+
+
+def _blocks(n_cells: int, cells_per_pass: int) -> list[range]:
+    """The cells that may share a pass, by their place among all."""
+    return [range(start, min(start + cells_per_pass, n_cells)) for start in range(0, n_cells, cells_per_pass)]
 
 
 class _Run:
@@ -95,43 +132,45 @@ class _Run:
         self.kept.update(name for intervention in interventions for name in intervention.kept)
         self.gram = Gram(recipient) if Gram.serves(recipient, metrics) else None
 
-    def rows(self, batch: Batch, *, skip: Iterable[int]) -> Iterable[tuple[int, Row]]:
-        """Number and values of each row for the prompts of ``batch``, but for the rows ``skip``."""
+    def rows(self, batch: Batch, wanted: Collection[int]) -> Iterable[tuple[int, Row]]:
+        """Number and values of the rows ``wanted`` for the prompts of ``batch``."""
         check_targets(self.metrics, batch, self.scoring)
         self.donor.turn_to(batch)
         readout = Readout(self.recipient, self.metrics, batch, self.donor, self.gram)
         own = trace(self.recipient, batch, sorted(self.kept), fused_attention=self.fused)
-        if RECIPIENT not in skip:
+        if RECIPIENT in wanted:
             yield RECIPIENT, readout.rows([own.final])[0]
-        if DONOR not in skip:
+        if DONOR in wanted:
             yield DONOR, readout.donor()
         products: Products = {}
-        numbered = [(index, cell) for index, cell in enumerate(self.cells, start=FIRST_CELL) if index not in skip]
-        for _, cell in numbered:
-            cell.intervention.prepare(batch)
-        for group in self._groups(numbered, batch):
+        numbered = list(enumerate(self.cells, start=FIRST_CELL))
+        blocks = [numbered[block.start : block.stop] for block in _blocks(len(numbered), self.cells_per_pass)]
+        blocks = [block for block in blocks if any(index in wanted for index, _ in block)]
+        for block in blocks:
+            for _, cell in block:
+                cell.intervention.prepare(batch)
+        for group in (group for block in blocks for group in self._groups(block, batch)):
+            if not any(index in wanted for index, _ in group):
+                continue
             measured = self._measured(batch, [cell.intervention for _, cell in group], own, products, readout)
             for (index, cell), row in zip(group, measured, strict=True):
                 defined = cell.intervention.defined(batch)
                 if defined is not None:
                     for values in row.values():
                         values[~defined.cpu().numpy()] = np.nan
-                yield index, row
+                if index in wanted:
+                    yield index, row
 
-    def _groups(self, cells: Sequence[Numbered], batch: Batch) -> Iterator[list[Numbered]]:
-        """Cells that run as rows of one batch: those that are whole replacements of activations, next to each other."""
-        group: list[Numbered] = []
-        for numbered in cells:
-            alone = not _stackable(numbered[1].intervention, batch)
-            if group and (alone or len(group) == self.cells_per_pass):
-                yield group
-                group = []
-            group.append(numbered)
-            if alone:
-                yield group
-                group = []
-        if group:
-            yield group
+    def _groups(self, block: Sequence[Numbered], batch: Batch) -> Iterator[list[Numbered]]:
+        """Cells that run as rows of one batch: whole replacements of activations; all others run alone."""
+        together = []
+        for numbered in block:
+            if _stackable(numbered[1].intervention, batch):
+                together.append(numbered)
+            else:
+                yield [numbered]
+        if together:
+            yield together
 
     def _measured(
         self,
@@ -173,9 +212,9 @@ def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt p
     return found
 
 
-def _put(values: Values, index: int, batch: Batch, row: Row) -> None:
+def _put(values: Values, index: int, place: slice, row: Row) -> None:
     for name, numbers in row.items():
-        values[name][index, batch.place] = numbers
+        values[name][index, place] = numbers
 
 
 def _resid_pre(layer: int) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
@@ -20,9 +21,11 @@ from dissect.sweep.batch import Batch, batches, scored_positions
 from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
-from dissect.sweep.journal import Journal
+from dissect.sweep.journal import key_of
 from dissect.sweep.result import SweepResult
-from dissect.sweep.runner import run
+from dissect.sweep.runner import owners_of, run
+from dissect.sweep.shared_journals import journals_of, replica_of
+from dissect.sweep.task import Task, task_of
 
 log = logging.getLogger(__name__)
 
@@ -62,7 +65,11 @@ class Options:
     it; more than one changes the last bits."""
     out: str | os.PathLike[str] | None = None
     """A netCDF file for the result. Finished cells stand in ``<out>.partial`` until it is written, and a sweep that was
-    interrupted goes on with the rest when it is called again."""
+    interrupted goes on with the rest when it is called again. Under ``torchrun`` the ranks share the cells, each with a
+    journal of its own, and all return the whole result; without ``out`` every rank computes everything."""
+    task: str | None = None
+    """``"3/8"``: compute the third of eight parts of the cells and nothing else, as one task of a job array. Whichever
+    task comes last writes the result; the others raise ``dissect.sweep.journals.Unfinished``. Needs ``out``."""
     overwrite: bool = False
     """Whether ``out`` may be replaced if it is there."""
     cache: CacheOptions = field(default_factory=CacheOptions)
@@ -98,8 +105,7 @@ def sweep(
         raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
-    if options.out is not None and Path(options.out).exists() and not options.overwrite:
-        raise DissectError(f"{options.out} exists: choose another name or ask for overwriting")
+    task = check_out(recipient, options.out, options.task, overwrite=options.overwrite)
     longest = int(prompts.lengths.max())
     if longest > recipient.cfg.n_ctx:
         raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
@@ -114,7 +120,23 @@ def sweep(
         source.fused_attention = fused
     _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
     with held(pair, recipient, sources, prompts, batch_size=options.batch_size, scoring=options.scoring):
-        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance())
+        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance(), task)
+
+
+def check_out(
+    recipient: HookedTransformer, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
+) -> Task:
+    """Which task this process is; whether the result may be written is asked by the one that will do it.
+
+    Raises:
+        DissectError: no such task, nowhere to put its part, or a file that may not be replaced.
+    """
+    found = task_of(task, replica_of(recipient))
+    if task is not None and out is None:
+        raise DissectError(f"task={task!r} leaves its part in files beside the result: say where with out=")
+    if out is not None and found.merges and Path(out).exists() and not overwrite:
+        raise DissectError(f"{out} exists: choose another name or ask for overwriting")
+    return found
 
 
 @contextmanager
@@ -156,24 +178,22 @@ def _stored(
     metrics: Sequence[Metric],
     options: Options,
     spec: Mapping[str, Any],
+    task: Task,
 ) -> SweepResult:
     """Run the cells, and write the result where the options say so."""
     n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
-    how: dict[str, Any] = {
-        "scoring": options.scoring,
-        "batch_size": options.batch_size,
-        "metrics": metrics,
-        "progress": options.progress,
-        "cells_per_pass": _cells_per_pass(recipient, prompts, options),
-    }
-    if options.out is None:
+    sizes = {"batch_size": options.batch_size, "cells_per_pass": _cells_per_pass(recipient, prompts, options)}
+    progress = options.progress and is_main()
+    how: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
+    out = options.out
+    if out is None:
         return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
-    identity = _identity(recipient, prompts, cells, metrics, options, spec)
-    with Journal(f"{os.fspath(options.out)}.partial", identity) as journal:
-        values = run(recipient, donor, prompts, cells, journal=journal, **how)
+    key = key_of(_identity(recipient, prompts, cells, metrics, options, spec))
+    with journals_of(recipient, out, key, task) as journals:
+        section = journals.section(owners_of(recipient, prompts, cells, count=task.count, **sizes))
+        values = run(recipient, donor, prompts, cells, journal=section, **how)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)
-        result.save(options.out)
-        journal.finish()
+        journals.finish(lambda: result.save(out))
     return result
 
 

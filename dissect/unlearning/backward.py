@@ -5,10 +5,12 @@ from collections.abc import Callable, Iterator
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedTransformer
 
 from dissect.models.forward import embed, read_out
 from dissect.models.partial import run_block, run_layers
+from dissect.models.sharded import is_sharded, within
 from dissect.unlearning.rows import Rows
 
 LOGITS_AT_ONCE = 1 << 24
@@ -29,7 +31,7 @@ def residual_rows(model: HookedTransformer, rows: Rows, *, checkpointing: bool =
     if not checkpointing:
         return run_layers(model, residual, start=0)[rows.where]
     for block in model.blocks:
-        residual = torch.utils.checkpoint.checkpoint(run_block, block, residual, use_reentrant=False)
+        residual = run_block(block, residual, checkpointing=True)
     return residual[rows.where]
 
 
@@ -47,7 +49,7 @@ def logits_of(model: HookedTransformer, residual: Float[Tensor, "row d_model"]) 
 
 def backward(
     model: HookedTransformer,
-    residual: Float[Tensor, "row d_model"],
+    forward: Callable[[], Float[Tensor, "row d_model"]],
     values: Values,
     combine: Combine,
     *,
@@ -59,10 +61,14 @@ def backward(
     it is computed, as far as the residual stream, and that gradient goes back through the blocks once.
 
     Args:
+        forward: gives the residual stream at the scored rows.
         linear: ``combine`` of all rows is the sum of ``combine`` over slices: ``values`` are then final, and a mean is
             divided by the whole count beforehand. Otherwise, where there are several slices, the unembedding is run
             twice: once for the values, whose gradient weighs the rows of the second run.
     """
+    if is_sharded(model):
+        return _backward_in_one(model, forward, values, combine)
+    residual = forward()
     leaf = residual.detach().requires_grad_()
     parts = list(chunks(len(residual), model.cfg.d_vocab_out))
     if len(parts) == 1 or linear:
@@ -83,4 +89,30 @@ def backward(
     assert leaf.grad is not None
     if residual.requires_grad:
         residual.backward(leaf.grad)
+    return total.detach()
+
+
+def _backward_in_one(
+    model: HookedTransformer, forward: Callable[[], Float[Tensor, "row d_model"]], values: Values, combine: Combine
+) -> Float[Tensor, ""]:
+    """The same of a sharded model, whose ranks have to gather parameters equally often however many rows each has.
+
+    All of it is one pass of the model, so that embedding and unembedding are gathered once for the forward and once for
+    the backward pass, which computes the logits of each slice again.
+    """
+
+    def part_values(rows: Float[Tensor, "part d_model"], part: slice) -> Float[Tensor, "part"]:
+        return values(logits_of(model, rows), part)
+
+    def loss() -> Float[Tensor, ""]:
+        residual = forward()
+        return within(model.unembed, read, residual)
+
+    def read(residual: Float[Tensor, "row d_model"]) -> Float[Tensor, ""]:
+        parts = chunks(len(residual), model.cfg.d_vocab_out)
+        found = [checkpoint(part_values, residual[part], part, use_reentrant=False) for part in parts]
+        return combine(torch.cat(found))
+
+    total = within(model, loss)
+    total.backward()
     return total.detach()

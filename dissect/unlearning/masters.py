@@ -3,6 +3,9 @@
 A *master* owns one or more leaf tensors and one parameter of the model. After a backward pass ``pull`` turns the
 parameter's gradient into the leaves'; after a step ``push`` writes the leaves' value into the parameter. Hooks, caches
 and sweeps therefore see ordinary weights, whatever is trained, and weight decay acts on nothing but the leaves.
+
+Of a sharded parameter the leaf of ``Whole`` is sharded as well; those of ``Slice`` and ``LowRank``, which are small,
+are the same on every rank, and the gradient that they need is gathered one parameter at a time.
 """
 
 import zlib
@@ -14,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from dissect.models.axes import as_matrix, from_matrix
+from dissect.models.shards import gathered, is_shard, own_part, part_for, put
 
 
 @runtime_checkable
@@ -87,18 +91,22 @@ class Slice:
     def __init__(self, name: str, parameter: nn.Parameter, axis: int, members: Sequence[int]) -> None:
         self.name, self._parameter, self._axis = name, parameter, axis
         self._index = torch.tensor(members, device=parameter.device)
-        part = parameter.detach().index_select(axis, self._index)
+        part = gathered(parameter).index_select(axis, self._index)
         self.leaves = {name: _leaf(part if part.dtype == torch.float64 else part.float())}
 
     def pull(self) -> None:
         """The gradient of these entries."""
         gradient = _taken(self._parameter)
-        _add(self.leaves[self.name], None if gradient is None else gradient.index_select(self._axis, self._index))
+        part = None if gradient is None else gathered(gradient).index_select(self._axis, self._index)
+        _add(self.leaves[self.name], part)
 
     def push(self) -> None:
         """Write these entries."""
         value = self.leaves[self.name].detach().to(self._parameter.dtype)
-        self._parameter.data.index_copy_(self._axis, self._index, value)
+        whole = gathered(self._parameter)  # the parameter's own memory, where it is not sharded
+        whole.index_copy_(self._axis, self._index, value)
+        if is_shard(self._parameter):
+            put(self._parameter, whole)
 
     def reset(self) -> None:
         """What they were is not kept."""
@@ -106,7 +114,7 @@ class Slice:
     def value(self) -> Tensor:
         """The whole parameter, with these entries in float32."""
         part = self.leaves[self.name].detach()
-        return self._parameter.detach().to(part.dtype, copy=True).index_copy_(self._axis, self._index, part)
+        return gathered(self._parameter).to(part.dtype, copy=True).index_copy_(self._axis, self._index, part)
 
 
 class LowRank:
@@ -120,8 +128,8 @@ class LowRank:
     def __init__(self, name: str, parameter: nn.Parameter, rank: int, alpha: float, seed: int) -> None:
         self.name, self._parameter, self._scale = name, parameter, alpha / rank
         # a copy in the order of the parameter's own axes in memory
-        self._before = parameter.detach().clone(memory_format=torch.preserve_format)
-        n_in, n_out = as_matrix(name, parameter).shape
+        self._before = own_part(parameter).clone(memory_format=torch.preserve_format)
+        n_in, n_out = as_matrix(name, torch.empty(parameter.shape, device="meta")).shape
         high = torch.promote_types(parameter.dtype, torch.float32)
         generator = torch.Generator().manual_seed(zlib.crc32(f"{seed} {name}".encode()))
         first = (torch.rand(rank, n_in, generator=generator, dtype=high) * 2 - 1) / n_in**0.5
@@ -142,23 +150,23 @@ class LowRank:
         if gradient is None:
             return
         a, b = self.factors
-        g = as_matrix(self.name, gradient).to(a.dtype)  # (in, out)
+        g = as_matrix(self.name, gathered(gradient)).to(a.dtype)  # (in, out)
         _add(a, self._scale * (g @ b.detach()).T)
         _add(b, self._scale * (a.detach() @ g).T)
 
     def push(self) -> None:
         """W0 and the product, added in float32 and rounded once."""
-        self._parameter.data.copy_(self.value())
+        own_part(self._parameter).copy_(self.value())
 
     def value(self) -> Tensor:
-        """W0 and the product."""
+        """W0 and the product; of a sharded parameter this rank's part."""
         a, b = (factor.detach() for factor in self.factors)
-        change = from_matrix(self.name, self._scale * (b @ a).T, self._parameter)
+        change = part_for(from_matrix(self.name, self._scale * (b @ a).T, self._parameter), self._parameter)
         return self._before.to(change.dtype) + change
 
     def reset(self) -> None:
         """Switch the adapter off."""
-        self._parameter.data.copy_(self._before)
+        own_part(self._parameter).copy_(self._before)
 
 
 def _leaf(value: Tensor) -> Tensor:

@@ -1,9 +1,9 @@
 """One step's forward and backward passes: micro-batches, their references and their masters."""
 
-import copy
+import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +13,16 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.distributed import summed
 from dissect.errors import DissectError
+from dissect.models.copying import copied
+from dissect.models.sharded import share_of, whole_head
 from dissect.unlearning.audit import Audit
 from dissect.unlearning.backward import backward, residual_rows
 from dissect.unlearning.choices import COMPARING
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.masters import Master
-from dissect.unlearning.objective import count, forget_part, retain_part, whole_texts
+from dissect.unlearning.objective import Part, count, forget_part, retain_part, whole_texts
 from dissect.unlearning.order import Micro, Step
 from dissect.unlearning.reference import Live, Stored, take
 from dissect.unlearning.rows import Rows, rows_of
@@ -62,6 +65,7 @@ class Micros:
     ) -> None:
         self._model, self._data, self._config, self._masters = model, data, config, masters
         self._kind = COMPARING.get(config.method)
+        self._share = share_of(model)
         self._live: HookedTransformer | None = None
         self._forget, self._retain, self._alternate = Stored(), Stored(), Stored()
         self._audit: Audit | None = None
@@ -70,7 +74,7 @@ class Micros:
             return
         if config.reference == "live":
             adapters = teacher is None and config.lora_rank  # switched off, they are the reference
-            self._live = model if adapters else teacher if teacher is not None else copy.deepcopy(model)
+            self._live = model if adapters else teacher if teacher is not None else copied(model)
             return
         self._take(model if teacher is None else teacher, steps, progress)
 
@@ -85,14 +89,24 @@ class Micros:
         self._forget_gradients()
         parts, n_tokens = {"forget": torch.zeros(())}, 0
         for micro, (prompts, indices) in zip(step.micros, forget, strict=True):
-            loss, n = self._forget_side(prompts, indices, total)
+            loss, n = self._forget_side(prompts, *self._mine(indices, total))
             parts["forget"], n_tokens = parts["forget"] + loss.cpu(), n_tokens + n
             self._pull()
             if self._data.retain is not None:
-                loss, n = self._retain_side(micro, n_retained)
+                loss, n = self._retain_side(*self._mine(micro.retain, n_retained))
                 parts["retain"], n_tokens = parts.get("retain", 0.0) + loss.cpu(), n_tokens + n
                 self._pull()
-        return {name: float(loss) for name, loss in parts.items()}, n_tokens
+        # of a sharded model every rank computed a part of these sums; FSDP2 added up the gradients
+        *losses, read = summed([*map(float, parts.values()), float(n_tokens)], over=self._share.size)
+        return dict(zip(parts, losses, strict=True)), int(read)
+
+    def _mine(self, indices: list[int], total: int | float) -> tuple[list[int], int | float]:
+        """This rank's texts of a micro-batch, and what their sum is divided by.
+
+        Ranks run together: one for which no text is left runs the first of them, divided by infinity.
+        """
+        mine = indices[self._share.rank :: self._share.size]
+        return (mine, total) if mine else (indices[:1], math.inf)
 
     def _forget_gradients(self) -> None:
         """Whatever else made gradients, a callback or the user before the run, they are none of this step."""
@@ -126,7 +140,7 @@ class Micros:
         """How exact the stored reference was at the end, for the log."""
         return [] if self._audit is None else [{"event": "reference_audit", **self._audit.at_end(self._model)}]
 
-    def _forget_side(self, prompts: Prompts, indices: list[int], total: int) -> tuple[Tensor, int]:
+    def _forget_side(self, prompts: Prompts, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         config, device = self._config, self._model.embed.W_E.device
         weights = self._data.weights if prompts is self._data.forget else None
         rows = rows_of(prompts, indices, everywhere=whole_texts(config), weights=weights).to(device)
@@ -134,28 +148,35 @@ class Micros:
         if self._data.alternate is not None:
             other = rows_of(self._data.alternate, indices).to(device)
             sides.append((other, self._data.alternate, indices, self._alternate))
-        residual = torch.cat([self._residual(side) for side, *_ in sides])
-        whole = rows if len(sides) == 1 else _beside(rows, sides[1][0])
+        joined = rows if len(sides) == 1 else _beside(rows, sides[1][0])
         distributions, nll = None, None
         if self._kind == "nll":
             nll = torch.cat([self._reference_nll(*side[1:]) for side in sides])
         elif self._kind == "rows":
             distributions = self._distributions(rows, indices, self._forget)
-        part = forget_part(whole, config, total, distributions=distributions, reference_nll=nll)
-        n_tokens = sum(int(side.tokens.numel()) for side, *_ in sides)
-        return backward(self._model, residual, part.values, part.combine, linear=part.linear), n_tokens
+        part = forget_part(joined, config, total, distributions=distributions, reference_nll=nll)
+        return self._backward([side for side, *_ in sides], part)
 
-    def _retain_side(self, micro: Micro, total: int) -> tuple[Tensor, int]:
+    def _retain_side(self, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         assert self._data.retain is not None
-        rows = rows_of(self._data.retain, micro.retain).to(self._model.embed.W_E.device)
+        rows = rows_of(self._data.retain, indices).to(self._model.embed.W_E.device)
         kl = self._config.retain_loss == "kl"
-        distributions = self._distributions(rows, micro.retain, self._retain) if kl else None
+        distributions = self._distributions(rows, indices, self._retain) if kl else None
         part = retain_part(rows, self._config, total, distributions=distributions)
-        residual = self._residual(rows)
-        return backward(self._model, residual, part.values, part.combine, linear=part.linear), rows.tokens.numel()
+        return self._backward([rows], part)
 
-    def _residual(self, rows: Rows) -> Float[Tensor, "row d_model"]:
-        return residual_rows(self._model, rows, checkpointing=self._config.gradient_checkpointing)
+    def _backward(self, sides: Sequence[Rows], part: Part) -> tuple[Tensor, int]:
+        """The gradient of one side of a micro-batch; its loss, and how many tokens were read."""
+        checkpointing, model = self._config.gradient_checkpointing, self._model
+
+        def forward() -> Float[Tensor, "row d_model"]:
+            found = [residual_rows(model, rows, checkpointing=checkpointing) for rows in sides]
+            return found[0] if len(found) == 1 else torch.cat(found)
+
+        # the logits of a reference that is kept are asked for as often as there are slices of this rank's rows
+        with nullcontext() if self._live in (None, model) else whole_head(self._live):
+            loss = backward(model, forward, part.values, part.combine, linear=part.linear)
+        return loss, sum(int(rows.tokens.numel()) for rows in sides)
 
     def _augmented(self, micro: Micro, number: int, at: int) -> tuple[Prompts, list[int]]:
         if self._data.augment is None:

@@ -79,7 +79,7 @@ def count(answer_lengths: Sequence[int], lengths: Sequence[int], config: TrainCo
 def forget_part(
     rows: Rows,
     config: TrainConfig,
-    total: int,
+    total: int | float,
     *,
     distributions: Distributions | Live | None = None,
     reference_nll: Float[Tensor, "batch"] | None = None,
@@ -108,7 +108,7 @@ def forget_part(
 
 
 def retain_part(
-    rows: Rows, config: TrainConfig, total: int, *, distributions: Distributions | Live | None = None
+    rows: Rows, config: TrainConfig, total: int | float, *, distributions: Distributions | Live | None = None
 ) -> Part:
     """The retain side: NLL of the answers, or KL(reference || model) where they are predicted."""
     share = config.retain_weight / total

@@ -8,17 +8,16 @@ import json
 import logging
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
 from dissect.errors import DissectError
 from dissect.files import atomic_file
+from dissect.unlearning.states import State
 
 try:
     import fcntl
@@ -29,17 +28,11 @@ log = logging.getLogger(__name__)
 
 LOG_FILE = "unlearning.jsonl"
 """One line an event; beside the weights of a finished run."""
-_RUN, _STATE, _LOCK = "run.json", "state.safetensors", "lock"
-
-
-@dataclass(frozen=True)
-class State:
-    """Where a run stands before a step."""
-
-    step: int
-    leaves: dict[str, Tensor]
-    optimizer: dict[str, dict[str, Tensor]]
-    """AdamW's moments and step counts by leaf."""
+STATE_FILE = "state.safetensors"
+"""The state of a run in one process; see ``sharded_state`` for that of several ranks."""
+WHOLE_PARTS = "state.json"
+"""Names the directory of the state of several ranks that is whole, and its step."""
+_RUN, _LOCK = "run.json", "lock"
 
 
 class RunFiles:
@@ -96,36 +89,39 @@ class RunFiles:
 
     def save(self, state: State) -> None:
         """Replace the state that is there, whole or not at all."""
-        tensors = {f"leaf/{name}": _packed(leaf) for name, leaf in state.leaves.items()}
-        for name, values in state.optimizer.items():
-            tensors |= {f"{key}/{name}": _packed(value) for key, value in values.items()}
+        tensors = state.tensors()
+        axes = {name: _axes_in_memory(tensor) for name, tensor in tensors.items()}
+        packed = {name: tensor.detach().permute(axes[name]).cpu().contiguous() for name, tensor in tensors.items()}
         try:
-            with atomic_file(self.path / _STATE) as temporary:
-                save_file(tensors, temporary, metadata={"step": str(state.step)})
+            with atomic_file(self.path / STATE_FILE) as temporary:
+                save_file(packed, temporary, metadata={"step": str(state.step), "axes": json.dumps(axes)})
         except (SafetensorError, OSError) as error:  # for instance a full disk
             raise DissectError(f"the state of the run cannot be written to {self.path}: {error}") from error
+        if (self.path / WHOLE_PARTS).is_file():  # several ranks began the run
+            forget_parts(self.path)
 
-    def load(self) -> State | None:
-        """The state that is there, if there is one."""
-        if not (self.path / _STATE).is_file():
+    def load(self, leaves: Mapping[str, Tensor] | None = None) -> State | None:
+        """The state that is there, if there is one.
+
+        Args:
+            leaves: needed for the state of a run that several ranks began: into such tensors it is read.
+        """
+        if leaves is not None and (self.path / WHOLE_PARTS).is_file():
+            from dissect.unlearning.sharded_state import load_parts
+
+            return load_parts(self.path, leaves)
+        if not (self.path / STATE_FILE).is_file():
             return None
         try:
-            with safe_open(self.path / _STATE, framework="pt") as file:
+            with safe_open(self.path / STATE_FILE, framework="pt") as file:
                 step = int(file.metadata()["step"])
-                tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118, it is no mapping
+                axes = json.loads(file.metadata().get("axes", "{}"))
+                tensors = {key: _unpacked(file.get_tensor(key), axes.get(key)) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
             raise DissectError(
-                f"{self.path / _STATE} is damaged ({error}): delete {self.path} to begin anew"
+                f"{self.path / STATE_FILE} is damaged ({error}): delete {self.path} to begin anew"
             ) from error
-        leaves: dict[str, Tensor] = {}
-        optimizer: dict[str, dict[str, Tensor]] = {}
-        for key, tensor in tensors.items():
-            kind, _, name = key.partition("/")
-            if kind == "leaf":
-                leaves[name] = tensor
-            else:
-                optimizer.setdefault(name, {})[kind] = tensor
-        return State(step, leaves, optimizer)
+        return State.of(step, tensors)
 
     def begin(self) -> None:
         """A new log, which says what the run is."""
@@ -162,27 +158,11 @@ class RunFiles:
         shutil.rmtree(self.path, ignore_errors=True)
 
 
-def state_of(step: int, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> State:
-    """The state of a run; its tensors are those of the run and not copies."""
-    moments = {
-        name: {key: value for key, value in optimizer.state[leaf].items() if isinstance(value, Tensor)}
-        for name, leaf in leaves.items()
-        if leaf in optimizer.state
-    }
-    return State(step, {name: leaf.detach() for name, leaf in leaves.items()}, moments)
-
-
-def restore(state: State, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-    """Give leaves and optimiser the values of a state."""
-    with torch.no_grad():
-        for name, leaf in leaves.items():
-            leaf.copy_(state.leaves[name])
-    for name, values in state.optimizer.items():
-        leaf = leaves[name]
-        optimizer.state[leaf] = {
-            key: value.clone() if key == "step" else torch.empty_like(leaf).copy_(value)
-            for key, value in values.items()
-        }
+def forget_parts(path: Path) -> None:
+    """Remove the states that ranks left in parts."""
+    (path / WHOLE_PARTS).unlink(missing_ok=True)
+    for left in path.glob("state-*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:
@@ -225,8 +205,14 @@ def _read(marker: Path) -> dict[str, Any]:
         raise DissectError(f"{marker} is damaged ({error}): delete {marker.parent} to begin anew") from error
 
 
-def _packed(tensor: Tensor) -> Tensor:
-    return tensor.detach().cpu().contiguous()
+def _axes_in_memory(tensor: Tensor) -> list[int]:
+    """The order of axes in which a tensor lies in memory: so written, it need not be copied first."""
+    strides = tensor.stride()
+    return sorted(range(tensor.ndim), key=lambda axis: -strides[axis])
+
+
+def _unpacked(tensor: Tensor, axes: Sequence[int] | None) -> Tensor:
+    return tensor if axes is None else tensor.permute([axes.index(axis) for axis in range(tensor.ndim)])
 
 
 def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:

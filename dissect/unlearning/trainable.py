@@ -14,6 +14,7 @@ from dissect.models.parameters import (
     layer_block_parameters,
     outside_block_parameters,
 )
+from dissect.models.sharded import is_sharded
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.masters import Copy, LowRank, Master, Slice, Whole
 
@@ -48,6 +49,11 @@ def check_trainable(model: HookedTransformer, config: TrainConfig) -> list[str]:
     if dtype not in (torch.float32, torch.float64, torch.bfloat16):
         raise DissectError(
             f"the weights are {str(dtype).removeprefix('torch.')}: load(..., dtype='float32' or 'bfloat16')"
+        )
+    if dtype == torch.bfloat16 and is_sharded(model) and not config.bf16_inplace:
+        raise DissectError(
+            "AdamW steps float32 weights, these are sharded bfloat16: load(..., dtype='float32', "
+            "compute_dtype='bfloat16', mesh=...)"
         )
     if config.bf16_inplace and dtype != torch.bfloat16:
         raise DissectError(

@@ -12,14 +12,19 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.distributed import on_main, summed
 from dissect.errors import DissectError
 from dissect.models.checkpoint import mark_changed
+from dissect.models.sharded import is_sharded, share_of
+from dissect.models.shards import own_part
+from dissect.unlearning.clipping import clip_gradients
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.gauges import peak_memory
 from dissect.unlearning.masters import Master
 from dissect.unlearning.micro import Data, Micros
 from dissect.unlearning.order import Step, order, warmup
-from dissect.unlearning.run_files import RunFiles, restore, state_of
+from dissect.unlearning.run_files import RunFiles
+from dissect.unlearning.states import restore, state_of
 from dissect.unlearning.stopping import Stopping
 from dissect.unlearning.trainable import masters, only_these
 
@@ -71,6 +76,7 @@ class Trainer:
             Diverged: the loss or its gradient is no longer finite.
             DissectError: nothing to train, or settings that the model or the data do not go with.
         """
+        progress = progress and share_of(self.model).rank == 0
         steps = order(len(self.data.forget), len(self.data.retain or ()), self.config)
         self.masters = trained = masters(self.model, self.config)
         leaves = {name: leaf for master in trained for name, leaf in master.leaves.items()}
@@ -97,8 +103,8 @@ class Trainer:
                 began = time.perf_counter()
                 lr = self.config.lr * self.config.factor(number, len(steps), rising)
                 parts, n_tokens = micros.backward(step, number)
-                norm = torch.nn.utils.clip_grad_norm_(list(leaves.values()), self.config.max_grad_norm)
-                loss, norm_value = sum(parts.values()), float(norm)
+                norm_value = clip_gradients(leaves.values(), self.config.max_grad_norm)
+                loss = sum(parts.values())
                 if not (math.isfinite(loss) and math.isfinite(norm_value)):
                     raise self._back(number, loss, norm_value, leaves, optimizer)
                 if self.files is not None and number and number % self.config.checkpoint_every == 0:
@@ -120,7 +126,7 @@ class Trainer:
         return self.records
 
     def _resume(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
-        state = None if self.files is None else self.files.load()
+        state = None if self.files is None else self.files.load(leaves)
         if self.files is None:
             return 0
         if state is None:
@@ -163,6 +169,8 @@ class Trainer:
 
     def _stops(self, stopping: Stopping, record: Record, step: Step) -> bool:
         reason = stopping.reason(record["step"], record["loss"], end_of_epoch=step.last_of_epoch)
+        if is_sharded(self.model):
+            reason = on_main(lambda: reason)  # a perplexity that another GPU rounds otherwise may not part the ranks
         if reason is not None:
             log.info("stopped after step %d: %s", record["step"], reason)
             record["stopped"] = reason
@@ -171,7 +179,8 @@ class Trainer:
 
     def _check_result(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
         """The last update is followed by no loss that would show what it did."""
-        if not all(bool(leaf.isfinite().all()) for leaf in leaves.values()):
+        bad = sum(not bool(own_part(leaf).isfinite().all()) for leaf in leaves.values())
+        if any(summed([float(bad)], over=share_of(self.model).size)):
             raise self._back(len(self.records), math.nan, math.nan, leaves, optimizer)
 
     def _back(
@@ -185,7 +194,7 @@ class Trainer:
         """Put the last good state into the model, and say what happened."""
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
         said = f"{what} after {step} steps: lower lr={self.config.lr:g} or the epochs"
-        state = None if self.files is None else self.files.load()
+        state = None if self.files is None else self.files.load(leaves)
         if state is None:
             every = self.config.checkpoint_every
             return Diverged(f"{said}; no state was kept before that (checkpoint_every={every}): begin again", None)

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
+from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
 from dissect.models.load import load
+from dissect.models.sharded import is_sharded
 from dissect.provenance import versions
 from dissect.unlearning.config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
@@ -21,6 +23,7 @@ from dissect.unlearning.micro import Augment
 from dissect.unlearning.prepare import Preparation, prepare
 from dissect.unlearning.presets import preset
 from dissect.unlearning.run_files import LOG_FILE, RunFiles, read_log
+from dissect.unlearning.sharded_state import RankedRunFiles
 from dissect.unlearning.trainer import Callback, Diverged, Record, Trainer
 from dissect.unlearning.write import check_destination, check_saved_as, write_model
 
@@ -101,14 +104,15 @@ def unlearn(
     )
     files, path, identity = None, None, _identity(model, preparation, teacher)
     check_saved_as(preparation.config, save)
+    asked = on_main if is_sharded(model) else _here  # ranks that share a model look at the disk once for all
     if out is not None:
         path = Path(out)
         check_destination(model, path, save_dtype)
-        if reuse and RunFiles.is_of(path, identity):
+        if reuse and asked(lambda: RunFiles.is_of(path, identity)):
             return _finished(model, preparation, path)
-        overwrite = overwrite or RunFiles.was_written_by(path, identity)
-        check_new_directory(path, overwrite=overwrite)
-        files = RunFiles(path, identity, overwrite=overwrite)
+        overwrite = overwrite or asked(lambda: RunFiles.was_written_by(path, identity))
+        asked(lambda: check_new_directory(path, overwrite=overwrite))
+        files = (RankedRunFiles if is_sharded(model) else RunFiles)(path, identity, overwrite=overwrite)
     said = json.dumps(identity, sort_keys=True)
     trainer = Trainer(model, preparation.data, preparation.config, teacher, callbacks, files, said)
     try:
@@ -121,6 +125,10 @@ def unlearn(
     return UnlearningRun(model, preparation.config, records, path)
 
 
+def _here(function: Callable[[], Any]) -> Any:
+    return function()
+
+
 def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig:
     if config is not None and settings:
         raise DissectError(f"give either config or single settings, not both ({', '.join(settings)})")
@@ -130,13 +138,15 @@ def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig
 
 def _finished(model: HookedTransformer, preparation: Preparation, path: Path) -> UnlearningRun:
     """A run that is over: the model is read from its files."""
-    dtype, device = model.cfg.dtype, model.embed.W_E.device
+    how: dict[str, Any] = {"dtype": model.embed.W_E.dtype, "device": model.embed.W_E.device}
+    if is_sharded(model):
+        how |= {"mesh": model.sharding.mesh, "compute_dtype": model.cfg.dtype}
     events = read_log(path / LOG_FILE)
     records = [event for event in events if event["event"] == "step"]
     for event in events:
         if event["event"] == "stop":
             records[-1]["stopped"] = event["reason"]
-    return UnlearningRun(load(path, dtype=dtype, device=device, progress=False), preparation.config, records, path)
+    return UnlearningRun(load(path, **how, progress=False), preparation.config, records, path)
 
 
 def _identity(model: HookedTransformer, preparation: Preparation, teacher: HookedTransformer | None) -> dict[str, Any]:
@@ -144,10 +154,15 @@ def _identity(model: HookedTransformer, preparation: Preparation, teacher: Hooke
     return {
         "config": preparation.config.to_dict(),
         "data": preparation.fingerprints,
-        "model": _fingerprint(model) | {"dtype": str(model.cfg.dtype), "device": model.embed.W_E.device.type},
+        "model": _fingerprint(model) | {"dtype": _formats(model), "device": model.embed.W_E.device.type},
         "teacher": None if teacher is None else _fingerprint(teacher),
         "versions": versions(),
     }
+
+
+def _formats(model: HookedTransformer) -> str:
+    compute, stored = model.cfg.dtype, model.embed.W_E.dtype
+    return str(compute) if compute == stored else f"{compute} of {stored}"
 
 
 def _fingerprint(model: HookedTransformer) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class Watch:
         step = int(record["step"])
         if step == 0 and self._folder is not None:
             for old in self._folder.glob(f"{self._name}-*.nc"):
-                old.unlink()  # a run that begins anew: what lies here is of another one
+                old.unlink(missing_ok=True)  # a run that begins anew: what lies here is of another one
         due = step in self._steps if self._steps is not None else step % (self._every or 1) == 0
         if not due:
             return None

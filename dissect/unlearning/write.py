@@ -7,11 +7,13 @@ from pathlib import Path
 import torch
 from transformer_lens import HookedTransformer
 
+from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import clear_leftovers
 from dissect.models.dtypes import find_dtype
 from dissect.models.save import save_hf
 from dissect.models.save_adapter import save_adapter
+from dissect.models.sharded import is_sharded
 from dissect.unlearning.config import TrainConfig
 from dissect.unlearning.masters import LowRank, Whole
 from dissect.unlearning.run_files import LOG_FILE
@@ -53,11 +55,14 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
     """Write the trained model, whole or not at all, with the log of the run."""
     model, files = trainer.model, trainer.files
     assert files is not None
-    clear_leftovers(path)
-    extra = {LOG_FILE: (files.path / LOG_FILE).read_text(encoding="utf-8")}
+    sharded = is_sharded(model)
+    once = on_main if sharded else (lambda function: function())
+    once(lambda: clear_leftovers(path))
+    extra = {LOG_FILE: once(lambda: (files.path / LOG_FILE).read_text(encoding="utf-8"))}
     if save == "adapter":
         factors = {master.name: master.factors for master in trainer.masters if isinstance(master, LowRank)}
-        save_adapter(model, factors, trainer.config.lora_alpha, path, overwrite=overwrite, extra=extra)
+        alpha = trainer.config.lora_alpha
+        once(lambda: save_adapter(model, factors, alpha, path, overwrite=overwrite, extra=extra))
         return
     copies = any(not isinstance(master, Whole) for master in trainer.masters)
     wanted = dtype if dtype is not None else "float32" if copies and model.cfg.dtype != torch.float64 else None
@@ -67,7 +72,13 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
 
 @contextmanager
 def in_full(trainer: Trainer) -> Iterator[None]:
-    """In the body the trained parameters have the values that AdamW stepped, unrounded."""
+    """In the body the trained parameters have the values that AdamW stepped, unrounded.
+
+    Sharded parameters have them anyway: they are in float32, or AdamW stepped them as they are.
+    """
+    if is_sharded(trainer.model):
+        yield
+        return
     parameters = dict(trainer.model.named_parameters())
     before = {master.name: parameters[master.name].data for master in trainer.masters}
     try:

@@ -1,0 +1,182 @@
+"""What `dissect plan` says of memory, against what sweeps and training take, on the CPU.
+
+    python benchmarks/plan.py [--rounds 3]
+
+Random checkpoints of a few hundred megabytes, of unlike shapes. Each job runs in a process of its own; its peak is the
+growth of the resident memory over what it was after the imports (a tiny checkpoint is swept and trained first, so that
+all imports are done). Ratios are predicted / measured, for the median of the rounds; the limit is 15 %.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+LIMIT = 0.15
+BATCH, LENGTH, ANSWER = 8, 64, 24
+TINY = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+MODELS: dict[str, tuple[str, dict[str, Any]]] = {
+    "Llama, 6 layers of 768, 32,000 words": (
+        "LlamaForCausalLM",
+        {
+            "vocab_size": 32000,
+            "hidden_size": 768,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 6,
+            "num_attention_heads": 12,
+            "num_key_value_heads": 4,
+        },
+    ),
+    "GPT-NeoX, 14 layers of 512, 12,000 words": (
+        "GPTNeoXForCausalLM",
+        {
+            "vocab_size": 12000,
+            "hidden_size": 512,
+            "intermediate_size": 2048,
+            "num_hidden_layers": 14,
+            "num_attention_heads": 8,
+        },
+    ),
+    "GPT-2, 6 layers of 640, 50,257 words, tied": (
+        "GPT2LMHeadModel",
+        {"vocab_size": 50257, "n_embd": 640, "n_layer": 6, "n_head": 10, "n_positions": 512},
+    ),
+}
+JOBS = ("patch", "unlearn ga", "unlearn undial", "unlearn lora")
+
+
+def main() -> None:
+    """Make checkpoints, run every job on each, print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.child:
+        print(json.dumps(measure(*arguments.child)))
+        return
+    worst = 0.0
+    with tempfile.TemporaryDirectory() as directory:
+        run("make", directory)
+        print(f"{'checkpoint':<44}{'job':<16}{'weights MB':>11}{'predicted MB':>13}{'measured MB':>12}{'ratio':>7}")
+        for number, title in enumerate(MODELS):
+            for job in JOBS:
+                found = [run(job, str(Path(directory, str(number)))) for _ in range(arguments.rounds)]
+                measured = statistics.median(one["peak"] for one in found)
+                predicted, weights = found[0]["predicted"], found[0]["weights"]
+                worst = max(worst, abs(predicted / measured - 1))
+                sizes = f"{weights / 1e6:>11.0f}{predicted / 1e6:>13.0f}{measured / 1e6:>12.0f}"
+                print(f"{title:<44}{job:<16}{sizes}{predicted / measured:>7.2f}", flush=True)
+    print(f"furthest from 1: {worst:.2f} (limit {LIMIT})")
+    sys.exit(worst > LIMIT)
+
+
+def run(task: str, directory: str) -> dict[str, Any]:
+    """One task in a process of its own; a child starts with its parent's peak, so this one stays small."""
+    done = subprocess.run(
+        [sys.executable, __file__, "--child", task, directory],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    return dict(json.loads(done.stdout.splitlines()[-1]))
+
+
+def measure(task: str, directory: str) -> dict[str, Any]:
+    """Bytes of the peak, of what was predicted and of the weights."""
+    if task == "make":
+        return make(directory)
+    import resource
+
+    from dissect.models.sizes import sizes_of
+    from dissect.planning import Job, plan
+
+    job(task, Path(directory).with_name("tiny"), vocab=64)
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    before = pages * resource.getpagesize()
+    config = json.loads(Path(directory, "config.json").read_text())
+    job(task, Path(directory), vocab=config["vocab_size"])
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    sizes = sizes_of(config)
+    kind, *method = task.split()
+    asked = Job(
+        train=kind == "unlearn",
+        method="undial" if method == ["undial"] else "ga",
+        lora_rank=8 if method == ["lora"] else 0,
+        batch_size=BATCH,
+        length=LENGTH,
+        answer=ANSWER,
+        n_facts=4 * BATCH,
+    )
+    predicted = plan(sizes, asked).peak
+    return {"peak": peak, "predicted": predicted, "weights": 4 * sizes.n_parameters}
+
+
+def make(directory: str) -> dict[str, Any]:
+    """Random checkpoints, each twice."""
+    import torch
+    import transformers
+
+    models = {str(number): model for number, model in enumerate(MODELS.values())}
+    for name, (kind, settings) in {"tiny": ("LlamaForCausalLM", TINY), **models}.items():
+        for seed, suffix in enumerate(("", "-other")):
+            torch.manual_seed(seed)
+            model_class = getattr(transformers, kind)
+            model_class(model_class.config_class(**settings)).save_pretrained(Path(directory, name + suffix))
+    return {}
+
+
+def job(task: str, directory: Path, *, vocab: int) -> None:
+    """What is measured: two batches of a sweep over all layers, or four steps of training."""
+    import dissect
+
+    kind, *method = task.split()
+    if kind == "patch":
+        pair = dissect.load_pair(directory, f"{directory}-other", device="cpu", progress=False)
+        dissect.patch(pair, prompts(2 * BATCH, vocab), batch_size=BATCH, progress=False)
+        return
+    model = dissect.load(directory, device="cpu", progress=False)
+    settings: dict[str, Any] = {"lora_rank": 8} if method == ["lora"] else {}
+    with tempfile.TemporaryDirectory() as out:
+        dissect.unlearn(
+            model,
+            forget=prompts(4 * BATCH, vocab),
+            method="undial" if method == ["undial"] else "ga",
+            batch_size=BATCH,
+            epochs=1,
+            checkpoint_every=2,
+            out=Path(out, "run"),
+            progress=False,
+            **settings,
+        )
+
+
+def prompts(count: int, vocab: int) -> Any:
+    """Random tokens, the last of which are the answer."""
+    import torch
+
+    from dissect.data.fact import Fact
+    from dissect.data.prompts import Prompts
+
+    answer = torch.zeros(count, LENGTH, dtype=torch.bool)
+    answer[:, LENGTH - ANSWER :] = True
+    return Prompts(
+        tokens=torch.randint(0, vocab, (count, LENGTH), generator=torch.Generator().manual_seed(0)),
+        lengths=torch.full((count,), LENGTH),
+        prompt_lengths=torch.full((count,), LENGTH - ANSWER),
+        answer_mask=answer,
+        subject_mask=torch.zeros_like(answer),
+        prompt_texts=("",) * count,
+        answer_texts=("",) * count,
+        facts=(Fact(text="random tokens"),) * count,
+        answers="gold",
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""The journals of a sweep where several ranks hold one model: they compute the same rows, and one of them writes.
+
+What is finished has to look the same to all of them, or one would run a cell that the others pass over, and wait for
+them for ever. The rank that writes reads the files and tells the others.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from transformer_lens import HookedTransformer
+
+from dissect.distributed import World, tell
+from dissect.models.sharded import Sharding, is_sharded
+from dissect.sweep.journal import Row
+from dissect.sweep.journals import Journals
+from dissect.sweep.task import Task
+
+_WAITING = "waiting"
+
+
+def replica_of(model: HookedTransformer) -> World | None:
+    """Which of how many copies of a sharded model this rank belongs to: they share a sweep as ranks do otherwise."""
+    return model.sharding.replica if is_sharded(model) else None
+
+
+def journals_of(model: HookedTransformer, out: str | os.PathLike[str], key: str, task: Task) -> Journals:
+    """The journals of a sweep on ``model``; collective where it is sharded.
+
+    Raises:
+        DissectError: as ``Journals``, on all ranks of a copy.
+    """
+    return SharedJournals(model.sharding, out, key, task) if is_sharded(model) else Journals(out, key, task)
+
+
+class SharedJournals(Journals):
+    """Those of one copy of a sharded model; every method is called by all of its ranks."""
+
+    def __init__(self, sharding: Sharding, out: str | os.PathLike[str], key: str, task: Task) -> None:
+        self._sharding = sharding
+        self.task, self._taken_over = task, []
+        self._by_leader(lambda: super(SharedJournals, self).__init__(out, key, task))
+        self._share_rows()
+
+    def write(self, batch: int, index: int, row: Row) -> None:
+        """Add a row that this copy finished."""
+        if self._sharding.leads:
+            super().write(batch, index, row)
+        else:
+            self._rows.setdefault(batch, {})[index] = row
+
+    def gather(self, missing: Callable[[], Counter[int]]) -> None:
+        """Have the rows of all copies."""
+        self._by_leader(lambda: super(SharedJournals, self).gather(missing))
+        self._share_rows()
+
+    def finish(self, save: Callable[[], None]) -> None:
+        """Write the result, once."""
+        self._by_leader(lambda: super(SharedJournals, self).finish(save))
+
+    def __exit__(self, *_: object) -> None:
+        if self._sharding.leads:
+            super().__exit__(*_)
+
+    def _looks(self) -> Iterator[bool]:
+        for stuck in super()._looks():
+            self._tell(_WAITING)  # so that the others do not take it for dead while another copy is at work
+            yield stuck
+
+    def _share_rows(self) -> None:
+        self._rows = self._tell(self._rows if self._sharding.leads else None)
+
+    def _by_leader(self, act: Callable[[], None]) -> None:
+        """Let the rank that writes do something, while the others wait; its error is everyone's."""
+        if not self._sharding.leads:
+            while (said := self._tell(None)) == _WAITING:
+                pass
+            if said is not None:
+                raise said
+            return
+        try:
+            act()
+        except Exception as error:
+            self._tell(error)
+            raise
+        self._tell(None)
+
+    def _tell(self, value: Any) -> Any:
+        return tell(value, self._sharding.over)
