@@ -8,24 +8,11 @@ import torch
 from transformers import PreTrainedModel
 
 from dissect.data.facts import Fact, Facts
-from dissect.reproductions.demo import DemoSettings, run_demo
+from dissect.reproductions.demo import run_demo
+from dissect.reproductions.small_world import SMALL
 from tests.tiny import make_checkpoint, randomise
 
-TINY = DemoSettings(
-    n_people=24,
-    n_attributes=3,
-    n_forget=6,
-    n_layers=4,
-    d_model=64,
-    methods={
-        "ga": {"method": "ga", "lr": 5e-4, "epochs": 4},
-        "npo": {"method": "npo", "lr": 1e-3, "epochs": 8, "retain": True},
-        "undial": {"method": "undial", "lr": 1e-3, "epochs": 16},
-    },
-    batch_size=8,
-    window=3,
-    relearning={"relearning.lr": 5e-4, "relearning.steps": 12},
-)
+TINY = SMALL
 """The world that the demo and the methods are tested on."""
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives

@@ -68,9 +68,14 @@ def _solve(
         value = -(logs * hot).sum() + np.square(weights).sum() / (2 * c)
         return value, np.concatenate([(x.T @ error + weights / c).ravel(), error.sum(0)])
 
+    at: dict[bytes, Any] = {}  # the probabilities of the last point: many products with vectors are asked for there
+
     def curved(flat: Any, along: Any) -> Any:
-        p, weights = np.exp(logs_of(flat)), along[:-n_classes].reshape(d, n_classes)
-        turned = x @ weights + along[-n_classes:]
+        key, weights = flat.tobytes(), along[:-n_classes].reshape(d, n_classes)
+        if key not in at:
+            at.clear()
+            at[key] = np.exp(logs_of(flat))
+        p, turned = at[key], x @ weights + along[-n_classes:]
         turned = p * (turned - (p * turned).sum(1, keepdims=True))
         return np.concatenate([(x.T @ turned + weights / c).ravel(), turned.sum(0)])
 

@@ -24,8 +24,8 @@ from dissect.metrics.subject import Subject
 TAU = 0.05
 """Nats a token."""
 SETS = ("forget", "paraphrased", "held_out")
-"""Not facts that were to be kept: there Δ^{S1} is no lack of knowledge but what a model that was trained apart costs the
-base model anyway, and a share of that says nothing; ``erasure_depth`` can be taken on them."""
+"""Not facts that were to be kept: there Δ^{S1} is no lack of knowledge but what the states of a model that was trained
+apart cost the base model anyway, and a share of that says nothing; ``erasure_depth`` can be taken on them."""
 
 Drops = Float[np.ndarray, "layer prompt"]
 
