@@ -1,10 +1,14 @@
 """What `dissect plan` says of memory, against what sweeps and training take, on the CPU.
 
     python benchmarks/plan.py [--rounds 3]
+    python benchmarks/plan.py --recipes
 
 Random checkpoints of a few hundred megabytes, of unlike shapes. Each job runs in a process of its own; its peak is the
 growth of the resident memory over what it was after the imports (a tiny checkpoint is swept and trained first, so that
 all imports are done). Ratios are predicted / measured, for the median of the rounds; the limit is 15 %.
+
+With --recipes nothing is measured: the table is what `dissect plan --gpu-memory 80GB --dtype bfloat16` says of models
+of 1 to 70 billion parameters.
 """
 
 import argparse
@@ -54,10 +58,14 @@ def main() -> None:
     """Make checkpoints, run every job on each, print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--recipes", action="store_true")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
         print(json.dumps(measure(*arguments.child)))
+        return
+    if arguments.recipes:
+        recipes()
         return
     worst = 0.0
     with tempfile.TemporaryDirectory() as directory:
@@ -73,6 +81,50 @@ def main() -> None:
                 print(f"{title:<44}{job:<16}{sizes}{predicted / measured:>7.2f}", flush=True)
     print(f"furthest from 1: {worst:.2f} (limit {LIMIT})")
     sys.exit(worst > LIMIT)
+
+
+SHAPES = {
+    "1B": (128256, 2048, 8192, 16, 32, 8, True),
+    "7B": (32000, 4096, 11008, 32, 32, 32, False),
+    "8B": (128256, 4096, 14336, 32, 32, 8, False),
+    "13B": (32000, 5120, 13824, 40, 40, 40, False),
+    "70B": (128256, 8192, 28672, 80, 64, 8, False),
+}
+"""Vocabulary, width, width of the MLP, layers, heads, key/value heads, tied: Llama 3.2, 2, 3.1, 2 and 3.1."""
+RECIPES: dict[str, dict[str, Any]] = {
+    "sweep, 32 texts at a time": {},
+    "sweep of 32 texts, one model at a time": {"sequential": True, "n_facts": 32},
+    "unlearning, 8 texts at a time": {"train": True, "batch_size": 8},
+    "UnDIAL, 8 texts at a time": {"train": True, "batch_size": 8, "method": "undial"},
+    "unlearning, bfloat16 in place": {"train": True, "batch_size": 8, "bf16_inplace": True},
+    "value vectors alone (mlp.W_out)": {"train": True, "batch_size": 8, "blocks": ("mlp.W_out",)},
+    "adapters of rank 8": {"train": True, "batch_size": 8, "lora_rank": 8},
+}
+
+
+def recipes(memory: int = 80 * 10**9) -> None:
+    """Peak in one process, and the number of GPUs with the peak of each."""
+    from dissect.models.sizes import sizes_of
+    from dissect.planning import USABLE, Job, plan
+
+    names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+    names += ("num_key_value_heads", "tie_word_embeddings")
+    shapes = [dict(zip(names, shape, strict=True)) for shape in SHAPES.values()]
+    llama = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "max_position_embeddings": 8192}
+    models = [sizes_of({**shape, **llama}) for shape in shapes]
+    print("| job | " + " | ".join(SHAPES) + " |")
+    print("|---" * (1 + len(SHAPES)) + "|")
+    print("| parameters | " + " | ".join(f"{sizes.n_parameters / 1e9:.2f} billion" for sizes in models) + " |")
+    for title, settings in RECIPES.items():
+        job, cells = Job(dtype="bfloat16", gpu=True, **settings), []
+        for sizes in models:
+            ranks = 1
+            while plan(sizes, job, ranks=ranks).peak > USABLE * memory:
+                ranks *= 2
+            peaks = [plan(sizes, job, ranks=n).peak / 1e9 for n in (1, ranks)]
+            sharded = f"; {ranks} x {peaks[1]:.0f} GB" if ranks > 1 and not job.sequential else ""
+            cells.append(f"{peaks[0]:.{1 if peaks[0] < 10 else 0}f} GB{sharded}")
+        print(f"| {title} | " + " | ".join(cells) + " |")
 
 
 def run(task: str, directory: str) -> dict[str, Any]:

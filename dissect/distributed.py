@@ -156,8 +156,11 @@ def mesh(*, sweep: int = 1, replicate: int = 1, device: str | None = None) -> "D
     Raises:
         DissectError: there is no group, or it cannot be cut like that.
     """
-    if not _initialised() and world().size > 1:
-        raise DissectError("the processes are not connected: make the mesh in `with dissect.distributed.started():`")
+    if not _initialised():
+        raise DissectError(
+            "a mesh is of several processes that are connected: start them with torchrun, and make it in "
+            "`with dissect.distributed.started():`"
+        )
     if sweep > 1 and replicate > 1:
         raise DissectError("a mesh is for sweeps or for training: give sweep or replicate")
     import torch

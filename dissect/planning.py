@@ -157,7 +157,7 @@ def _sweep(s: Sizes, job: Job, ranks: int) -> Plan:
     models = 1 if job.sequential else 2
     held = {
         "weights": models * _stored(s) * item // ranks,
-        "gathered weights": 0 if ranks == 1 else (s.n_layer + s.n_outside) * item,
+        "gathered weights": 0 if ranks == 1 else 2 * _unit(s) * item,
         "donor's cache": batches * (s.n_layers * (s.d_mlp + s.d_model) * tokens * item + _read(s, job, logits)),
         # before each layer the stream, in each the attention's output and what its coefficients come to
         "recipient's own": 3 * s.n_layers * s.d_model * tokens * item,
@@ -179,13 +179,13 @@ def _training(s: Sizes, job: Job, ranks: int) -> Plan:
     stored = high if copies and sharded else job.item
     n = n_trained(s, job)
     leaves = sum(_factors(s, block, job.lora_rank) for block in _blocks(job)) if job.lora_rank else n
-    masters = n * stored + high * leaves if job.lora_rank else high * n if copies and not sharded else 0
-    gradients = [n * stored, high * leaves if masters else 0]
+    masters = high * n if copies and not sharded else 0
+    gradients = [n * stored, high * leaves if masters or job.lora_rank else 0]
     held = {
         "weights": _stored(s) * stored // ranks,
-        "gathered weights": (2 * s.n_layer + s.n_outside) * job.item if sharded else 0,
-        "masters": masters // ranks,
-        "AdamW's moments": 2 * high * leaves // ranks,
+        "gathered weights": (2 * _unit(s) + s.n_layer) * job.item if sharded else 0,
+        "masters": n * stored // ranks + high * leaves if job.lora_rank else masters // ranks,
+        "AdamW's moments": 2 * high * leaves // (1 if job.lora_rank else ranks),  # adapters are the same on all ranks
         "reference": _reference(s, job) // (ranks if job.reference == "live" else 1),
         "rest": s.buffers + (0 if job.gpu else _UNRETURNED),
     }
@@ -206,6 +206,14 @@ def _training(s: Sizes, job: Job, ranks: int) -> Plan:
 
 def _stored(s: Sizes) -> int:
     return s.n_parameters + s.constants
+
+
+def _unit(s: Sizes) -> int:
+    """Numbers in the largest part of a sharded model that is gathered at once: a layer, or the unembedding.
+
+    It is in memory twice: as it was sent, and put together or in the order that a product wants.
+    """
+    return max(s.n_layer, s.d_vocab * s.d_model)
 
 
 def _blocks(job: Job) -> Sequence[str]:

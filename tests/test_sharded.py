@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import dissect
-from dissect.distributed import World, seconds_to_wait, started, world
+from dissect.distributed import World, mesh, seconds_to_wait, started, world
 from dissect.errors import DissectError
 from tests import sharded_jobs as jobs
 from tests.ranks import run_ranks, start_ranks
@@ -200,6 +200,8 @@ def test_what_a_mesh_does_not_go_with(tiny_pair):
     base, unlearned = tiny_pair("llama")
     with pytest.raises(DissectError, match="no DeviceMesh"):
         dissect.load(base, mesh=2)
+    with pytest.raises(DissectError, match="several processes that are connected"):
+        mesh()
     with pytest.raises(DissectError, match="compute_dtype is for sharded"):
         dissect.load(base, compute_dtype="bfloat16")
     with pytest.raises(DissectError, match="one model at a time"):
