@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, report, restore, smallest, unlearn
+from dissect.cli import attribute, demo, evaluate, inspect, patch, plot, report, reproduce, restore, smallest, unlearn
 from dissect.cli.flatten import flattened
 from dissect.errors import DissectError
 
@@ -36,6 +36,7 @@ for _command in (
     evaluate.evaluate,
     plot.plot,
     report.report,
+    reproduce.reproduce,
 ):
     app.command()(flattened(_command))
 
