@@ -33,6 +33,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/sweeps.py
 	$(BIN)/python benchmarks/attribution.py
 	$(BIN)/python benchmarks/restoration.py
+	$(BIN)/python benchmarks/generation.py
 
 # torch comes first and alone: asked for together with the rest, pip may choose another build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt

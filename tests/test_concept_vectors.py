@@ -1,10 +1,12 @@
 """Concept vectors against the columns of plain transformers' own matrices."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from transformer_lens import HookedTransformer
 from transformers import AutoModelForCausalLM
 
 import dissect
@@ -24,10 +26,15 @@ FACTS = Facts(
 )
 
 
+@functools.lru_cache(maxsize=2)
+def loaded(path: Path) -> HookedTransformer:
+    return dissect.load(path, progress=False)
+
+
 def measured(directories, measure: str, facts: Facts = FACTS, *, of_base: bool = False, **options) -> Estimate:
     settings = Settings(options={name.replace("_", ".", 1): value for name, value in options.items()})
     base, unlearned = (
-        Subject(dissect.load(path, progress=False), {"forget": facts}, name=name, settings=settings)
+        Subject(loaded(path), {"forget": facts}, name=name, settings=settings)
         for name, path in zip(("base", "unlearned"), directories, strict=True)
     )
     for subject in (base, unlearned):

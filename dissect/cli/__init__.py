@@ -13,7 +13,20 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import attribute, demo, evaluate, inspect, patch, plan, plot, report, restore, smallest, unlearn
+from dissect.cli import (
+    attribute,
+    demo,
+    evaluate,
+    inspect,
+    patch,
+    plan,
+    plot,
+    report,
+    reproduce,
+    restore,
+    smallest,
+    unlearn,
+)
 from dissect.cli.flatten import flattened
 from dissect.distributed import world
 from dissect.errors import DissectError
@@ -38,6 +51,7 @@ for _command in (
     evaluate.evaluate,
     plot.plot,
     report.report,
+    reproduce.reproduce,
 ):
     app.command()(flattened(_command))
 

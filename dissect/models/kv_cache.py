@@ -42,9 +42,9 @@ class Decoder:
     """Texts that a model reads on, each from its own position.
 
     Tokens are run *packed*, those of all rows behind each other, so that norms, projections and MLPs see no padding;
-    attention alone lays the rows out side by side. Row r's key and value at position p lie in slot (r, p) of the cache; a
-    query at p sees the slots up to p, or the last ones of them under a sliding window, so what lies in later slots never
-    matters. `can_decode` says for which models this is what they compute. Parameters are read when it is made.
+    attention alone lays the rows out side by side. Row r's key and value at position p lie in slot (r, p) of the cache;
+    a query at p sees the slots up to p, or the last ones of them under a sliding window, so what lies in later slots
+    never matters. `can_decode` says for which models this is what they compute. Parameters are read when it is made.
     """
 
     def __init__(self, model: HookedTransformer, prompts: Sequence[Int[Tensor, "_"]], *, max_new_tokens: int) -> None:

@@ -4,9 +4,8 @@
 ``path(found)`` the way to a smallest set of blocks, ``tradeoff(evaluation)`` forgetting against utility,
 ``measured(evaluation, measure)`` a measure by layer or step; of tables, ``panels`` draws curves in small multiples,
 ``points`` one number against another, ``intervals`` a line a row and ``mirrored`` two distributions back to back.
-``write(figure, path)`` puts a figure into an HTML
-page or an image. Every figure is an ordinary ``go.Figure``: change what you like with ``figure.update_layout(...)``;
-the note under the axis is the annotation named ``caption``.
+``write(figure, path)`` puts a figure into an HTML page or an image. Every figure is an ordinary ``go.Figure``: change
+what you like with ``figure.update_layout(...)``; the note under the axis is the annotation named ``caption``.
 """
 
 from dissect.plots.draw_curves import curves as curves

@@ -68,13 +68,14 @@ def panels(
             for trace in _line(drawn, x, str(name), looks[name], shown):
                 figure.add_trace(trace, **where)
         if references is not None:
-            _references(figure, references[references["panel"] == place], where)
+            ends = [part[x].min(), part[x].max()]
+            _references(figure, references[references["panel"] == place], ends, where)
         figure.update_xaxes(title_text=x_title or labels.axis(x), **where)
         if log_x:
             ticks = sorted(set(table[x]))
             figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **where)
         if place in log_y:
-            figure.update_yaxes(type="log", **where)
+            figure.update_yaxes(type="log", dtick="D2", **where)
         elif y_range is not None:
             figure.update_yaxes(range=list(y_range), **where)
         figure.update_yaxes(title_text=(y_titles or {}).get(place, ""), **where)
@@ -96,12 +97,13 @@ def checked(table: pd.DataFrame, columns: Collection[str]) -> None:
 
 def finished(figure: go.Figure, title: str, subtitle: str, caption: str, *, rows: int, names: list[str]) -> go.Figure:
     """Title, legend above the panels, note below them, and the height that all of it takes."""
+    figure.update_annotations(font={"size": 13})  # the panels' titles
     style.headed(figure, title, subtitle)
     lines, used = 1, 0.0
-    for name in names:
+    for name in filter(None, names):
         taken = 55 + _LETTER * len(name)
         lines, used = (lines + 1, taken) if used and used + taken > 690 else (lines, used + taken)
-    top = 100 + 22 * lines
+    top = 92 + (22 * lines if used else 0)
     text = labels.wrapped([caption]) if caption else ""
     bottom = 70 + 16 * (text.count("<br>") + 1 if text else 0)
     height = rows * _ROW + top + bottom
@@ -158,14 +160,23 @@ def _line(drawn: pd.DataFrame, x: str, name: str, look: int, shown: bool) -> lis
     return traces
 
 
-def _references(figure: go.Figure, lines: pd.DataFrame, where: Mapping[str, int]) -> None:
-    for name, value in zip(lines["name"], lines["value"], strict=True):
+def _references(figure: go.Figure, lines: pd.DataFrame, ends: list[float], where: Mapping[str, int]) -> None:
+    """Grey lines across the panel; their names stand at its left and right end in turn."""
+    for place, (name, value) in enumerate(zip(lines["name"], lines["value"], strict=True)):
         if math.isfinite(value):
-            figure.add_hline(
-                y=value,
-                line={"color": style.MUTED, "width": 1.2, "dash": "dash" if name == "base" else "dot"},
-                annotation={"text": labels.plain(str(name)), "font": {"size": 10.5, "color": style.MUTED}},
-                annotation_position="top right",
-                layer="below",
+            at_left = place % 2 == 0
+            figure.add_trace(
+                go.Scatter(
+                    x=ends,
+                    y=[value] * 2,
+                    mode="lines+text",
+                    text=[labels.plain(str(name)), ""] if at_left else ["", labels.plain(str(name))],
+                    textposition="bottom right" if at_left else "top left",
+                    textfont={"size": 10.5, "color": style.MUTED},
+                    line={"color": style.MUTED, "width": 1.2, "dash": "dash" if at_left else "dot"},
+                    hovertemplate=f"{labels.plain(str(name))} %{{y:.3g}}<extra></extra>",
+                    showlegend=False,
+                    cliponaxis=False,
+                ),
                 **where,
             )

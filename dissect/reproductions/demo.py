@@ -79,8 +79,8 @@ def run_demo(
     settings = settings or DemoSettings()
     out = Path(out)
     world = World.make(settings.n_people, settings.n_attributes, seed=settings.seed)
-    base, retrained = _world_models(world, out, settings, device, progress)
-    facts = _facts(world, out, settings.n_forget)
+    base, retrained = world_models(world, out, settings, device, progress)
+    facts = world_facts(world, out, settings.n_forget)
     for name in settings.methods:
         _forget(base, out / name, settings.methods[name], facts, settings, device, progress)
     texts = Facts.from_dataset([{"text": text} for text in world.filler()])
@@ -118,7 +118,7 @@ def run_demo(
     return made.path
 
 
-def _facts(world: World, out: Path, n_forget: int) -> dict[str, Facts]:
+def world_facts(world: World, out: Path, n_forget: int) -> dict[str, Facts]:
     """What is to be forgotten, and the others in two halves by people: one for training, one for measuring."""
     forget, retain = world.split(n_forget)
     half = n_forget + (len(world.people) - n_forget) // 2
@@ -158,7 +158,7 @@ def _forget(
     )
 
 
-def _world_models(
+def world_models(
     world: World, out: Path, settings: DemoSettings, device: str | None, progress: bool
 ) -> tuple[Path, Path]:
     """The base model and one that never heard of the forgotten people: made, or found from an earlier demo."""

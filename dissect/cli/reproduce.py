@@ -1,0 +1,71 @@
+"""`dissect reproduce`: a figure of the papers, with its table."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from dissect.cli import options, outputs
+from dissect.errors import DissectError
+
+
+def reproduce(
+    figure: Annotated[
+        str | None, typer.Argument(metavar="FIGURE", help="One of those that --list shows.", show_default=False)
+    ] = None,
+    *,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Directory for pages, tables and what they are made of.")
+    ] = Path("runs/figures"),
+    config: Annotated[
+        str | None,
+        typer.Option(metavar="CONFIG", help="YAML file that names checkpoints, or a shipped one. [default: the world]"),
+    ] = None,
+    listed: Annotated[bool, typer.Option("--list", help="Show figures and shipped configs, and exit.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="A smaller world and smaller settings.")] = False,
+    running: options.RunOptions,
+) -> None:
+    """Make a figure of the papers anew: page, table, provenance.
+
+    Without --config it is made on the embedded world, whose models are trained first and shared by all figures in DIR.
+    A command that was interrupted goes on when it is given again. A dtype in the config comes before --dtype.
+    """
+    if listed:
+        _show()
+        return
+    from dissect.reproductions.figures.catalogue import find
+
+    if figure is None:
+        raise DissectError("which figure? `dissect reproduce --list` shows them")
+    name = find(figure).name
+    outputs.check_parent(out)
+    running.start()
+    from dissect.report.report import shell
+    from dissect.reproductions.figures.making import reproduce as make
+
+    made = make(
+        name,
+        out,
+        config,
+        quick=quick,
+        seed=running.seed,
+        device=running.device,
+        dtype=running.dtype,
+        command=shell(sys.argv[1:]),
+        progress=running.progress,
+    )
+    for note in made.notes:
+        typer.echo(f"note: {note}")
+    for file in made.files:
+        typer.echo(f"saved {file}")
+
+
+def _show() -> None:
+    from dissect.reproductions.figures.catalogue import FIGURES
+    from dissect.reproductions.figures.config import available
+
+    width = max(map(len, FIGURES))
+    for figure in FIGURES.values():
+        typer.echo(f"{figure.name:<{width}}  {figure.about}\n{'':<{width}}  ({figure.source})")
+    typer.echo(f"configs: {', '.join(available())}")

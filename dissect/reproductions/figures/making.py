@@ -1,0 +1,197 @@
+"""One figure in one call: page, image, table and where they come from."""
+
+import importlib
+import importlib.util
+import json
+import logging
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dissect.errors import DissectError, near_miss
+from dissect.files import atomic_file
+from dissect.reproductions.figures.catalogue import FIGURES, Figure, find
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+
+    from dissect.reproductions.figures.config import Config
+    from dissect.reproductions.figures.work import Made, Work
+
+log = logging.getLogger(__name__)
+
+_WORLD, _QUICK_WORLD = "world", "world-quick"
+"""Directories that figures made without a config share."""
+_IMAGES = (".png", ".pdf")
+
+
+@dataclass(frozen=True)
+class Reproduced:
+    """What came out."""
+
+    table: "pd.DataFrame"
+    """The numbers behind the figure."""
+    figure: "go.Figure"
+    files: list[Path]
+    """All that was written: pages, images, tables, and last the provenance."""
+    notes: list[str]
+    """What went otherwise than asked."""
+
+
+def reproduce(
+    name: str,
+    out: str | os.PathLike[str],
+    config: Any = None,
+    *,
+    quick: bool = False,
+    seed: int = 0,
+    device: str | None = None,
+    dtype: str = "float32",
+    images: bool | None = None,
+    command: str = "",
+    progress: bool = True,
+) -> Reproduced:
+    """Make a figure of the papers anew, with its table.
+
+    Writes ``NAME.html`` (and ``.png``, ``.pdf``), ``NAME.csv`` and ``NAME.json`` (versions, seed, settings,
+    fingerprints of the checkpoints, command) into ``out``, further pages and tables as ``NAME-….html`` and ``.csv``.
+    What is computed for a checkpoint is kept in ``out/NAME`` and not computed again, after an interruption or for
+    another drawing.
+
+    Args:
+        name: one of ``FIGURES``.
+        out: a directory; figures made without a config share the world that is made in it.
+        config: a YAML file, the name of one that comes with dissect, or its content; see docs/reproductions.md. By
+            default the embedded world as it is.
+        quick: a smaller world and smaller settings, to see that all of it runs.
+        seed: of everything drawn at random, training included.
+        device, dtype: of the models; a dtype in the config comes first.
+        images: also write PNG and PDF; by default where ``dissect[image]`` is installed and a browser is found.
+        command: how to repeat it, for the provenance.
+
+    Raises:
+        DissectError: a figure, key, setting or checkpoint that does not exist, or facts that cannot be read; all but
+            what is wrong with a checkpoint before any work.
+    """
+    from dissect.provenance import versions
+    from dissect.reproductions.figures.config import read_config
+    from dissect.reproductions.figures.work import Work
+
+    figure, out = find(name), Path(out)
+    module = importlib.import_module(f"dissect.reproductions.figures.{figure.module}")
+    if out.exists() and not out.is_dir():
+        raise DissectError(f"{out} is a file: give a directory")
+    given = config
+    if given is None:
+        from dissect.reproductions.figures.world import world_config
+
+        where = out / (_QUICK_WORLD if quick else _WORLD)
+        wanted = "unlearned" in figure.needs
+        given = world_config(where, unlearned=wanted, quick=quick, seed=seed, device=device, progress=progress)
+    read = read_config(given, FIGURES)
+    settings = _settings(module, figure, read, world=config is None, quick=quick)
+    folder = out / (f"{figure.name}-quick" if quick else figure.name)
+    work = Work(
+        figure.name,
+        read,
+        settings,
+        folder,
+        seed=seed,
+        device=device,
+        dtype=read.dtype or dtype,
+        progress=progress,
+    )
+    _check(figure, read, work)
+    made = module.make(work)
+    files = _write(made, out / folder.name, images)
+    about = {
+        "figure": figure.name,
+        "about": figure.about,
+        "source": figure.source,
+        "command": command,
+        "world": config is None,
+        "quick": quick,
+        "seed": seed,
+        "dtype": work.dtype,
+        "settings": dict(settings),
+        "config": dict(read.content),
+        "facts": _facts_of(read, work),
+        "checkpoints": dict(sorted(work.checkpoints.items())),
+        "versions": versions(),
+        "notes": list(made.notes),
+        "files": [file.name for file in files],
+    }
+    place = out / f"{folder.name}.json"
+    with atomic_file(place) as temporary:
+        temporary.write_text(json.dumps(about, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
+    return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
+
+
+def _settings(module: Any, figure: Figure, config: "Config", *, world: bool, quick: bool) -> dict[str, Any]:
+    """The figure's own settings, what differs on the world and in a trial, and what the config says, in this order."""
+    settings = dict(module.SETTINGS[figure.name])
+    settings |= module.WORLD.get(figure.name, {}) if world else {}
+    settings |= module.QUICK.get(figure.name, {}) if quick else {}
+    for key, value in config.settings.get(figure.name, {}).items():
+        if key not in settings:
+            known = ", ".join(settings)
+            raise DissectError(f"{figure.name} has no setting {key!r}{near_miss(str(key), settings)}: it has {known}")
+        settings[key] = value
+    return settings
+
+
+def _check(figure: Figure, config: "Config", work: "Work") -> None:
+    """Every model has what the figure needs, and every file of facts can be read."""
+    for model in config.models:
+        for key in figure.needs:
+            if not getattr(model, key):
+                raise DissectError(f"{figure.name} needs {key} of model {model.name!r}: give it in the config")
+        for name in figure.facts:
+            work.needed(model, name, model.ids[0])
+        for name in model.facts:
+            for id in model.ids:
+                work.facts(model, name, id)
+
+
+def _facts_of(config: "Config", work: "Work") -> dict[str, Any]:
+    from dissect.evaluation.sets import fingerprint
+
+    found = {}
+    for model in config.models:
+        for name in model.facts:
+            for id in model.ids:
+                facts = work.facts(model, name, id)
+                if facts is not None:
+                    key = " ".join(part for part in (model.name, name, id if model.facts[name].of_one else "") if part)
+                    found[key] = {"n": len(facts), "fingerprint": fingerprint(facts)}
+    return found
+
+
+def _write(made: "Made", stem: Path, images: bool | None) -> list[Path]:
+    from dissect import plots
+
+    files = []
+    draw = importlib.util.find_spec("kaleido") is not None if images is None else images
+    for end, drawn in made.figures.items():
+        files.append(plots.write(drawn, _named(stem, end, ".html")))
+        for suffix in _IMAGES if draw else ():
+            try:
+                files.append(plots.write(drawn, _named(stem, end, suffix)))
+            except DissectError as error:
+                if images:
+                    raise
+                log.info("no image: %s", error)  # kaleido without a browser
+                draw = False
+                break
+    for end, table in made.tables.items():
+        file = _named(stem, end, ".csv")
+        with atomic_file(file) as temporary:
+            table.to_csv(temporary, index=False, float_format="%.10g")
+        files.append(file)
+    return files
+
+
+def _named(stem: Path, end: str, suffix: str) -> Path:
+    return stem.with_name(f"{stem.name}{'-' if end else ''}{end}{suffix}")
