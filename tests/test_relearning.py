@@ -279,7 +279,7 @@ def test_the_agreement_of_the_paper():
         ({"seed": -1}, "seed=-1"),
         ({"lr": 0}, "lr=0: must be a positive number"),
         ({"learning_rate": 1}, "no setting 'learning_rate'"),
-        ({"method": "ga"}, "method='ga' is not for relearning"),
+        ({"method": "ga"}, "method='ga' does not learn"),
         ({"max_steps": 3}, "use steps"),
         ({"epochs": 3}, "give one of the two"),
         ({"preset": "tofu-npo"}, "does not learn"),

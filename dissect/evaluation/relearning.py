@@ -39,7 +39,6 @@ STEPS = 50
 DEFAULTS: dict[str, Any] = {"lr": 2e-5}
 _OWN = {
     "max_steps": "steps",
-    "method": "dissect.unlearn",
     "stop_loss": "steps",
     "stop_perplexity_ratio": "steps",
     "retain_loss": "dissect.unlearn",
@@ -181,8 +180,9 @@ def _plan(
 def _config(sizes: list[int], steps: int | None, seed: int, settings: Mapping[str, Any]) -> TrainConfig:
     named = settings.get("preset")
     given = (DEFAULTS if named is None else preset(named)) | {k: v for k, v in settings.items() if k != "preset"}
-    if named is not None and given.pop("method", None) != "learn":
-        raise DissectError(f"preset {named!r} does not learn: choose relearn-uds, or give single settings")
+    if (method := given.pop("method", "learn" if named is None else None)) != "learn":
+        what = f"method={method!r}" if "method" in settings else f"preset={named!r}"
+        raise DissectError(f"{what} does not learn: use preset='relearn-uds', or single settings such as lr")
     for name, instead in _OWN.items():
         if name in given:
             raise DissectError(f"{name}={given[name]!r} is not for relearning: use {instead}")

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 from dissect.data.facts import Facts
 from dissect.data.world import World
@@ -40,11 +41,10 @@ def small_world(out: str | os.PathLike[str], *, settings: DemoSettings = SMALL, 
     base, _ = world_models(world, out, settings, None, progress)
     facts: dict[str, Facts] = world_facts(world, out, settings.n_forget)
     for name, how in settings.methods.items():
-        given = dict(how)
+        given: dict[str, Any] = {**how, "batch_size": settings.batch_size, "seed": settings.seed}
         kept = facts["retain_seen"] if given.pop("retain", False) else None
         if (out / name).is_dir():
             continue
         model = load(base, progress=False)
-        batch = {"batch_size": settings.batch_size, "seed": settings.seed}
-        unlearn(model, forget=facts["forget"], retain=kept, out=out / name, progress=progress, **batch, **given)
+        unlearn(model, forget=facts["forget"], retain=kept, out=out / name, progress=progress, **given)
     return out
