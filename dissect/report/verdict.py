@@ -25,8 +25,8 @@ DEPTH = 0.5
 READABLE = 0.3
 """Where states about kept facts seem erased to more than this, depth cannot be read: they are foreign to the base."""
 RETURNED = 0.25
-"""Share of what was lost of untouched facts, beyond the control's, that relearning has to bring back to count. Less than
-that, but more than nothing, decides nothing: what comes back is a lower bound of what is there."""
+"""Share of what was lost of untouched facts, beyond the control's, that relearning has to bring back to count. Less,
+but more than nothing, decides nothing: what comes back is a lower bound of what is there."""
 RESTORED = 0.5
 """Recovery from which on a restored part is said to bring the behaviour back."""
 WEAK = "restoration"
