@@ -384,6 +384,9 @@ def test_settings_as_yaml(tmp_path):
     (tmp_path / "mine.yaml").write_text("preset: undial-1.3b-lora\nlr: 1e-4\n")
     found = TrainConfig.read(tmp_path / "mine.yaml")
     assert (found.lr, found.lora_rank, found.blocks, found.gamma) == (1e-4, 8, ("attn.W_Q", "attn.W_V"), 3.0)
+    (tmp_path / "whole.yaml").write_text("method: undial\ngamma: 3\nepochs: 2\nstop_loss: 0\n")
+    found = TrainConfig.read(tmp_path / "whole.yaml")
+    assert list(map(repr, (found.gamma, found.epochs, found.stop_loss))) == ["3.0", "2", "0.0"]
     for text, said in (("lrr: 1", "did you mean 'lr'"), ("- a", "got list"), ("a: [", "cannot be read as YAML")):
         (tmp_path / "bad.yaml").write_text(text)
         with pytest.raises(dissect.DissectError, match=said):

@@ -80,6 +80,14 @@ def test_a_gain_that_a_control_has_too_is_none():
     assert verdict(Evidence(**FORGOT, returned=share(0.6))).kind == "suppressed"
 
 
+def test_a_little_that_comes_back_decides_nothing():
+    """Recovery by relearning is a lower bound: of a model whose last layer alone was changed a sixth comes back."""
+    little = {"returned": share(0.17), "returned_control": share(0.02), "gained": share(0.15)}
+    assert [sign.side for sign in verdict(Evidence(**FORGOT, **little)).signs] == ["unclear"]
+    assert verdict(Evidence(**FORGOT, **INTACT, **little)).kind == "suppressed"
+    assert verdict(Evidence(**FORGOT, **little)).kind == "undecided"
+
+
 def test_words_hold_the_numbers():
     found = verdict(Evidence(**FORGOT, **INTACT, **BACK, place="It sits in layer 3."))
     assert "10% (5% to 15%)" in found.words and "layer 3" in found.words

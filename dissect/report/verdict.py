@@ -25,7 +25,8 @@ DEPTH = 0.5
 READABLE = 0.3
 """Where states about kept facts seem erased to more than this, depth cannot be read: they are foreign to the base."""
 RETURNED = 0.25
-"""Share of the base model's knowledge of untouched facts, beyond the control's, that relearning has to bring back."""
+"""Share of what was lost of untouched facts, beyond the control's, that relearning has to bring back to count. Less,
+but more than nothing, decides nothing: what comes back is a lower bound of what is there."""
 RESTORED = 0.5
 """Recovery from which on a restored part is said to bring the behaviour back."""
 WEAK = "restoration"
@@ -201,7 +202,7 @@ def _relearning(found: Evidence) -> list[Sign]:
     counts = gained if gained is not None else back
     if counts.above(0.0) and counts.value >= RETURNED:
         return [Sign("relearning", "suppressed", words)]
-    if counts.below(RETURNED):
+    if counts.below(RETURNED) and not counts.above(0.0):
         return [Sign("relearning", "erased", words)]
     return [Sign("relearning", "unclear", words)]
 

@@ -117,6 +117,9 @@ class TrainConfig:
                 members = tuple(each.__index__() if hasattr(each, "__index__") else each for each in several)
                 object.__setattr__(self, name, members)
         check(self)
+        for field in fields(self):
+            if field.type in (float, float | None) and type(value := getattr(self, field.name)) is int:
+                object.__setattr__(self, field.name, float(value))  # 10 and 10.0 are one setting
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainConfig":
