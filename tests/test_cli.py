@@ -14,7 +14,10 @@ from dissect.cli import plot as plot_command
 from dissect.errors import DissectError
 from tests.test_plots import made_up
 
-COMMANDS = ("demo", "inspect", "plan", "unlearn", "patch", "restore", "smallest", "attribute", "plot")
+COMMANDS = (
+    *("demo", "inspect", "plan", "unlearn", "patch", "restore", "smallest", "attribute"),
+    *("evaluate", "plot", "report", "reproduce"),
+)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import torch
 import dissect
 from dissect.cli import main
 from dissect.reproductions.demo import run_demo
+from dissect.reproductions.small_world import small_world
 from dissect.restoration.smallest_result import SmallestSet
 from tests.conftest import TINY
 from tests.test_smallest import pooled_krs
@@ -20,17 +21,9 @@ ROOT = Path(__file__).parents[1]
 def test_the_demo_writes_everything(demo):
     names = {path.name for path in demo.iterdir()}
     assert names == {
-        *(
-            "base",
-            "ga",
-            "forget.jsonl",
-            "retain.jsonl",
-            "activations.nc",
-            "parameters.nc",
-            "smallest.json",
-            "index.html",
-            "demo.json",
-        )
+        *("base", "retrained", "ga", "npo", "undial", "results"),
+        *("forget.jsonl", "retain.jsonl", "retain_seen.jsonl", "retain_unseen.jsonl"),
+        *("demo.json", "methods.json", "index.html"),
     }
     assert len(dissect.Facts.read(demo / "forget.jsonl")) == 18
     assert len(dissect.Facts.read(demo / "retain.jsonl")) == 54
@@ -50,7 +43,10 @@ def test_the_base_model_knows_and_the_unlearned_one_says_less(demo):
 
 def test_the_curves_have_the_papers_order(demo):
     """m + A brings back more than either, and the value vectors least, on the mean over layers."""
-    both = dissect.concat(*(dissect.SweepResult.load(demo / f"{name}.nc") for name in ("activations", "parameters")))
+    pair = dissect.load_pair(demo / "base", demo / "ga", progress=False)
+    prompts = dissect.Facts.read(demo / "forget.jsonl").prompts(pair.base, answers="base", progress=False)
+    how = {"window": TINY.window, "progress": False}
+    both = dissect.concat(dissect.patch(pair, prompts, **how), dissect.restore(pair, prompts, **how))
     mean = both.recovery("krs").mean(("layer", "prompt"))
     curves = {str(name): float(mean.sel(component=name)) for name in mean["component"].values}
     assert curves["mlp_post+attn_out"] > max(curves["mlp_post"], curves["attn_out"]) > curves["mlp.W_out"]
@@ -59,16 +55,22 @@ def test_the_curves_have_the_papers_order(demo):
 def test_the_page_needs_no_network_and_says_what_was_seen(demo):
     text = (demo / "index.html").read_text()
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="http', text)
-    for words in ("What the models say", "value vectors W_V (mlp.W_out)", "(shuffled)", "dissect patch", "100.0%"):
+    for words in (
+        "What the models say",
+        "value vectors W_V (mlp.W_out)",
+        "(shuffled)",
+        "dissect patch",
+        "side by side",
+    ):
         assert words in text
     assert len(text) < 15e6
 
 
-def test_a_second_demo_uses_the_base_model_again(demo):
-    weights = demo / "base" / "model.safetensors"
-    before = weights.stat().st_mtime_ns
-    run_demo(demo, settings=TINY, progress=False)
-    assert weights.stat().st_mtime_ns == before
+def test_a_second_demo_uses_the_worlds_models_again(demo):
+    weights = [demo / name / "model.safetensors" for name in ("base", "retrained")]
+    before = [file.stat().st_mtime_ns for file in weights]
+    assert small_world(demo) == demo
+    assert [file.stat().st_mtime_ns for file in weights] == before
 
 
 def test_the_demo_does_not_write_into_somebody_elses_directory(tmp_path):
@@ -80,8 +82,8 @@ def test_the_demo_does_not_write_into_somebody_elses_directory(tmp_path):
 
 def test_the_smallest_set_on_the_world_is_verified(demo):
     """By exact runs outside of any sweep: it reaches the threshold, and without any member it does not."""
-    found = SmallestSet.load(demo / "smallest.json")
-    pair = dissect.load_pair(demo / "base", demo / "ga", progress=False)
+    found = SmallestSet.load(demo / "results" / "smallest.json")
+    pair = dissect.load_pair(demo / "base", demo / "undial", progress=False)
     prompts = dissect.Facts.read(demo / "forget.jsonl").prompts(pair.base, answers="base", progress=False)
     direction = {"donor": "base", "recipient": "unlearned"}
     with torch.no_grad():

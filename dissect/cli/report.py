@@ -47,8 +47,9 @@ def report(
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Say what unlearning did: one page with a verdict, its evidence and its controls.
+    """One page that says what unlearning did.
 
+    It has a verdict, its evidence and its controls.
     Results are kept beside the page, step by step; the same command goes on where it was interrupted, and --from draws
     the page again. The page needs no network.
     """
