@@ -41,7 +41,7 @@ def draw(notebook: dict[str, Any]) -> int:
                 number += 1
                 drawn = to_html(
                     {key: figure[key] for key in ("data", "layout") if key in figure},
-                    config={"responsive": True, "displaylogo": False},
+                    config={"responsive": True, "displayModeBar": False},  # it covers titles
                     include_plotlyjs=False,
                     full_html=False,
                     validate=False,
