@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect.plots import labels, style
-from dissect.plots.draw_panels import checked, finished
+from dissect.plots.draw_panels import checked, finished, legend_above
 
 _LINE = 26
 """Pixels of a row."""
@@ -72,7 +72,9 @@ def intervals(
     figure.update_xaxes(title_text=x_title, range=None if x_range is None else list(x_range))
     margin = figure.layout.margin
     height = margin.t + margin.b + _LINE * max(4, len(lines))
-    return figure.update_layout(height=height, margin={"l": 30 + int(6.8 * max(map(len, lines)))})
+    figure.update_layout(height=height, margin={"l": 30 + int(6.8 * max(map(len, lines)))})
+    legend_above(figure)
+    return figure
 
 
 def mirrored(

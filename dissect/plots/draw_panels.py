@@ -68,14 +68,14 @@ def panels(
             for trace in _line(drawn, x, str(name), looks[name], shown):
                 figure.add_trace(trace, **where)
         if references is not None:
-            ends = [part[x].min(), part[x].max()]
+            ends = [float(part[x].min()), float(part[x].max())]
             _references(figure, references[references["panel"] == place], ends, where)
         figure.update_xaxes(title_text=x_title or labels.axis(x), **where)
         if log_x:
             ticks = sorted(set(table[x]))
             figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **where)
         if place in log_y:
-            figure.update_yaxes(type="log", dtick="D2", **where)
+            figure.update_yaxes(**log_axis(part["value"]), **where)
         elif y_range is not None:
             figure.update_yaxes(range=list(y_range), **where)
         figure.update_yaxes(title_text=(y_titles or {}).get(place, ""), **where)
@@ -95,6 +95,20 @@ def checked(table: pd.DataFrame, columns: Collection[str]) -> None:
         raise DissectError("nothing to draw: the table has no rows")
 
 
+def log_axis(values: pd.Series) -> dict[str, Any]:
+    """Settings of an axis that counts in factors, ticks at 1, 2 and 5 times powers of ten.
+
+    plotly leaves the powers out of most of its own labels. Where values span less than a factor of 4 it does not.
+    """
+    seen = values[values.apply(math.isfinite) & (values > 0)]
+    if not len(seen) or seen.max() < 4 * seen.min():
+        return {"type": "log"}
+    first, last = math.floor(math.log10(seen.min())), math.ceil(math.log10(seen.max()))
+    steps = (1, 2, 5) if last - first < 4 else (1,)
+    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
+
+
 def finished(figure: go.Figure, title: str, subtitle: str, caption: str, *, rows: int, names: list[str]) -> go.Figure:
     """Title, legend above the panels, note below them, and the height that all of it takes."""
     figure.update_annotations(font={"size": 13})  # the panels' titles
@@ -109,10 +123,17 @@ def finished(figure: go.Figure, title: str, subtitle: str, caption: str, *, rows
     height = rows * _ROW + top + bottom
     figure.update_layout(
         height=height,
-        margin={"t": top, "l": 70, "r": 40},
-        legend={"orientation": "h", "x": 0, "y": 1 + 32 / (height - top - bottom), "yanchor": "bottom"},
+        margin={"t": top, "b": bottom, "l": 70, "r": 40},
     )
+    legend_above(figure)
     return style.captioned(figure, text, below=58)
+
+
+def legend_above(figure: go.Figure) -> None:
+    """The legend stands so many pixels above the panels, whatever the height."""
+    layout = figure.layout
+    inside = layout.height - layout.margin.t - layout.margin.b
+    figure.update_layout(legend={"orientation": "h", "x": 0, "y": 1 + 32 / inside, "yanchor": "bottom"})
 
 
 def _first(table: pd.DataFrame, panel: str, curve: str, place: Any, name: Any) -> bool:

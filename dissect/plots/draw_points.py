@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dissect.plots import labels, style
-from dissect.plots.draw_panels import checked, finished
+from dissect.plots.draw_panels import checked, finished, log_axis
 
 _COLUMNS = ("x", "x_low", "x_high", "y", "y_low", "y_high")
 
@@ -76,7 +76,7 @@ def points(
         figure.update_xaxes(title_text=horizontal, showgrid=True, **where)
         figure.update_yaxes(title_text=vertical, **where)
         if place in log_x:
-            figure.update_xaxes(type="log", **where)
+            figure.update_xaxes(**log_axis(table[table[panel] == place]["x"]), **where)
         if place in reversed_x:
             figure.update_xaxes(autorange="reversed", **where)
         if place in reversed_y:

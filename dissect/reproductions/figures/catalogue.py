@@ -109,4 +109,5 @@ def find(name: object) -> Figure:
     for figure in FIGURES.values():
         if figure.name.casefold() == str(name).casefold():
             return figure
-    raise DissectError(f"no figure {name!r}{near_miss(str(name), FIGURES)}: choose from {', '.join(FIGURES)}")
+    close = near_miss(str(name), map(str.lower, FIGURES))
+    raise DissectError(f"no figure {name!r}{close}: choose from {', '.join(FIGURES)}")

@@ -40,7 +40,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """``scales``: standard deviations of the noise. ``control``: the same noise on a vector of the same layer drawn at
 random. ``published``: BLEU with the roles exchanged, and noise that adds up over concepts, as in their code."""
 WORLD: dict[str, dict[str, Any]] = {
-    "CV-F1": {"scales": [0.1, 0.3, 0.5, 1.0], "n_concepts": 24, "n_unrelated": 40, "max_new_tokens": 8}
+    "CV-F1": {"scales": [0.1, 0.3, 1.0, 3.0], "n_concepts": 24, "n_unrelated": 40, "max_new_tokens": 8}
 }
 QUICK: dict[str, dict[str, Any]] = {"CV-F1": {"scales": [0.1, 1.0], "n_concepts": 4, "n_unrelated": 10}}
 MEASURES = {"BLEU": bleu_to_base, "ROUGE-L": rouge_to_base}
@@ -178,8 +178,8 @@ def _similarity(subject: Subject) -> list[dict[str, Any]]:
 
 
 def _histogram(singles: pd.DataFrame) -> go.Figure:
-    """BLEU of single answers at the first scale: target up, unrelated down."""
-    scale = singles["scale"].iloc[0]
+    """BLEU of single answers under the strongest noise: target up, unrelated down."""
+    scale = singles["scale"].max()
     part = singles[(singles["measure"] == "BLEU") & (singles["scale"] == scale) & (singles["vector"] == CONCEPT)]
     upper, lower = (
         np.array([value for items in part[part["set"] == name]["items"] for value in items])

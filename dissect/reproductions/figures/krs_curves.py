@@ -53,7 +53,7 @@ def make(work: Work) -> Made:
         names = list(dict.fromkeys(name for _, name in found))
         groups = {MEAN: names} if several else {}
         groups |= {name: [name] for name in names}
-        tables += [_averaged(model, group, [n for n in members], found, work) for group, members in groups.items()]
+        tables += [_averaged(model, group, members, found, work) for group, members in groups.items()]
     table = pd.concat(tables, ignore_index=True)
     return Made({"": draw(table, work.settings)}, {"": table, "checkpoints": pd.concat(singles, ignore_index=True)})
 
@@ -202,7 +202,7 @@ def _units(cells: list[list[dict[str, np.ndarray]]], *, one: bool) -> np.ndarray
     return np.array(means).T
 
 
-def _mean_of_means(sums: np.ndarray) -> np.ndarray:
+def _mean_of_means(sums: np.ndarray) -> Any:
     """From sums and counts of each method, side by side on the last axis, to the mean over methods of their means."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return (sums[..., 0::2] / sums[..., 1::2]).mean(-1)

@@ -13,8 +13,8 @@ from dissect.reproductions.demo import METHODS, DemoSettings, world_facts, world
 from dissect.unlearning.unlearn import unlearn
 
 WORLD_METHODS: Mapping[str, Mapping[str, Any]] = {
-    "grad_diff": {"method": "grad_diff", "lr": 2e-4, "epochs": 8, "retain": True},
-    "dpo": {"method": "dpo", "lr": 1e-4, "epochs": 8, "retain": True},
+    "grad_diff": {"method": "grad_diff", "lr": 2e-4, "epochs": 12, "retain": True},
+    "dpo": {"method": "dpo", "lr": 3e-4, "epochs": 12, "retain": True},
     **METHODS,
 }
 """GradDiff and DPO, the methods of Hong et al. (2024), and those of the demo."""
