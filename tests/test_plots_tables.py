@@ -56,7 +56,7 @@ def test_a_logarithmic_axis_has_whole_numbers_at_its_ticks():
         "200",
         "500",
     ]
-    assert log_axis(pd.Series([1e-3, 1e3]))["ticktext"][:2] == ["0.001", "0.01"]
+    assert log_axis(pd.Series([1e-3, 1e3]))["ticktext"] == ["0.001", "0.1", "10", "1000"]
     assert log_axis(pd.Series([2.0, 3.0])) == {"type": "log"}
 
 

@@ -74,6 +74,8 @@ def panels(
         if log_x:
             ticks = sorted(set(table[x]))
             figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **where)
+        elif table[x].dtype.kind in "iu" and table[x].max() - table[x].min() <= 12:
+            figure.update_xaxes(dtick=1, **where)  # no ticks between whole numbers
         if place in log_y:
             figure.update_yaxes(**log_axis(part["value"]), **where)
         elif y_range is not None:
@@ -104,8 +106,8 @@ def log_axis(values: pd.Series) -> dict[str, Any]:
     if not len(seen) or seen.max() < 4 * seen.min():
         return {"type": "log"}
     first, last = math.floor(math.log10(seen.min())), math.ceil(math.log10(seen.max()))
-    steps = (1, 2, 5) if last - first < 4 else (1,)
-    ticks = [step * 10.0**power for power in range(first, last + 1) for step in steps]
+    steps, stride = ((1, 2, 5), 1) if last - first < 4 else ((1,), math.ceil((last - first + 1) / 5))
+    ticks = [step * 10.0**power for power in range(first, last + 1, stride) for step in steps]
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 

@@ -41,7 +41,7 @@ WORLD: dict[str, dict[str, Any]] = {
     "D-F3": {
         "train": {"batch_size": 16, "lr": 2e-4},
         "max_new_tokens": 12,
-        "methods": {**SETTINGS["D-F3"]["methods"], "UnDIAL": {"method": "undial", "gamma": 10.0, "lr": 1e-3}},
+        "methods": {**SETTINGS["D-F3"]["methods"], "UnDIAL": {"method": "undial", "gamma": 10.0}},
     }
 }
 QUICK: dict[str, dict[str, Any]] = {

@@ -27,6 +27,7 @@ ASKED = (
     ("exact_match", "retain"),
     ("perplexity", "texts"),
 )
+_UTILITY = (("exact_match", "retain"), ("perplexity", "texts"))
 SPANS = "spans"
 """The key of a text under which its strings in focus stand, by kind."""
 NO_FOCUS = "no focus"
@@ -140,35 +141,43 @@ def _over_epochs(table: pd.DataFrame, work: Work) -> go.Figure:
 
 
 def _scatter(table: pd.DataFrame) -> go.Figure:
-    keys = ["model", "focus", "lr", "epoch"]
-    sides = [
-        table[(table["measure"] == measure) & (table["set"] == set)]
-        .set_index(keys)[["value", "low", "high"]]
-        .set_axis([axis, f"{axis}_low", f"{axis}_high"], axis=1)
-        for measure, set, axis in (("exact_match", "retain", "x"), ("el_3", "sequences", "y"))
+    keys, several = ["model", "focus", "lr", "epoch"], table["model"].nunique() > 1
+    parts: list[pd.DataFrame] = []
+    titles: dict[str, tuple[str, str]] = {}
+    for kept, where in _UTILITY:
+        sides = [
+            table[(table["measure"] == measure) & (table["set"] == set)]
+            .set_index(keys)[["value", "low", "high"]]
+            .set_axis([axis, f"{axis}_low", f"{axis}_high"], axis=1)
+            for measure, set, axis in ((kept, where, "x"), ("el_3", "sequences", "y"))
+        ]
+        both = sides[0].join(sides[1], how="inner").reset_index()
+        panel = [(f"{model}: " if several else "") + words(kept) for model in both["model"]]
+        axes = (f"{words(kept)}, {where} (right: kept)", "EL₃, sequences (up: forgotten)")
+        titles |= dict.fromkeys(panel, axes)
+        parts.append(both.assign(panel=panel))
+    shown = pd.concat(parts, ignore_index=True)
+    if not len(shown):
+        raise DissectError("U-F6 needs facts 'retain' or 'texts', and sequences that are long enough for 3-grams")
+    told = [
+        "" if np.isnan(lr) else f"lr {lr:g}, epoch {epoch}"
+        for lr, epoch in zip(shown["lr"], shown["epoch"], strict=True)
     ]
-    both = sides[0].join(sides[1], how="inner").reset_index()
-    if not len(both):
-        raise DissectError(
-            "U-F6 needs facts 'retain', and sequences of which 3-grams are left: give them in the config"
-        )
-    both["text"] = [
-        "" if np.isnan(lr) else f"lr {lr:g}, epoch {epoch}" for lr, epoch in zip(both["lr"], both["epoch"], strict=True)
-    ]
-    both["panel"] = both["model"]
-    fixed = both["focus"].isin(["base", "retrained"])
+    shown = shown.assign(text=told)
+    fixed = shown["focus"].isin(["base", "retrained"])
+    falling = [panel for panel in titles if words("perplexity") in panel]
     return plots.points(
-        both[~fixed],
+        shown[~fixed],
         group="focus",
         panel="panel",
-        references=both[fixed].assign(name=both["focus"]),
+        references=shown[fixed].assign(name=shown["focus"]),
         title="Forgetting against utility, with and without focus",
         subtitle="a point is an epoch of a run; lines: least squares of each kind",
-        caption="Right: facts that no training saw are still answered; up: the forgotten texts no longer come back. "
-        "Whiskers: 95 % bootstrap.",
-        titles={
-            panel: ("exact match, retain (right: kept)", "EL₃, sequences (up: forgotten)") for panel in both["panel"]
-        },
-        reversed_y=list(both["panel"]),
+        caption="Right: what no training saw is still answered, plain texts are still read; up: the forgotten texts "
+        "no longer come back. Whiskers: 95 % bootstrap.",
+        titles=titles,
+        log_x=falling,
+        reversed_x=falling,
+        reversed_y=list(titles),
         fit=True,
     )

@@ -5,6 +5,7 @@ import importlib.util
 import json
 import logging
 import os
+import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -110,7 +111,7 @@ def reproduce(
         "figure": figure.name,
         "about": figure.about,
         "source": figure.source,
-        "command": command,
+        "command": command or _command(figure, out, config, quick=quick, seed=seed),
         "world": config is None,
         "quick": quick,
         "seed": seed,
@@ -127,6 +128,16 @@ def reproduce(
     with atomic_file(place) as temporary:
         temporary.write_text(json.dumps(about, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
     return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
+
+
+def _command(figure: Figure, out: Path, config: Any, *, quick: bool, seed: int) -> str:
+    """How a shell would say it; nothing where the config was no file."""
+    if not isinstance(config, (str, os.PathLike, type(None))):
+        return ""
+    given = [] if config is None else ["--config", os.fspath(config)]
+    given += ["--quick"] if quick else []
+    given += ["--seed", str(seed)] if seed else []
+    return shlex.join(["dissect", "reproduce", figure.name, "--out", str(out), *given])
 
 
 def _settings(module: Any, figure: Figure, config: "Config", *, world: bool, quick: bool) -> dict[str, Any]:

@@ -28,10 +28,7 @@ _METHODS = {
 }
 _DEFAULT = {"train": {"batch_size": 8, "epochs": 5, "lr": 1e-5}, "methods": _METHODS, "n_requests": 4}
 SETTINGS: dict[str, dict[str, Any]] = {"sequential": _DEFAULT, "growing": _DEFAULT}
-_WORLD = {
-    "train": {"batch_size": 8, "epochs": 5, "lr": 3e-4},
-    "methods": {**_METHODS, "UnDIAL": {"method": "undial", "gamma": 10.0, "lr": 1e-3}},
-}
+_WORLD = {"train": {"batch_size": 8, "epochs": 5, "lr": 3e-4}}
 WORLD: dict[str, dict[str, Any]] = {"sequential": _WORLD, "growing": _WORLD}
 _QUICK = {"n_requests": 2, "methods": {"GA": _METHODS["GA"], "UnDIAL": _METHODS["UnDIAL"]}}
 QUICK: dict[str, dict[str, Any]] = {"sequential": _QUICK, "growing": _QUICK}
