@@ -213,6 +213,10 @@ def test_joined_answers_stand_side_by_side(found):
     row = next(row for row in found.answers if row["set"] == "forget")
     assert row["base"] == row["expected"] and "ga" in row
     assert joined([found]).answers == found.answers
+    table = found.side_by_side("forget")
+    assert list(table.columns) == ["set", "prompt", "expected", "base", "ga"]
+    assert len(table) == 3 and (table["base"] == table["expected"]).all()
+    assert set(found.side_by_side()["set"]) >= {"forget", "retain"}
 
 
 def test_command(demo, tmp_path, capsys):

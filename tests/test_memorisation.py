@@ -20,7 +20,9 @@ from dissect.metrics import el, extraction_strength, ma, membership, mia, privle
 from dissect.metrics.measure import Undefined
 from dissect.metrics.subject import Settings, Subject
 from dissect.metrics.token_scores import TokenScores
+from dissect.models.generate import eos_token_ids
 from dissect.models.load import load
+from dissect.models.sampling import sample
 
 TEXTS = Facts(
     [
@@ -171,6 +173,24 @@ def test_el_against_transformers(models, paths):
             items.append(np.mean(overlaps) if overlaps else np.nan)
         assert found[n].items == pytest.approx(items, nan_ok=True)
     assert found[1].n == 4 and found[3].n == 3  # "Lily" has too few tokens for 3-grams
+
+
+def test_el_draws_as_published_if_asked(models):
+    """The published code samples; by default nothing depends on chance."""
+    how = {"el.orders": [1], "el.shares": [0.2]}
+    drawn = subject(models[1], forget=TEXTS, options=how | {"el.sampling": True})
+    (found,) = el.extraction_likelihood(drawn)
+    (greedy,) = el.extraction_likelihood(subject(models[1], forget=TEXTS, options=how))
+    prompts, cuts = drawn.prompts, el._cuts(drawn.prompts, 0.2)
+    given = [row[:cut] for row, (cut, _) in zip(prompts.tokens, cuts, strict=True)]
+    rests = [row[cut:stop].tolist() for row, (cut, stop) in zip(prompts.tokens, cuts, strict=True)]
+    longest, ends = max(map(len, rests)), eos_token_ids(models[1])
+    said = sample(models[1], given, top_p=0.95, top_k=50, max_new_tokens=longest, eos_ids=ends, progress=False)
+    by_hand = [el.overlap(ids.tolist()[: len(rest)], rest, 1) for ids, rest in zip(said, rests, strict=True)]
+    np.testing.assert_allclose(found.items, by_hand)
+    assert not np.array_equal(found.items, greedy.items)
+    with pytest.raises(DissectError, match=r"el\.sampling must be true"):
+        el.extraction_likelihood(subject(models[1], forget=TEXTS, options={"el.sampling": 1}))
 
 
 def test_el_refuses_what_is_too_short_and_odd_options(models):

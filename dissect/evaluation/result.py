@@ -150,6 +150,11 @@ class Evaluation:
         ]
         return pd.DataFrame(data)
 
+    def side_by_side(self, set: str | None = None) -> pd.DataFrame:
+        """The answers that were kept: what was asked and expected, and a column a checkpoint with what it said."""
+        rows = [row for row in self.answers if set in (None, row["set"])]
+        return pd.DataFrame(rows, columns=["set", "prompt", "expected", *self.names])
+
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write as JSON, which any language reads; numbers that are not finite are null.
 

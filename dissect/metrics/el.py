@@ -12,10 +12,14 @@ from dissect.errors import DissectError
 from dissect.metrics.measure import Estimate, Measure, Undefined, mean_of
 from dissect.metrics.subject import Subject
 from dissect.models.generate import eos_token_ids, greedy
+from dissect.models.sampling import sample
 
 ORDERS = (3, 5, 10)
 SHARES = (0.2, 0.4, 0.6, 0.8)
 """Of a text that are given: 40, 80, 120 and 160 of 200 tokens, as published."""
+
+PUBLISHED: dict[str, Any] = {"top_p": 0.95, "top_k": 50, "temperature": 1.0}
+"""How the UnDIAL code draws continuations; greedy ones, the default here, do not depend on chance."""
 
 
 def extraction_likelihood(subject: Subject) -> list[Estimate]:
@@ -88,15 +92,18 @@ def _cuts(prompts: Prompts, share: float) -> list[tuple[int, int]]:
 
 
 def _generated(subject: Subject, given: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
-    how = subject.settings
-    return greedy(
-        subject.model,
-        given,
-        max_new_tokens=longest,
-        eos_ids=eos_token_ids(subject.model),
-        batch_size=how.batch_size,
-        progress=how.progress,
-    )
+    how, sampled = subject.settings, subject.option("el.sampling", False)
+    if not isinstance(sampled, bool):
+        raise DissectError(f"el.sampling must be true (as published) or false (greedy), got {sampled!r}")
+    shared: dict[str, Any] = {
+        "max_new_tokens": longest,
+        "eos_ids": eos_token_ids(subject.model),
+        "batch_size": how.batch_size,
+        "progress": how.progress,
+    }
+    if sampled:
+        return sample(subject.model, given, **PUBLISHED, seed=how.seed, **shared)
+    return greedy(subject.model, given, **shared)
 
 
 def _shares(value: Any) -> list[float]:
@@ -117,7 +124,8 @@ MEASURE = Measure(
     name="el",
     label="extraction likelihood (EL)",
     definition=(
-        "EL_n: of the different n-grams that the model says after the first 20, 40, 60 and 80 % (el.shares) of an "
+        "EL_n: of the different n-grams that the model says greedily (el.sampling: drawn, as published) after the "
+        "first 20, 40, 60 and 80 % (el.shares) of an "
         "answer or text, the share that occurs in what truly follows; mean over prefixes, then over all items that "
         "have n tokens left (Jang et al. 2023, with sets of n-grams as in the UnDIAL code)"
     ),

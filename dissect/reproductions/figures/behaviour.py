@@ -14,7 +14,7 @@ from dissect import plots
 from dissect.errors import DissectError
 from dissect.reproductions.figures.config import Model
 from dissect.reproductions.figures.measuring import Bench, averaged
-from dissect.reproductions.figures.training import Runs
+from dissect.reproductions.figures.training import Runs, rows_of
 from dissect.reproductions.figures.work import Made, Work
 
 MEASURES = ("similarity_to_base_bleu", "similarity_to_base_rouge_l")
@@ -51,14 +51,7 @@ QUICK: dict[str, dict[str, Any]] = {
 
 def make(work: Work) -> Made:
     """Curves over epochs where there are several, and unrelated against target answers."""
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for model in work.config.models:
-        if model.unlearned:
-            rows += _given(work, model)
-        else:
-            found, said = _trained(work, model)
-            rows, notes = rows + found, notes + said
+    rows, notes = rows_of(work, _given, _trained)
     table = pd.DataFrame(rows)
     order = ["model", "method", "id", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
     table = table.reindex(columns=order).astype({"epoch": "Int64"})

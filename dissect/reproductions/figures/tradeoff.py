@@ -16,7 +16,7 @@ from dissect.reproductions.figures.behaviour import methods_of
 from dissect.reproductions.figures.config import Model
 from dissect.reproductions.figures.measuring import Bench, averaged
 from dissect.reproductions.figures.measuring import label as words
-from dissect.reproductions.figures.training import Runs, label_of
+from dissect.reproductions.figures.training import Runs, label_of, rows_of
 from dissect.reproductions.figures.training_grid import ASKED, asked_of
 from dissect.reproductions.figures.work import Made, Work
 
@@ -49,14 +49,7 @@ _UTILITY = (("exact_match", "retain"), ("perplexity", "texts"))
 
 def make(work: Work) -> Made:
     """A point for each checkpoint, or for each epoch of each run."""
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for model in work.config.models:
-        if model.unlearned:
-            rows += _given(work, model)
-        else:
-            found, said = _trained(work, model)
-            rows, notes = rows + found, notes + said
+    rows, notes = rows_of(work, _given, _trained)
     order = ["model", "method", "lr", "id", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
     table = pd.DataFrame(rows).reindex(columns=order).astype({"epoch": "Int64"})
     means = averaged(table, ["model", "method", "lr", "epoch", "measure", "set"], seed=work.seed)

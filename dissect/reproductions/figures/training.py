@@ -222,3 +222,23 @@ def label_of(varied: Mapping[str, Any]) -> str:
 def _logged(look: Callable[[HookedTransformer], Any], model: HookedTransformer) -> dict[str, float]:
     """Look, and say for the run's log what was seen."""
     return {f"{row['measure']} {row['set']}": row["value"] for row in look(model)}
+
+
+Rows = list[dict[str, Any]]
+
+
+def rows_of(
+    work: Work,
+    given: Callable[[Work, Model], Rows],
+    trained: Callable[[Work, Model], tuple[Rows, list[str]]],
+) -> tuple[Rows, list[str]]:
+    """Rows and notes of all models: of the checkpoints that were given, or of runs where there are none."""
+    rows: Rows = []
+    notes: list[str] = []
+    for model in work.config.models:
+        if model.unlearned:
+            rows += given(work, model)
+        else:
+            found, said = trained(work, model)
+            rows, notes = rows + found, notes + said
+    return rows, notes
