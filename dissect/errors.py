@@ -1,4 +1,4 @@
-"""The one exception that a user of dissect can cause."""
+"""The exception that a user of dissect can cause, and what becomes of it where several processes work."""
 
 import difflib
 from collections.abc import Iterable
@@ -10,6 +10,14 @@ class DissectError(ValueError):
     The message is one line: what was wrong, the value seen, and the way out. The command line prints it and exits
     with status 2; in Python it is an ordinary ``ValueError``.
     """
+
+
+class JobError(DissectError):
+    """Nothing is wrong with what was asked: other processes of the job, or what they left in files, are in the way."""
+
+
+class Unfinished(JobError):
+    """A task of a job array has done its part, and others have not: there is no result yet. No failure."""
 
 
 def near_miss(name: str, known: Iterable[str]) -> str:

@@ -1,5 +1,8 @@
-"""Fixtures that are made once a session."""
+"""Fixtures of several files; most are made once a session."""
 
+import multiprocessing
+import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -66,3 +69,26 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = run_demo(out, settings=TINY, progress=False)
     assert page == out / "index.html"
     return out
+
+
+@pytest.fixture
+def as_ranks() -> Callable[..., list[int | None]]:
+    """Run a function in forked processes that are ranks; their exit statuses."""
+
+    def start(count: int, function: Callable[[int], None], *, late: int | None = None) -> list[int | None]:
+        def one(rank: int) -> None:
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), DISSECT_TIMEOUT="20")
+            time.sleep(0.5 * (rank == late))
+            function(rank)
+
+        context = multiprocessing.get_context("fork")
+        processes = [context.Process(target=one, args=(rank,)) for rank in range(count)]
+        for process in processes:
+            process.start()
+        for process in processes:
+            process.join(40)
+            if process.is_alive():
+                process.kill()
+        return [process.exitcode for process in processes]
+
+    return start

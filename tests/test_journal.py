@@ -68,7 +68,7 @@ def test_the_journal_of_another_sweep_is_refused(swept, tmp_path, monkeypatch):
     with monkeypatch.context() as patcher, pytest.raises(Killed):
         stop_after(patcher, 5)
         swept(out=out)
-    with pytest.raises(dissect.DissectError, match="belongs to another sweep"):
+    with pytest.raises(dissect.DissectError, match="was begun with other models, facts"):
         swept(out=out, window=1)
 
 

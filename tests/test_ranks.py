@@ -2,12 +2,10 @@
 
 import builtins
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -38,29 +36,6 @@ def asked(tiny_pair, facts):
         return getattr(dissect, kind)(pair, prompts, what, progress=False, **{**how, **options})
 
     return run
-
-
-@pytest.fixture
-def as_ranks(monkeypatch) -> Callable:
-    """Run a function in forked processes that are ranks; their exit statuses."""
-
-    def start(count: int, function: Callable[[int], None], *, late: int | None = None) -> list[int | None]:
-        def one(rank: int) -> None:
-            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), DISSECT_TIMEOUT="20")
-            time.sleep(0.5 * (rank == late))
-            function(rank)
-
-        context = multiprocessing.get_context("fork")
-        processes = [context.Process(target=one, args=(rank,)) for rank in range(count)]
-        for process in processes:
-            process.start()
-        for process in processes:
-            process.join(40)
-            if process.is_alive():
-                process.kill()
-        return [process.exitcode for process in processes]
-
-    return start
 
 
 def only_file(out: Path) -> bool:

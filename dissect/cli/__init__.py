@@ -29,7 +29,7 @@ from dissect.cli import (
 )
 from dissect.cli.flatten import flattened
 from dissect.distributed import world
-from dissect.errors import DissectError
+from dissect.errors import DissectError, Unfinished
 
 app = typer.Typer(
     name="dissect",
@@ -86,7 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: without the program's name; those of the process by default.
 
     Returns:
-        the exit status: 0, 2 for a user's mistake, 130 after Ctrl-C.
+        the exit status: 0, also where a task of a job array has done its part; 2 for a user's mistake, 130 after
+        Ctrl-C.
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("choreographer").setLevel(logging.CRITICAL)  # it logs tracebacks of messages that it skips
@@ -95,6 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = app(given, prog_name="dissect", standalone_mode=False)
         if status == INTERRUPTED:  # newer typers catch Ctrl-C themselves and return this
             raise KeyboardInterrupt
+    except Unfinished as so_far:
+        typer.echo(str(so_far))
+        return 0
     except DissectError as error:
         return _failed(str(error))
     except _USAGE_ERROR as error:

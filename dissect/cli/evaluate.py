@@ -6,7 +6,9 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli import options, outputs
+from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.sweep.task import task_of
 
 
 def evaluate(
@@ -49,6 +51,7 @@ def evaluate(
     table: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help="Write every number as a row.")] = None,
     examples: Annotated[int, typer.Option(help="Answers of each set that are kept to be read.", min=0)] = 8,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
+    task: options.Task = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     prompting: options.PromptOptions,
     running: options.RunOptions,
@@ -57,9 +60,9 @@ def evaluate(
 
     Every number stands in METRICS.json with its definition, the number of items and an interval; a table is printed.
     What is not defined for the given files is named, and the rest runs. An evaluation that was interrupted goes on when
-    the same command is given again.
+    the same command is given again; the ranks of torchrun share the checkpoints.
     """
-    outputs.check_file(out, ".json", overwrite=overwrite)
+    outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
     if figure is not None:
         from dissect.plots import export
 
@@ -91,9 +94,12 @@ def evaluate(
         batch_size=batch_size,
         seed=running.seed,
         out=out,
+        task=task,
         overwrite=overwrite,
         progress=running.progress,
     )
+    if not is_main():
+        return
     _report(found)
     typer.echo(f"saved {out}")
     if table is not None:

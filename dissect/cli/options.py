@@ -45,6 +45,11 @@ SweepOut = Annotated[
 ]
 ROLES = ("base", "unlearned", "retain")
 
+Task = Annotated[
+    str | None,
+    typer.Option("--task", metavar="I/N", help="Do the i-th of n parts only, for job arrays; see docs/scale.md."),
+]
+
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
@@ -74,10 +79,7 @@ class SweepOptions:
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
     shard: Annotated[bool, typer.Option("--shard", help="Shard the models over the ranks of torchrun.")] = False
-    task: Annotated[
-        str | None,
-        typer.Option(metavar="I/N", help="Do the i-th of n parts only, for job arrays; see docs/scale.md."),
-    ] = None
+    task: Task = None
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
 
 

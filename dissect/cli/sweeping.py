@@ -53,7 +53,6 @@ def run(
     _check_early(sweeping, metrics)
 
     from dissect.models.pair import load_pair
-    from dissect.sweep.journals import Unfinished
 
     with options.placed(running, sweeping.shard) as where:
         pair = load_pair(
@@ -80,12 +79,8 @@ def run(
             "task": sweeping.task,
             "overwrite": sweeping.overwrite,
         }
-        try:
-            with _quantised(pair, sweeping.quantise):
-                result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
-        except Unfinished as so_far:
-            typer.echo(str(so_far))
-            return
+        with _quantised(pair, sweeping.quantise):
+            result = sweep()(pair, prompts, **what, **arguments, progress=running.progress)
     if not is_main():
         return
 

@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.fingerprint import digest_of
+from dissect.models.sharded import is_sharded
 
 Source: TypeAlias = str | os.PathLike[str] | HookedTransformer
 
@@ -55,6 +57,15 @@ def signature(source: Source) -> list[Any] | None:
     if path is None or not path.is_dir():
         return None
     return [[str(path.resolve())], *sorted([f.name, f.stat().st_size, f.stat().st_mtime_ns] for f in path.iterdir())]
+
+
+def weights(model: HookedTransformer) -> list[str]:
+    """A loaded model as it is now: its weights, and where it has hooks; what those do cannot be known."""
+    if is_sharded(model):  # the same on all ranks, each of which has a part of the weights
+        held = [str(getattr(model, "checkpoint").fingerprint)]  # noqa: B009  # not in its class
+    else:
+        held = [f"{name} {digest_of(value.detach().cpu())}" for name, value in model.named_parameters()]
+    return held + [name for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
 
 
 def _name(source: Any, n_parts: int) -> str:

@@ -1,21 +1,26 @@
-"""Finished cells on disk, so that a sweep that was interrupted goes on where it stopped."""
+"""Finished cells on disk, so that a sweep, or other work in parts, goes on where it was interrupted."""
 
 import base64
 import hashlib
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
-from dissect.errors import DissectError
+from dissect.errors import JobError
 from dissect.files import lock
 
-Row = dict[str, np.ndarray]
-Finished = dict[int, dict[int, Row]]
-"""By batch and number; of a row, by metric, one value a prompt."""
+Row = dict[str, Any]
+"""Of a sweep, by metric, one value a prompt as an array; of other work whatever JSON holds."""
+Batch = int | str
+"""Its number; of other work the name of a part."""
+Finished = dict[Batch, dict[int, Row]]
+"""By batch and number."""
 
 
 def key_of(sweep: Mapping[str, Any]) -> str:
@@ -34,7 +39,7 @@ class Journal:
         """Open the journal of the sweep ``key`` at ``path``, reading what an earlier run left.
 
         Raises:
-            DissectError: the file is the journal of another sweep, or no journal, or in use.
+            JobError: the file is the journal of another sweep, or no journal, or in use.
         """
         self.path = Path(path)
         self.rows: Finished = {}
@@ -42,7 +47,7 @@ class Journal:
         self._file: IO[bytes] = self.path.open("ab+")
         if not lock(self._file):
             self._file.close()
-            raise DissectError(f"another process is working on {self.path}: wait for it, or choose another name")
+            raise JobError(f"another process is working on {self.path}: wait for it, or choose another name")
         try:
             reader = Reader(self.path, key)
             reader.read(self.rows)
@@ -54,10 +59,27 @@ class Journal:
             self._file.close()
             raise
 
-    def write(self, batch: int, index: int, row: Row) -> None:
+    def write(self, batch: Batch, index: int, row: Row) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
         self.rows.setdefault(batch, {})[index] = row
         self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})
+
+    @contextmanager
+    def at_work(self, seconds: float) -> Iterator[None]:
+        """In the body a line is added every so many seconds, for those who wait for this process; and nothing else."""
+        over = threading.Event()
+
+        def beat() -> None:
+            while not over.wait(seconds):
+                self._line({"at work": True})
+
+        beating = threading.Thread(target=beat, daemon=True)
+        beating.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beating.join()
 
     def leave(self) -> None:
         """Say that this process needs nobody's journal any more."""
@@ -92,7 +114,7 @@ class Reader:
         """Put the rows that were added since the last time into ``into``.
 
         Raises:
-            DissectError: the file is the journal of another sweep, or no journal.
+            JobError: the file is the journal of another sweep, or no journal.
             FileNotFoundError: it is gone.
         """
         for line in self._lines():
@@ -113,27 +135,34 @@ class Reader:
             content = json.loads(line)
             if self._number == 0:
                 if content["journal"] != "dissect-sweep" or content["sweep"] != self._key:
-                    raise DissectError(f"{self.path} belongs to another sweep: delete it, or write to another file")
+                    raise JobError(
+                        f"{self.path} was begun with other models, facts, settings or versions: delete it, or write "
+                        "to another file"
+                    )
             elif "batch" in content:
                 row = {name: _unpacked(values) for name, values in content["values"].items()}
                 into.setdefault(content["batch"], {})[content["row"]] = row
             else:
                 self.left = bool(content.get("left"))
-        except DissectError:
+        except JobError:
             raise
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DissectError(f"{self.path} is damaged at line {self._number + 1}: delete it to begin anew") from error
+            raise JobError(f"{self.path} is damaged at line {self._number + 1}: delete it to begin anew") from error
 
 
-def _packed(values: np.ndarray) -> Any:
-    """Numbers that can be read, one a prompt; larger tables as bytes."""
+def _packed(values: Any) -> Any:
+    """Numbers that can be read, one a prompt; larger tables as bytes; anything else as JSON has it."""
+    if not isinstance(values, np.ndarray):
+        return {"json": values}
     if values.ndim < 2:
         return values.tolist()
     table = np.ascontiguousarray(values, dtype="<f8")
     return {"shape": table.shape, "float64": base64.b64encode(table.tobytes()).decode()}
 
 
-def _unpacked(values: Any) -> np.ndarray:
+def _unpacked(values: Any) -> Any:
+    if isinstance(values, dict) and "json" in values:
+        return values["json"]
     if not isinstance(values, dict):
         return np.array(values, dtype=np.float64)
     table = np.frombuffer(base64.b64decode(values["float64"]), dtype="<f8")

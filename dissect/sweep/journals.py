@@ -9,26 +9,26 @@ import glob
 import os
 import re
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TypeVar
 
 from dissect.distributed import seconds_to_wait
-from dissect.errors import DissectError
-from dissect.sweep.journal import Finished, Journal, Reader, Row
+from dissect.errors import JobError, Unfinished
+from dissect.sweep.journal import Batch, Finished, Journal, Reader, Row
 from dissect.sweep.task import Task
 
 Owners = Sequence[Sequence[int]]
 """For each batch, whose each row is."""
+Missing = Mapping[int, Sequence[str]]
+"""By owner, what it has not finished: names, or empty texts where there are none."""
 Item = TypeVar("Item")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
 """Seconds between two looks at the others' journals."""
-
-
-class Unfinished(DissectError):
-    """A task of a job array has done its part, and others have not: there is no result yet."""
+_BEAT = 30.0
+"""Seconds between two signs of life at most, and always several while others wait."""
 
 
 class Journals:
@@ -38,7 +38,7 @@ class Journals:
         """Open this process's journal of the sweep ``key``, and read all.
 
         Raises:
-            DissectError: a journal of another sweep, or one that another process is using and this one needs.
+            JobError: a journal of another sweep, or one that another process is using and this one needs.
         """
         self.out, self.task, self._key = Path(out), task, key
         self._rows: Finished = {}
@@ -61,43 +61,50 @@ class Journals:
         """The rows of one part of the work, whose batches are counted from ``first`` in the journals."""
         return Section(self, owners, first)
 
-    def rows(self, batch: int) -> dict[int, Row]:
+    def rows(self, batch: Batch) -> dict[int, Row]:
         """The finished rows of a batch, as far as they were read."""
         return self._rows.get(batch, {})
 
-    def write(self, batch: int, index: int, row: Row) -> None:
+    def write(self, batch: Batch, index: int, row: Row) -> None:
         """Add a row that this process finished."""
         self._rows.setdefault(batch, {})[index] = row
         self._own.write(batch, index, row)
 
-    def gather(self, missing: Callable[[], Counter[int]]) -> None:
-        """Read the others' journals until nothing is missing, which is counted by owner; only ranks wait for that.
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """In the body ranks see that this one is at work, however long that takes; it writes nothing else."""
+        with self._own.at_work(min(_BEAT, seconds_to_wait() / 5)) if self.task.together else nullcontext():
+            yield
+
+    def gather(self, missing: Callable[[], Missing]) -> None:
+        """Read the others' journals until nothing is missing; only ranks wait for that.
 
         Raises:
             Unfinished: other tasks of a job array have not done their part yet.
-            DissectError: the other ranks made no progress for as long as this one waits.
+            JobError: the other ranks made no progress for as long as this one waits.
         """
         for stuck in self._looks():
             lacking = missing()
             if not lacking:
                 return
-            said = ", ".join(f"{self.task.name_of(owner)} ({n})" for owner, n in sorted(lacking.items()))
+            said = ", ".join(f"{self.task.name_of(owner)} ({_listed(of)})" for owner, of in sorted(lacking.items()))
             if not self.task.together:
-                raise self._unfinished(f"{sum(lacking.values())} results are missing, of {said}")
+                raise self._unfinished(f"{sum(map(len, lacking.values()))} results are missing, of {said}")
             if stuck:
-                raise DissectError(
+                raise JobError(
                     f"{self.task.name} has waited for {seconds_to_wait():g} s in which no other rank finished anything "
                     f"more: missing are results of {said}: see their output, then run the same again to go on"
                 )
 
-    def finish(self, save: Callable[[], None]) -> None:
+    def finish(self, save: Callable[[], object]) -> None:
         """Write the result, once, and remove the journals; ranks return from it when that is done.
 
         Raises:
-            DissectError: another rank did not come for as long as this one waits.
+            JobError: another rank did not come for as long as this one waits.
         """
         if self.task.merges:
-            save()
+            with self.at_work():
+                save()
         self._own.leave()
         if self.task.together:
             self._wait(self._staying if self.task.merges else self._not_done)
@@ -159,8 +166,8 @@ class Journals:
                 return
             if stuck:
                 names = ", ".join(map(self.task.name_of, numbers))
-                raise DissectError(
-                    f"{self.task.name} has waited for {seconds_to_wait():g} s for {names} at the end of the sweep: "
+                raise JobError(
+                    f"{self.task.name} has waited for {seconds_to_wait():g} s for {names} at the end of {self.out}: "
                     "see their output"
                 )
 
@@ -210,17 +217,23 @@ class Section:
         """
         for number, item in enumerate(items):
             if self.mine(number) and not self.rows(number):
-                self.write(number, 0, compute(item))
+                with self._journals.at_work():
+                    row = compute(item)
+                self.write(number, 0, row)
         self.gather()
         return [self.rows(number)[0] for number in range(len(items))]
 
-    def _missing(self) -> Counter[int]:
-        return Counter(
-            owner
-            for batch, owners in enumerate(self._owners)
-            for index, owner in enumerate(owners)
-            if index not in self.rows(batch)
-        )
+    def _missing(self) -> Missing:
+        found: dict[int, list[str]] = {}
+        for batch, owners in enumerate(self._owners):
+            for index, owner in enumerate(owners):
+                if index not in self.rows(batch):
+                    found.setdefault(owner, []).append("")
+        return found
+
+
+def _listed(missing: Sequence[str]) -> str:
+    return ", ".join(filter(None, missing)) or str(len(missing))
 
 
 def _add(rows: Finished, into: Finished) -> None:

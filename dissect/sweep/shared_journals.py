@@ -5,33 +5,35 @@ them for ever. The rank that writes reads the files and tells the others.
 """
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import World, tell
 from dissect.models.sharded import Sharding, is_sharded
-from dissect.sweep.journal import Row
-from dissect.sweep.journals import Journals
+from dissect.sweep.journal import Batch, Row
+from dissect.sweep.journals import Journals, Missing
 from dissect.sweep.task import Task
 
 _WAITING = "waiting"
 
 
-def replica_of(model: HookedTransformer) -> World | None:
+def replica_of(model: HookedTransformer | None) -> World | None:
     """Which of how many copies of a sharded model this rank belongs to: they share a sweep as ranks do otherwise."""
-    return model.sharding.replica if is_sharded(model) else None
+    return model.sharding.replica if model is not None and is_sharded(model) else None
 
 
-def journals_of(model: HookedTransformer, out: str | os.PathLike[str], key: str, task: Task) -> Journals:
+def journals_of(model: HookedTransformer | None, out: str | os.PathLike[str], key: str, task: Task) -> Journals:
     """The journals of a sweep on ``model``; collective where it is sharded.
 
     Raises:
         DissectError: as ``Journals``, on all ranks of a copy.
     """
-    return SharedJournals(model.sharding, out, key, task) if is_sharded(model) else Journals(out, key, task)
+    if model is None or not is_sharded(model):
+        return Journals(out, key, task)
+    return SharedJournals(model.sharding, out, key, task)
 
 
 class SharedJournals(Journals):
@@ -43,19 +45,28 @@ class SharedJournals(Journals):
         self._by_leader(lambda: super(SharedJournals, self).__init__(out, key, task))
         self._share_rows()
 
-    def write(self, batch: int, index: int, row: Row) -> None:
+    def write(self, batch: Batch, index: int, row: Row) -> None:
         """Add a row that this copy finished."""
         if self._sharding.leads:
             super().write(batch, index, row)
         else:
             self._rows.setdefault(batch, {})[index] = row
 
-    def gather(self, missing: Callable[[], Counter[int]]) -> None:
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """As ``Journals.at_work``, of the rank that writes."""
+        if not self._sharding.leads:
+            yield
+            return
+        with super().at_work():
+            yield
+
+    def gather(self, missing: Callable[[], Missing]) -> None:
         """Have the rows of all copies."""
         self._by_leader(lambda: super(SharedJournals, self).gather(missing))
         self._share_rows()
 
-    def finish(self, save: Callable[[], None]) -> None:
+    def finish(self, save: Callable[[], object]) -> None:
         """Write the result, once."""
         self._by_leader(lambda: super(SharedJournals, self).finish(save))
 

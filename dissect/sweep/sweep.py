@@ -124,7 +124,7 @@ def sweep(
 
 
 def check_out(
-    recipient: HookedTransformer, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
+    recipient: HookedTransformer | None, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
 ) -> Task:
     """Which task this process is; whether the result may be written is asked by the one that will do it.
 
