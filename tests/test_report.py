@@ -64,14 +64,14 @@ def test_a_ruined_model_is_broken_and_not_erased(demo, facts, tmp_path):
 
 
 def test_it_goes_on_where_it_was_and_draws_without_models(demo, facts, tmp_path, monkeypatch):
-    from dissect.report import gather
+    from dissect.report import work
 
     first = autopsy(demo / "base", demo / "ga", facts, tmp_path, steps=("drift",))
     assert set(first.results.missing) >= {"evaluation", "activations"}
     page = first.path.read_text()
     assert "The evaluation is missing here: it was not computed." in page
     assert first.verdict.kind == "no question"
-    monkeypatch.setattr(gather, "drift", lambda *a, **k: pytest.fail("computed again"))
+    monkeypatch.setattr(work, "drift", lambda *a, **k: pytest.fail("computed again"))
     second = autopsy(demo / "base", demo / "ga", facts, tmp_path, steps=("drift", "evaluation"))
     assert second.results.drift is not None and second.results.evaluation is not None
     shutil.copytree(tmp_path / "report.html.results", tmp_path / "moved")

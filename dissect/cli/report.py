@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli import options, outputs
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 
@@ -44,6 +45,7 @@ def report(
     max_facts: Annotated[int, typer.Option(help="Forget facts in the sweeps, at most.")] = 100,
     title: Annotated[str, typer.Option(help="Of the page.")] = "What did unlearning do?",
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
+    task: options.Task = None,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
@@ -51,7 +53,7 @@ def report(
 
     It has a verdict, its evidence and its controls.
     Results are kept beside the page, step by step; the same command goes on where it was interrupted, and --from draws
-    the page again. The page needs no network.
+    the page again. The ranks of torchrun share each step. The page needs no network.
     """
     if stored is not None:
         if base is not None or forget is not None:
@@ -99,6 +101,7 @@ def report(
             folder=folder,
             title=title,
             command=shell(sys.argv[1:]),
+            task=task,
             progress=running.progress,
             **told,
         )
@@ -106,6 +109,8 @@ def report(
 
 
 def _said(made: Any) -> None:
+    if not is_main():
+        return
     found = made.verdict
     typer.echo(f"{found.headline}. {found.words}")
     for sign in found.signs:

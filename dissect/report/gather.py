@@ -1,4 +1,8 @@
-"""Computing what a report is made of, step by step; what a folder holds already is not computed again."""
+"""Computing what a report is made of, step by step; what a folder holds already is not computed again.
+
+Processes share each step, as its own function does that, and come to the next together; what cannot be shared comes
+last, each such step done by one of them. What came of a step stands in a journal until all are through.
+"""
 
 import logging
 import time
@@ -7,29 +11,24 @@ from pathlib import Path
 from typing import Any
 
 from dissect.data.facts import Facts
-from dissect.data.prompts import Prompts
-from dissect.errors import DissectError
-from dissect.evaluation.evaluate import chosen_measures, evaluate
+from dissect.distributed import is_main
+from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
-from dissect.metrics.drift import drift
-from dissect.metrics.measure import FAMILIES
 from dissect.models.pair import ModelPair
-from dissect.patching.attribute import attribute
-from dissect.patching.patch import patch
 from dissect.provenance import versions
-from dissect.report.results import FILES, Results, read_about, write_about
+from dissect.report.results import ABOUT_FILE, FILES, Results, read_about, write_about
 from dissect.report.settings import ReportSettings
-from dissect.restoration.restore import restore
-from dissect.restoration.smallest import smallest_set
+from dissect.report.work import Work
+from dissect.sweep.items import Items
+from dissect.sweep.journal import Row, key_of
+from dissect.sweep.journals import Journals
+from dissect.sweep.shared_journals import journals_of, replica_of
+from dissect.sweep.task import task_of
 
 log = logging.getLogger(__name__)
 
-MAPPED = "resid_pre"
-"""What maps over positions swap: the whole state before a layer."""
-_CHECKED = 20
-"""Heads that are also swapped exactly, where all others are estimated."""
-PARAMETERS = ("mlp.W_out", "mlp", "attn", "block")
-"""Value vectors, as in the paper, and larger parts of a layer, which say what value vectors alone cannot."""
+OF_ONE = ("smallest", "drift")
+"""Steps that one process does alone."""
 
 
 def gather(
@@ -39,13 +38,16 @@ def gather(
     settings: ReportSettings,
     *,
     command: str = "",
+    task: str | None = None,
+    save: Callable[[Results], object] = lambda results: None,
     progress: bool = True,
 ) -> Results:
-    """Compute every step that ``folder`` lacks, and read them all.
+    """Compute every step that ``folder`` lacks, and read them all; ``save`` is called with them by one process.
 
     Raises:
         DissectError: the folder is of other checkpoints, facts or settings. A step that is not defined for this pair is
             written down with its reason, and the others run.
+        Unfinished: this task of a job array has done its part, and others have not.
     """
     about = _about(pair, sets, settings, command)
     before = read_about(folder)
@@ -54,106 +56,93 @@ def gather(
             f"{folder} holds a report of other checkpoints, facts or settings: choose another folder or delete it"
         )
     about = {**about, "missing": {}, "seconds": {}, **{k: before[k] for k in ("missing", "seconds") if before}}
-    write_about(folder, about)
-    work = _Work(pair, sets, settings, progress)
-    for step in settings.steps:
-        file = folder / FILES[step][0]
-        if file.is_file() or step in about["missing"]:
-            continue
-        started = time.perf_counter()
-        try:
-            work.steps[step]().save(file)
-        except DissectError as error:
-            log.info("%s: %s", step, error)
-            about["missing"][step] = str(error)
-        about["seconds"][step] = round(time.perf_counter() - started, 1)
+    whose = task_of(task, replica_of(pair.base))
+    if before is None and whose.merges:
         write_about(folder, about)
+    work = Work(pair, sets, settings, task, progress and is_main())
+    with journals_of(pair.base, folder / ABOUT_FILE, key_of(about["identity"]), whose) as journals:
+        steps = _Steps(work, folder, about, journals)
+        steps.run()
+
+        def finish() -> None:
+            write_about(folder, steps.about)
+            save(Results.read(folder))
+
+        journals.finish(finish)
     return Results.read(folder)
 
 
-class _Work:
-    """How each step is computed; prompts are made when the first step needs them."""
+class _Steps:
+    """Runs the steps, and notes how each ended."""
 
-    def __init__(self, pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings, progress: bool) -> None:
-        self.pair, self.sets, self.settings, self.progress = pair, sets, settings, progress
-        self.window = settings.window_of(pair.base.cfg.n_layers)
-        self._prompts: Prompts | None = None
-        self.steps: dict[str, Callable[[], Any]] = {
-            "evaluation": self.evaluation,
-            "activations": self.activations,
-            "parameters": self.parameters,
-            "smallest": self.smallest,
-            "positions": self.positions,
-            "heads": self.heads,
-            "drift": self.drift,
+    def __init__(self, work: Work, folder: Path, about: dict[str, Any], journals: Journals) -> None:
+        self._work, self._folder, self._about, self._journals = work, folder, about, journals
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What is known of the report, with what is known of the steps by now."""
+        rows = {step: rows[0] for step in FILES if (rows := self._journals.rows(step))}
+        missing = {step: row["missing"] for step, row in rows.items() if row["missing"] is not None}
+        seconds = {step: row["seconds"] for step, row in rows.items() if row["seconds"] is not None}
+        return self._about | {
+            "missing": self._about["missing"] | missing,
+            "seconds": self._about["seconds"] | seconds,
         }
 
-    @property
-    def prompts(self) -> Prompts:
-        """The forget facts that sweeps run on."""
-        if self._prompts is None:
-            self._prompts = _evenly(self.sets["forget"], self.settings.max_facts).prompts(
-                self.pair.base,
-                template=self.settings.template,
-                answers=self.settings.answers,  # type: ignore[arg-type]
-                max_new_tokens=self.settings.max_new_tokens,
-                batch_size=self.settings.batch_size,
-                progress=False,
+    def run(self) -> None:
+        """All that are this process's to do.
+
+        Raises:
+            Unfinished: other tasks of a job array have not done their part of a step yet.
+        """
+        asked = self._work.settings.steps
+        of_one = [step for step in asked if step in OF_ONE and self._journals.task.count > 1]
+        lacking = [step for step in asked if step not in of_one and not self._shared(step)]
+        try:
+            Items(self._journals, {step: step for step in of_one}).each(self._row)
+        except Unfinished:
+            if not lacking:
+                raise
+        if lacking:
+            raise Unfinished(
+                f"{self._journals.task.name} has done its part of {self._folder}; not finished yet: "
+                f"{', '.join(lacking)}: run the other tasks, or the same without a task, which does what is missing"
             )
-        return self._prompts
 
-    @property
-    def how(self) -> dict[str, Any]:
-        return {"batch_size": self.settings.batch_size, "seed": self.settings.seed, "progress": self.progress}
+    def _shared(self, step: str) -> bool:
+        """Do this process's part of a step; whether it is finished."""
+        try:
+            row = self._row(step)
+        except Unfinished:  # unless another task was quicker to put it together
+            return self._file(step).is_file()
+        self._journals.write(step, 0, row)
+        if self._journals.task.count == 1:
+            write_about(self._folder, self.about)
+        return True
 
-    def evaluation(self) -> Any:
-        sets = dict(self.sets)
-        return evaluate(
-            {"unlearned": self.pair.unlearned},
-            forget=sets.pop("forget"),
-            sets=sets,
-            base=self.pair.base,
-            retain_model=self.pair.retain,
-            measures=_measures(self.settings, self.pair),
-            template=self.settings.template,
-            max_new_tokens=self.settings.max_new_tokens,
-            options=self.settings.options,
-            **self.how,
-        )
+    def _row(self, step: str) -> Row:
+        """Compute a step, unless that was done; why there is nothing, and how long it took."""
+        if self._is_done(step):
+            return {key: self.about[key].get(step) for key in ("missing", "seconds")}
+        started, reason = time.perf_counter(), None
+        try:
+            self._work.steps[step](self._file(step))
+        except JobError:
+            raise
+        except DissectError as error:
+            log.info("%s: %s", step, error)
+            reason = str(error)
+        return {"missing": reason, "seconds": round(time.perf_counter() - started, 1)}
 
-    def activations(self) -> Any:
-        return patch(self.pair, self.prompts, window=self.window, controls=True, metrics=("krs", "logprob"), **self.how)
+    def _is_done(self, step: str) -> bool:
+        """Whether nothing is to be done for it. Ranks that still have it open wait for this one to come as well."""
+        if step in self.about["missing"]:
+            return True
+        file = self._file(step)
+        return file.is_file() and not (self._journals.task.together and any(self._folder.glob(f"{file.name}.partial*")))
 
-    def parameters(self) -> Any:
-        how = self.how | {"metrics": ("krs", "logprob")}
-        return restore(self.pair, self.prompts, list(PARAMETERS), window=self.window, controls=True, **how)
-
-    def smallest(self) -> Any:
-        return smallest_set(self.pair, self.prompts, **self.how)
-
-    def positions(self) -> Any:
-        shown = self.prompts[_shown(self.prompts, self.settings.n_shown)]
-        return patch(self.pair, shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **self.how)
-
-    def heads(self) -> Any:
-        cfg = self.pair.base.cfg
-        if cfg.n_layers * cfg.n_heads <= self.settings.exact_heads:
-            return patch(self.pair, self.prompts, ["z"], window=1, heads="each", **self.how)
-        return attribute(self.pair, self.prompts, ["z"], per="head", check=_CHECKED, **self.how)
-
-    def drift(self) -> Any:
-        return drift(self.pair, progress=self.progress)
-
-
-def _measures(settings: ReportSettings, pair: ModelPair) -> list[str]:
-    """Those that were asked for; by default everything, for one report trains little."""
-    if settings.measures is not None:
-        return [measure.name for measure in chosen_measures(settings.measures)]
-    return [measure.name for measure in chosen_measures([*FAMILIES, *_TRAINING])]
-
-
-_TRAINING = ("relearning",)
-"""Slow measures that the verdict rests on."""
+    def _file(self, step: str) -> Path:
+        return self._folder / FILES[step][0]
 
 
 def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings, command: str) -> dict[str, Any]:
@@ -185,22 +174,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-
-def _evenly(facts: Facts, n: int) -> Facts:
-    """At most n facts, spread evenly."""
-    if len(facts) <= n:
-        return facts
-    return Facts(facts[round(place * (len(facts) - 1) / (n - 1))] if n > 1 else facts[0] for place in range(n))
-
-
-def _shown(prompts: Prompts, n: int) -> list[int]:
-    """Facts to draw maps of: of different subjects where there are, the first of each kind of question."""
-    chosen: list[int] = []
-    subjects: set[str] = set()
-    for place, fact in enumerate(prompts.facts):
-        subject = str(fact.extra.get("subject", place))
-        if subject not in subjects and len(chosen) < n:
-            chosen.append(place)
-            subjects.add(subject)
-    return chosen

@@ -11,11 +11,12 @@ from dissect.errors import DissectError
 from dissect.evaluation.sets import fact_sets
 from dissect.models.pair import ModelPair
 from dissect.report.build import build
+from dissect.report.evidence import evidence
 from dissect.report.gather import gather
 from dissect.report.page import Section
 from dissect.report.results import Results
 from dissect.report.settings import ReportSettings
-from dissect.report.verdict import Verdict
+from dissect.report.verdict import Verdict, verdict
 
 
 @dataclass(frozen=True)
@@ -42,13 +43,15 @@ def report(
     command: str = "",
     lead: str = "",
     extra: Sequence[Section] = (),
+    task: str | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Report:
     """Say what unlearning did to a model: one self-contained HTML page with a verdict, its evidence and its controls.
 
     Everything is computed step by step and kept in ``folder``; what stands there is not computed again, so a report
-    that was interrupted goes on, and `draw` makes the page again without any model.
+    that was interrupted goes on, and `draw` makes the page again without any model. Under ``torchrun`` the ranks share
+    the checkpoints of the evaluation and the cells of the sweeps; the smallest set and the drift are one rank's each.
 
     Args:
         pair: from ``dissect.load_pair``; with a ``retain`` model depth is UDS and relearning has its control.
@@ -61,10 +64,13 @@ def report(
         command: how to repeat it, as it is to stand on the page.
         lead: words under the title, in place of the usual ones.
         extra: sections of one's own; see ``dissect.report.page``.
+        task: ``"3/8"``: the third of eight parts of every step alone, as one task of a job array. The task that comes
+            last writes the page.
         settings: fields of ``dissect.report.settings.ReportSettings``: ``window``, ``steps``, ``max_facts``, ...
 
     Raises:
         DissectError: no pair or facts, settings that do not exist, a folder of another report.
+        Unfinished: this task of a job array has done its part, and others have not.
     """
     if not isinstance(pair, ModelPair):
         raise DissectError(f"a report is of a pair, got {type(pair).__name__}: give what dissect.load_pair returns")
@@ -72,9 +78,12 @@ def report(
     asked = fact_sets(given | dict(sets or {}))
     page = check_page(out)
     where = Path(folder) if folder is not None else page.with_name(f"{page.name}.results")
-    results = gather(pair, asked, where, _settings(settings), command=command, progress=progress)
-    path, found = build(results, page, title=title, lead=lead, extra=extra)
-    return Report(path, found, results)
+
+    def save(results: Results) -> None:
+        build(results, page, title=title, lead=lead, extra=extra)
+
+    results = gather(pair, asked, where, _settings(settings), command=command, task=task, save=save, progress=progress)
+    return Report(page, verdict(evidence(results)), results)
 
 
 def draw(
