@@ -6,7 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -106,6 +106,17 @@ def lock(file: IO[Any]) -> bool:
     except OSError:
         return True
     return True
+
+
+@contextmanager
+def in_turn(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Processes enter the body one after the other, where the file system has locks; ``path`` is a file for them."""
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with Path(path).open("a") as file:
+        if fcntl is not None:
+            with suppress(OSError):
+                fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _umask() -> int:

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dissect.cli import options, outputs
+from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 
@@ -24,12 +25,14 @@ def reproduce(
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show figures and shipped configs, and exit.")] = False,
     quick: Annotated[bool, typer.Option("--quick", help="A smaller world and smaller settings.")] = False,
+    task: options.Task = None,
     running: options.RunOptions,
 ) -> None:
     """Make a figure of the papers anew: page, table, provenance.
 
     Without --config it is made on the embedded world, whose models are trained first and shared by all figures in DIR.
-    A command that was interrupted goes on when it is given again. A dtype in the config comes before --dtype.
+    A command that was interrupted goes on when it is given again; the ranks of torchrun share what is computed. A dtype
+    in the config comes before --dtype.
     """
     if listed:
         _show()
@@ -53,8 +56,11 @@ def reproduce(
         device=running.device,
         dtype=running.dtype,
         command=shell(sys.argv[1:]),
+        task=task,
         progress=running.progress,
     )
+    if not is_main():
+        return
     for note in made.notes:
         typer.echo(f"note: {note}")
     for file in made.files:

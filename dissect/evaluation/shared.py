@@ -49,7 +49,7 @@ def shared(
     """
     names = {_mark(name, source): name for name, source in sources.items()}
     with journals_of(_sharded(sources.values()), out, key_of(spec), task) as journals:
-        rows = Items(journals, names).each(lambda mark: {"part": measure(names[mark]).to_dict()})
+        rows = Items(journals).each(names, lambda mark: {"part": measure(names[mark]).to_dict()})
         found = joined([Evaluation.from_dict(row["part"]) for row in rows.values()])
         journals.finish(lambda: found.save(out))
     return found

@@ -99,7 +99,7 @@ class _Steps:
         of_one = [step for step in asked if step in OF_ONE and self._journals.task.count > 1]
         lacking = [step for step in asked if step not in of_one and not self._shared(step)]
         try:
-            Items(self._journals, {step: step for step in of_one}).each(self._row)
+            Items(self._journals).each({step: step for step in of_one}, self._row)
         except Unfinished:
             if not lacking:
                 raise

@@ -4,7 +4,9 @@ The processes are the ranks of `torchrun`, which run at the same time, or the ta
 the cluster lets them. In both, what each one does follows from its number alone, so nobody has to be asked.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -12,6 +14,7 @@ from dissect.distributed import World, world
 from dissect.errors import DissectError
 
 Item = TypeVar("Item")
+_ALONE: ContextVar[bool] = ContextVar("alone", default=False)
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,8 @@ def task_of(asked: str | None = None, here: World | None = None) -> Task:
     Raises:
         DissectError: no such task.
     """
+    if _ALONE.get():
+        return Task()
     here = world() if here is None else here
     if asked is None:
         return Task(here.rank, here.size, together=here.size > 1)
@@ -62,6 +67,16 @@ def task_of(asked: str | None = None, here: World | None = None) -> Task:
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
         raise DissectError(f"task {asked!r}: give number/count, such as 3/8 for the third of eight, from 1/8 to 8/8")
     return Task((int(number) - 1) * here.size + here.rank, int(count) * here.size, ranks=here.size)
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the body this process shares nothing: it does a part that is its own already."""
+    token = _ALONE.set(True)
+    try:
+        yield
+    finally:
+        _ALONE.reset(token)
 
 
 def dealt(items: Iterable[Item], task: Task | None = None) -> list[Item]:

@@ -49,10 +49,8 @@ CONCEPT, CONTROL = "concept vector", "vector drawn at random"
 
 def make(work: Work) -> Made:
     """A row for each scale, vector, measure and set; the answers of each concept in a second table."""
-    rows = []
-    for model in work.config.models:
-        rows += _of(work, model)
-    singles = pd.DataFrame(rows)
+    found = work.shared(lambda: [_of(work, model) for model in work.config.models])
+    singles = pd.DataFrame([row for rows in found for row in rows])
     keys = ["model", "scale", "vector", "measure", "set"]
     means = []
     for place, part in singles.groupby(keys, sort=False):

@@ -15,7 +15,7 @@ from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
 from dissect.reproductions.figures.config import Model
 from dissect.reproductions.figures.measuring import label as words
-from dissect.reproductions.figures.training import Runs, label_of
+from dissect.reproductions.figures.training import Runs, collected, label_of
 from dissect.reproductions.figures.training_grid import panel_of
 from dissect.reproductions.figures.work import Made, Work
 from dissect.unlearning.focus import Spans
@@ -47,19 +47,7 @@ QUICK: dict[str, dict[str, Any]] = {"U-F5": {"epochs": [1, 2]}, "U-F6": {"epochs
 
 def make(work: Work) -> Made:
     """A run for each kind of focus and learning rate."""
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for model in work.config.models:
-        runs = Runs(
-            work,
-            model,
-            forget=work.single(model, "sequences"),
-            retain=None,
-            epochs=work.settings["epochs"],
-            asked=[(m, s) for m, s in ASKED if work.facts(model, s) is not None],
-        )
-        rows += _of(work, model, runs)
-        notes += runs.notes
+    rows, notes = collected(work, lambda model: _of(work, model))
     order = ["model", "focus", "lr", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
     table = pd.DataFrame(rows).reindex(columns=order).astype({"epoch": "Int64"})
     return Made({"": _over_epochs(table, work) if work.name == "U-F5" else _scatter(table)}, {"": table}, notes)
@@ -80,7 +68,15 @@ def kinds_of(sequences: Facts) -> list[str]:
     return [str(kind) for kind in given[0] if all(kind in spans for spans in given)]
 
 
-def _of(work: Work, model: Model, runs: Runs) -> list[dict[str, Any]]:
+def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+    runs = Runs(
+        work,
+        model,
+        forget=work.single(model, "sequences"),
+        retain=None,
+        epochs=work.settings["epochs"],
+        asked=[(m, s) for m, s in ASKED if work.facts(model, s) is not None],
+    )
     train, how = work.settings["train"], work.settings["focus"]
     kinds = [NO_FOCUS, *kinds_of(runs.forget)]
     grid = [
@@ -101,7 +97,7 @@ def _of(work: Work, model: Model, runs: Runs) -> list[dict[str, Any]]:
             focus_kind=kind,
             lr=lr,
         )
-    return [{**row, "focus": row.get("focus_kind", row.get("focus"))} for row in rows]
+    return [{**row, "focus": row.get("focus_kind", row.get("focus"))} for row in rows], runs.notes
 
 
 def _spans(kind: str) -> Spans:

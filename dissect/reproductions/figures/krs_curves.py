@@ -42,13 +42,9 @@ MEAN = "mean over methods"
 def make(work: Work) -> Made:
     """One panel for each method of a model, and one for their mean."""
     tables, singles = [], []
-    for model in work.config.models:
+    swept = work.shared(lambda: [_sweeps(work, model) for model in work.config.models])
+    for model, found in zip(work.config.models, swept, strict=True):
         several = len(dict.fromkeys((c.method, c.epoch) for c in model.unlearned)) > 1
-        found = {
-            (checkpoint.id, _name(checkpoint)): _sweep(work, model, checkpoint)
-            for id in model.ids
-            for checkpoint in model.of(id)
-        }
         singles.append(_by_checkpoint(model, found, work))
         names = list(dict.fromkeys(name for _, name in found))
         groups = {MEAN: names} if several else {}
@@ -92,8 +88,18 @@ def _name(checkpoint: Checkpoint) -> str:
     return checkpoint.method + ("" if checkpoint.epoch is None else f" epoch {checkpoint.epoch}")
 
 
-def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult:
-    """Activations and value vectors of one checkpoint."""
+def _sweeps(work: Work, model: Model) -> dict[tuple[str, str], SweepResult]:
+    """Of each checkpoint of a model, by concept and name."""
+    return {
+        (checkpoint.id, _name(checkpoint)): found
+        for id in model.ids
+        for checkpoint in model.of(id)
+        if (found := _sweep(work, model, checkpoint)) is not None
+    }
+
+
+def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult | None:
+    """Activations and value vectors of one checkpoint, an item."""
     sources = [model.base, checkpoint.source]
     facts, how = work.needed(model, "forget", checkpoint.id), work.settings
     key = work.key(sources, {"forget": facts}, **how)
@@ -129,9 +135,12 @@ def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult:
     def parameters(out: Path) -> SweepResult:
         return restore(*pair(), BLOCKS, out=out, **options)
 
-    return concat(
-        work.swept(f"{label} activations", key, activations), work.swept(f"{label} parameters", key, parameters)
-    )
+    def both() -> SweepResult:
+        return concat(
+            work.swept(f"{label} activations", key, activations), work.swept(f"{label} parameters", key, parameters)
+        )
+
+    return work.item(label, key, both, None)
 
 
 def _by_checkpoint(model: Model, found: Mapping[tuple[str, str], SweepResult], work: Work) -> pd.DataFrame:

@@ -6,13 +6,19 @@ import json
 import logging
 import os
 import shlex
+from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
-from dissect.files import atomic_file
+from dissect.files import atomic_file, in_turn
 from dissect.reproductions.figures.catalogue import FIGURES, Figure, find
+from dissect.sweep.journal import key_of
+from dissect.sweep.journals import Journals
+from dissect.sweep.task import task_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +58,7 @@ def reproduce(
     dtype: str = "float32",
     images: bool | None = None,
     command: str = "",
+    task: str | None = None,
     progress: bool = True,
 ) -> Reproduced:
     """Make a figure of the papers anew, with its table.
@@ -71,16 +78,19 @@ def reproduce(
         device, dtype: of the models; a dtype in the config comes first.
         images: also write PNG and PDF; by default where ``dissect[image]`` is installed and a browser is found.
         command: how to repeat it, for the provenance.
+        task: ``"3/8"``: the third of eight parts of what is computed, as one task of a job array. The task that comes
+            last writes the figure. Under ``torchrun`` the ranks share what is computed in the same way.
 
     Raises:
         DissectError: a figure, key, setting or checkpoint that does not exist, or facts that cannot be read; all but
             what is wrong with a checkpoint before any work.
+        Unfinished: this task of a job array has done its part, and others have not.
     """
-    from dissect.provenance import versions
     from dissect.reproductions.figures.config import read_config
     from dissect.reproductions.figures.work import Work
 
-    figure, out = find(name), Path(out)
+    figure, out, whose = find(name), Path(out), task_of(task)
+    progress = progress and is_main()
     module = importlib.import_module(f"dissect.reproductions.figures.{figure.module}")
     if out.exists() and not out.is_dir():
         raise DissectError(f"{out} is a file: give a directory")
@@ -90,7 +100,8 @@ def reproduce(
 
         where = out / (_QUICK_WORLD if quick else _WORLD)
         wanted = "unlearned" in figure.needs
-        given = world_config(where, unlearned=wanted, quick=quick, seed=seed, device=device, progress=progress)
+        with in_turn(out / f".{where.name}.lock") if whose.count > 1 else nullcontext():
+            given = world_config(where, unlearned=wanted, quick=quick, seed=seed, device=device, progress=progress)
     read = read_config(given, FIGURES)
     settings = _settings(module, figure, read, world=config is None, quick=quick)
     folder = out / (f"{figure.name}-quick" if quick else figure.name)
@@ -105,29 +116,54 @@ def reproduce(
         progress=progress,
     )
     _check(figure, read, work)
-    made = module.make(work)
-    files = _write(made, out / folder.name, images)
-    about = {
+    said = command or _command(figure, out, config, quick=quick, seed=seed)
+    about = {"command": said, "world": config is None, "quick": quick, "seed": seed}
+    place = out / f"{folder.name}.json"
+    with Journals(work.store.path("job", _job(figure, read, work), ""), key_of(_job(figure, read, work)), whose) as job:
+        work.journals = job
+        made = module.make(work)
+        job.finish(lambda: _write_all(figure, made, work, out / folder.name, about, images))
+    files = [out / file for file in json.loads(place.read_text(encoding="utf-8"))["files"]]
+    return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
+
+
+def _job(figure: Figure, config: "Config", work: "Work") -> dict[str, Any]:
+    """What processes that make a figure together agree on."""
+    from dissect.provenance import versions
+
+    return {
+        "figure": figure.name,
+        "settings": dict(work.settings),
+        "config": dict(config.content),
+        "seed": work.seed,
+        "dtype": work.dtype,
+        "versions": versions(),
+    }
+
+
+def _write_all(
+    figure: Figure, made: "Made", work: "Work", stem: Path, about: Mapping[str, Any], images: bool | None
+) -> None:
+    """Pages, images and tables, and last the provenance."""
+    from dissect.provenance import versions
+
+    files = _write(made, stem, images)
+    content = {
         "figure": figure.name,
         "about": figure.about,
         "source": figure.source,
-        "command": command or _command(figure, out, config, quick=quick, seed=seed),
-        "world": config is None,
-        "quick": quick,
-        "seed": seed,
+        **about,
         "dtype": work.dtype,
-        "settings": dict(settings),
-        "config": dict(read.content),
-        "facts": _facts_of(read, work),
+        "settings": dict(work.settings),
+        "config": dict(work.config.content),
+        "facts": _facts_of(work.config, work),
         "checkpoints": dict(sorted(work.checkpoints.items())),
         "versions": versions(),
         "notes": list(made.notes),
         "files": [file.name for file in files],
     }
-    place = out / f"{folder.name}.json"
-    with atomic_file(place) as temporary:
-        temporary.write_text(json.dumps(about, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
-    return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
+    with atomic_file(stem.with_name(f"{stem.name}.json")) as temporary:
+        temporary.write_text(json.dumps(content, indent=1, default=str, ensure_ascii=False), encoding="utf-8")
 
 
 def _command(figure: Figure, out: Path, config: Any, *, quick: bool, seed: int) -> str:

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,7 @@ from dissect.reproductions.figures.behaviour import methods_of
 from dissect.reproductions.figures.config import Model
 from dissect.reproductions.figures.measuring import Bench
 from dissect.reproductions.figures.measuring import label as words
-from dissect.reproductions.figures.training import Runs, plain, takes_retained
+from dissect.reproductions.figures.training import Rows, Runs, collected, plain, takes_retained
 from dissect.reproductions.figures.work import Made, Work
 from dissect.unlearning.config import make_config
 from dissect.unlearning.requests import each_request
@@ -39,11 +40,7 @@ _SETS = ("so far", "first request", "this request", "still to come")
 
 def make(work: Work) -> Made:
     """A row for each method, request, measure and set; request 0 is the base model."""
-    rows: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for model in work.config.models:
-        found, said = _of(work, model)
-        rows, notes = rows + found, notes + said
+    rows, notes = collected(work, lambda model: _of(work, model))
     order = ["model", "method", "request", "measure", "set", "value", "low", "high", "n", "unit"]
     table = pd.DataFrame(rows).reindex(columns=order)
     return Made({"": draw(table, work.name)}, {"": table}, notes)
@@ -95,7 +92,8 @@ def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
         work, model, forget=requests[0], retain=kept, epochs=[work.settings["train"].get("epochs", 5)], asked=_asked(())
     )
     methods = methods_of(work, runs)
-    rows, notes = _references(work, model, requests), []
+    rows = _references(work, model, requests)
+    notes: list[str] = []
     for name, settings in methods.items():
         config = make_config({"seed": work.seed, **plain(settings)})
         keys = {
@@ -109,13 +107,28 @@ def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
             )
             for number in range(1, len(requests) + 1)
         }
-        failure = _run(work, model, requests, name, settings, keys)
-        notes += [] if failure is None else [f"{model.name} {name}: {failure}"]
-        for number, key in keys.items():
-            if work.store.get(_label(model, name, number), key) is not None:
-                found = work.kept(_label(model, name, number), key, [model.base], lambda: None)
-                rows += [{**row, "model": model.name, "method": name, "request": number} for row in found]
+        nothing: tuple[Rows, list[str]] = [], []
+        run = partial(_method, work, model, requests, name, settings, keys)
+        found, said = work.item(f"{model.name} {name}", list(keys.values()), run, nothing)
+        rows, notes = rows + found, notes + said
     return rows, notes
+
+
+def _method(
+    work: Work,
+    model: Model,
+    requests: Sequence[Facts],
+    name: str,
+    settings: dict[str, Any],
+    keys: dict[int, dict[str, Any]],
+) -> tuple[Rows, list[str]]:
+    """All requests by one method, an item, for each may begin with the checkpoint of the last."""
+    failure, rows = _run(work, model, requests, name, settings, keys), []
+    for number, key in keys.items():
+        if work.store.get(_label(model, name, number), key) is not None:
+            found = work.kept(_label(model, name, number), key, [model.base], lambda: None)
+            rows += [{**row, "model": model.name, "method": name, "request": number} for row in found]
+    return rows, [] if failure is None else [f"{model.name} {name}: {failure}"]
 
 
 def _run(

@@ -21,6 +21,7 @@ from dissect.unlearning.trainer import Diverged
 from dissect.unlearning.unlearn import unlearn
 from dissect.unlearning.watch import Watch
 
+Rows = list[dict[str, Any]]
 NO_RETAIN = ("ga", "undial")
 """Methods that a grid trains on the forget facts alone, as in their papers, unless ``retain_loss`` asks for more."""
 
@@ -106,6 +107,7 @@ class Runs:
     def _one(
         self, config: TrainConfig, epochs: Sequence[int], label: str, focus: tuple[str, Spans] | None
     ) -> list[dict[str, Any]]:
+        """A run, an item: two processes may not train in one directory."""
         work, sources = self.work, [self.model.base]
         kept = self.retain if takes_retained(config) else None
         said = config.to_dict() | ({"epochs": "nested"} if nests(config) else {})
@@ -115,24 +117,29 @@ class Runs:
         keys = {epoch: work.key(sources, {**self.sets, **trained}, **way, **watched, epoch=epoch) for epoch in epochs}
         names = {epoch: f"{label} epoch={epoch}" for epoch in epochs}
         failed_key = work.key(sources, trained, **way, epochs=config.epochs)
-        missing = [epoch for epoch in epochs if work.store.get(names[epoch], keys[epoch]) is None]
-        failure = work.store.get(f"{label} diverged", failed_key)
-        if missing and failure is None:
 
-            def look(epoch: int, model: HookedTransformer) -> Any:
-                return work.kept(names[epoch], keys[epoch], sources, partial(self._measured, model))
+        def rows() -> Rows:
+            missing = [epoch for epoch in epochs if work.store.get(names[epoch], keys[epoch]) is None]
+            failure = work.store.get(f"{label} diverged", failed_key)
+            if missing and failure is None:
 
-            measured = {epoch: partial(look, epoch) for epoch in missing}
-            failure = self._train(config, measured, work.folder / "runs" / label, kept, focus)
+                def look(epoch: int, model: HookedTransformer) -> Any:
+                    return work.kept(names[epoch], keys[epoch], sources, partial(self._measured, model))
+
+                measured = {epoch: partial(look, epoch) for epoch in missing}
+                failure = self._train(config, measured, work.folder / "runs" / label, kept, focus)
+                if failure is not None:
+                    work.store.put(f"{label} diverged", failed_key, failure)
             if failure is not None:
-                work.store.put(f"{label} diverged", failed_key, failure)
-        if failure is not None:
-            self.notes.append(f"{label}: {failure}")
-        rows: list[dict[str, Any]] = []
-        for epoch in epochs:
-            if work.store.get(names[epoch], keys[epoch]) is not None:
-                rows += [{**row, "epoch": epoch} for row in work.kept(names[epoch], keys[epoch], sources, lambda: None)]
-        return rows
+                self.notes.append(f"{label}: {failure}")
+            found: Rows = []
+            for epoch, key in keys.items():
+                if work.store.get(names[epoch], key) is not None:
+                    there = work.kept(names[epoch], key, sources, lambda: None)
+                    found += [{**row, "epoch": epoch} for row in there]
+            return found
+
+        return work.item(label, [failed_key, *keys.values()], rows, [])
 
     def _train(
         self,
@@ -224,21 +231,20 @@ def _logged(look: Callable[[HookedTransformer], Any], model: HookedTransformer) 
     return {f"{row['measure']} {row['set']}": row["value"] for row in look(model)}
 
 
-Rows = list[dict[str, Any]]
-
-
 def rows_of(
     work: Work,
     given: Callable[[Work, Model], Rows],
     trained: Callable[[Work, Model], tuple[Rows, list[str]]],
 ) -> tuple[Rows, list[str]]:
     """Rows and notes of all models: of the checkpoints that were given, or of runs where there are none."""
-    rows: Rows = []
-    notes: list[str] = []
-    for model in work.config.models:
-        if model.unlearned:
-            rows += given(work, model)
-        else:
-            found, said = trained(work, model)
-            rows, notes = rows + found, notes + said
-    return rows, notes
+
+    def one(model: Model) -> tuple[Rows, list[str]]:
+        return (given(work, model), []) if model.unlearned else trained(work, model)
+
+    return collected(work, one)
+
+
+def collected(work: Work, of: Callable[[Model], tuple[Rows, list[str]]]) -> tuple[Rows, list[str]]:
+    """Rows and notes of all models, whose items processes share."""
+    several = work.shared(lambda: [of(model) for model in work.config.models])
+    return [row for rows, _ in several for row in rows], [note for _, notes in several for note in notes]

@@ -58,12 +58,8 @@ _TITLES = {"U-F1": "learning rate", "U-F3": "strength"}
 
 def make(work: Work) -> Made:
     """A run for each combination of what is varied."""
-    rows: list[dict[str, Any]] = []
-    fixed: list[dict[str, Any]] = []
-    notes: list[str] = []
-    for model in work.config.models:
-        found, references, said = _of(work, model)
-        rows, fixed, notes = rows + found, fixed + references, notes + said
+    found = work.shared(lambda: [_of(work, model) for model in work.config.models])
+    rows, fixed, notes = ([one for part in parts for one in part] for parts in zip(*found, strict=True))
     order = ["model", *work.settings["over"], "run", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
     table = pd.concat([pd.DataFrame(fixed), pd.DataFrame(rows)], ignore_index=True)
     return Made({"": draw(table, work)}, {"": table.reindex(columns=order).astype({"epoch": "Int64"})}, notes)

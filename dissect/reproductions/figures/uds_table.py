@@ -19,11 +19,8 @@ ASKED = (("uds", "forget"), ("exact_match", "forget"), ("answer_probability", "f
 
 def make(work: Work) -> Made:
     """A row a checkpoint, base and retrained model included, which are 0 and 1 by construction."""
-    rows = []
-    for model in work.config.models:
-        for id in model.ids:
-            rows += _concept(work, model, id)
-    table = pd.DataFrame(rows)
+    found = work.shared(lambda: [_concept(work, model, id) for model in work.config.models for id in model.ids])
+    table = pd.DataFrame([row for rows in found for row in rows])
     return Made({"": draw(table)}, {"": table})
 
 

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -17,7 +18,11 @@ from dissect.models.load import load
 from dissect.provenance import versions
 from dissect.reproductions.figures.config import Config, Model
 from dissect.reproductions.figures.store import Store
+from dissect.sweep.items import Items
+from dissect.sweep.journals import Journals
 from dissect.sweep.result import SweepResult
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -53,6 +58,9 @@ class Work:
         self.store = Store(folder / "results")
         self.checkpoints: dict[str, str] = {}
         """Fingerprint of every checkpoint that the figure rests on."""
+        self.journals: Journals | None = None
+        """Where several processes make the figure: what each has finished."""
+        self._items: Items | None = None
         self._facts: dict[tuple[str, str, str], Facts | None] = {}
         self._base: tuple[str, HookedTransformer] | None = None
 
@@ -128,8 +136,51 @@ class Work:
             "versions": versions(),
         }
 
+    def shared(self, collect: Callable[[], T]) -> T:
+        """What ``collect`` gives, whose items processes share: all that a figure computes, without the drawing.
+
+        Where there are several it is called twice: once for each process to compute what is its own, in which no item
+        gives anything, and once to read what all have kept.
+
+        Raises:
+            Unfinished: other tasks of a job array have not done their items yet.
+            JobError: another rank died.
+        """
+        if self.journals is not None and self.journals.task.count > 1:
+            items = self._items = Items(self.journals)
+            collect()
+            self._items = None
+            items.gather()
+        return collect()
+
+    def item(self, label: str, key: Any, compute: Callable[[], T], nothing: T) -> T:
+        """What ``compute`` gives and keeps, where it is one process's to do, with all that it calls.
+
+        Which items there are may not depend on what is kept already.
+
+        Args:
+            key: what it depends on.
+            nothing: given in the first pass; see ``shared``.
+        """
+        if self._items is None:
+            return compute()
+        items, self._items = self._items, None
+
+        def done() -> dict[str, Any]:
+            compute()
+            return {}
+
+        try:
+            items.take(self.store.path(label, {"item": key}, "").name, label, done)
+        finally:
+            self._items = items
+        return nothing
+
     def kept(self, label: str, key: Mapping[str, Any], sources: Sequence[str], make: Callable[[], Any]) -> Any:
-        """What ``make`` gives as JSON has it, or what it gave before."""
+        """What ``make`` gives as JSON has it, rows of a table, or what it gave before: an item."""
+        return self.item(label, key, partial(self._kept, label, key, sources, make), [])
+
+    def _kept(self, label: str, key: Mapping[str, Any], sources: Sequence[str], make: Callable[[], Any]) -> Any:
         record = self.store.get(label, key)
         if record is None:
             value = make()
