@@ -276,19 +276,28 @@ def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):
     """Several commands in one job, because starting takes longest; the last one on sharded models."""
     facts.write(tmp_path / "facts.jsonl")
     common = [*map(str, tiny_pair("llama")), "--facts", str(tmp_path / "facts.jsonl"), "--batch-size", "2"]
+    base, unlearned = map(str, tiny_pair("llama"))
+    asked = ["evaluate", unlearned, "--base", base, "--forget", common[3], "--measures", "exact_match"]
+    told = ["report", base, unlearned, "--forget", common[3], "--steps", "drift", "--measures", "exact_match"]
     script = tmp_path / "commands.py"
     script.write_text(
         "import sys\n"
         "from dissect.cli import main\n"
         f"for command in {list(ASKED)}:\n"
         f"    main([command, *{common}, '--out', f'{{sys.argv[1]}}/{{command}}.nc']) == 0 or sys.exit(1)\n"
+        f"main({asked} + ['--out', f'{{sys.argv[1]}}/evaluation.json']) == 0 or sys.exit(1)\n"
+        f"main({told} + ['--out', f'{{sys.argv[1]}}/report.html']) == 0 or sys.exit(1)\n"
         f"sys.exit(main(['patch', *{common}, '--out', f'{{sys.argv[1]}}/sharded.nc', '--shard']))\n"
     )
     done = torchrun(script, 2, str(tmp_path / "two"))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("saved ") == 4 and done.stdout.count("rank agreement") == 1
-    names = sorted(f"{kind}.nc" for kind in (*ASKED, "sharded"))
-    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == names
+    assert done.stdout.count("saved ") == 6 and done.stdout.count("rank agreement") == 1
+    names = {f"{kind}.nc" for kind in (*ASKED, "sharded")}
+    assert {path.name for path in (tmp_path / "two").iterdir()} == names | {
+        "evaluation.json",
+        "report.html",
+        "report.html.results",
+    }
     from dissect.cli import main
 
     for kind in ASKED:

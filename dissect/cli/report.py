@@ -9,6 +9,7 @@ import typer
 from dissect.cli import options, outputs
 from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.sweep.task import task_of
 
 
 def report(
@@ -69,6 +70,7 @@ def report(
             "a report needs BASE, UNLEARNED and --forget FILE (or --from DIR): see `dissect report --help`"
         )
     outputs.check_file(out, ".html")
+    task_of(task)  # before models are loaded
     given = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     read: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
     told: dict[str, Any] = {"window": window, "max_facts": max_facts, "batch_size": batch_size, "seed": running.seed}

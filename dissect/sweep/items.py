@@ -1,6 +1,7 @@
 """Work that comes in a few long items with names: checkpoints to measure, models to train."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 from dissect.sweep.journal import Row
 from dissect.sweep.journals import Journals, Missing
@@ -52,7 +53,7 @@ class Items:
             Unfinished, JobError: as ``gather``.
         """
         for key, name in names.items():
-            self.take(key, name, lambda key=key: compute(key))  # type: ignore[misc]
+            self.take(key, name, partial(compute, key))
         return self.gather()
 
     def _missing(self) -> Missing:
