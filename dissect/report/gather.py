@@ -92,7 +92,9 @@ class _Work:
     def prompts(self) -> Prompts:
         """The forget facts that sweeps run on."""
         if self._prompts is None:
-            self._prompts = _evenly(self.sets["forget"], self.settings.max_facts).prompts(
+            facts = self.sets["forget"]
+            chosen = Facts(facts[place] for place in _evenly(range(len(facts)), self.settings.max_facts))
+            self._prompts = chosen.prompts(
                 self.pair.base,
                 template=self.settings.template,
                 answers=self.settings.answers,  # type: ignore[arg-type]
@@ -129,7 +131,8 @@ class _Work:
         return restore(self.pair, self.prompts, list(PARAMETERS), window=self.window, controls=True, **how)
 
     def smallest(self) -> Any:
-        return smallest_set(self.pair, self.prompts, **self.how)
+        searched = _evenly(range(len(self.prompts)), self.settings.search_facts)
+        return smallest_set(self.pair, self.prompts[searched], **self.how)
 
     def positions(self) -> Any:
         shown = self.prompts[_shown(self.prompts, self.settings.n_shown)]
@@ -187,11 +190,11 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _evenly(facts: Facts, n: int) -> Facts:
-    """At most n facts, spread evenly."""
-    if len(facts) <= n:
-        return facts
-    return Facts(facts[round(place * (len(facts) - 1) / (n - 1))] if n > 1 else facts[0] for place in range(n))
+def _evenly(places: range, n: int) -> list[int]:
+    """At most n of the places, spread evenly."""
+    if len(places) <= n:
+        return list(places)
+    return [places[round(k * (len(places) - 1) / (n - 1))] if n > 1 else places[0] for k in range(n)]
 
 
 def _shown(prompts: Prompts, n: int) -> list[int]:
