@@ -15,6 +15,7 @@ from dissect.metrics.drift import drift
 from dissect.metrics.measure import FAMILIES
 from dissect.models.pair import ModelPair
 from dissect.patching.attribute import attribute
+from dissect.patching.logit_lens import logit_lens
 from dissect.patching.patch import patch
 from dissect.provenance import versions
 from dissect.report.results import FILES, Results, read_about, write_about
@@ -85,6 +86,7 @@ class _Work:
             "smallest": self.smallest,
             "positions": self.positions,
             "heads": self.heads,
+            "lens": self.lens,
             "drift": self.drift,
         }
 
@@ -103,6 +105,11 @@ class _Work:
                 progress=False,
             )
         return self._prompts
+
+    @property
+    def shown(self) -> Prompts:
+        """Those of them that are drawn one by one."""
+        return self.prompts[_shown(self.prompts, self.settings.n_shown)]
 
     @property
     def how(self) -> dict[str, Any]:
@@ -135,14 +142,18 @@ class _Work:
         return smallest_set(self.pair, self.prompts[searched], **self.how)
 
     def positions(self) -> Any:
-        shown = self.prompts[_shown(self.prompts, self.settings.n_shown)]
-        return patch(self.pair, shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **self.how)
+        return patch(
+            self.pair, self.shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **self.how
+        )
 
     def heads(self) -> Any:
         cfg = self.pair.base.cfg
         if cfg.n_layers * cfg.n_heads <= self.settings.exact_heads:
             return patch(self.pair, self.prompts, ["z"], window=1, heads="each", **self.how)
         return attribute(self.pair, self.prompts, ["z"], per="head", check=_CHECKED, **self.how)
+
+    def lens(self) -> Any:
+        return logit_lens(self.pair, self.shown, progress=self.progress)
 
     def drift(self) -> Any:
         return drift(self.pair, progress=self.progress)

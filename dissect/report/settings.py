@@ -7,7 +7,7 @@ from typing import Any
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 
-STEPS = ("evaluation", "activations", "parameters", "smallest", "positions", "heads", "drift")
+STEPS = ("evaluation", "activations", "parameters", "smallest", "positions", "heads", "lens", "drift")
 """Its parts, in the order in which they are computed; each is kept in a file of its own."""
 
 
@@ -32,7 +32,7 @@ class ReportSettings:
     search_facts: int = 40
     """At most so many of them enter the search for the smallest restoring set, which runs some hundred sets on each."""
     n_shown: int = 3
-    """Facts whose maps over positions and layers are drawn."""
+    """Facts whose maps over positions and layers, and logit lens, are drawn."""
     exact_heads: int = 256
     """Heads are swapped one by one up to so many; where there are more, they are estimated to first order."""
     steps: tuple[str, ...] = STEPS
