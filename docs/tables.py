@@ -7,6 +7,8 @@ from sphinx.transforms.post_transforms import SphinxPostTransform
 
 SENTENCE = 30
 """From so many characters in a cell on, its column is one of sentences."""
+FITTING = 2
+"""So many columns of sentences stand beside each other on a phone."""
 _HELD = re.compile(r"(?<=\d) (?=(?:%|s|ms|MB|GB|GiB)(?!\w)|to -?[\d.]+\))|(?<=\d to) (?=-?[\d.]+\))")
 """The spaces in "13.1 s", "95 %" and "(0.01 to 0.10)"."""
 
@@ -29,7 +31,8 @@ class ReadableTables(SphinxPostTransform):
             if held != text and not isinstance(text.parent, nodes.literal | nodes.literal_block | nodes.raw):
                 text.parent.replace(text, nodes.Text(held))
         for table in self.document.findall(nodes.table):
-            for column in zip(*(row.children for row in table.findall(nodes.row)), strict=False):
-                if max(len(cell.astext()) for cell in column) >= SENTENCE:
+            columns = list(zip(*(row.children for row in table.findall(nodes.row)), strict=False))
+            for column in columns:
+                if len(columns) > FITTING and max(len(cell.astext()) for cell in column) >= SENTENCE:
                     for cell in column:
                         cell["classes"].append("sentences")

@@ -15,6 +15,10 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 _NARROWEST = 500
 """Windows are no narrower; narrower pages are shown in a frame of one."""
+_WATCH = """<script>
+var missing = 0; addEventListener("error", event => { missing += event.target !== window; }, true);
+</script>"""
+"""Counts what a page asks for and does not get (images, scripts, style sheets), of which the console says nothing."""
 _PROBE = """<script>
 addEventListener("load", () => setTimeout(() => {
   const all = chosen => [...document.querySelectorAll(chosen)];
@@ -27,8 +31,7 @@ addEventListener("load", () => setTimeout(() => {
   const scrolled = all("html, .content").map(box => box.scrollWidth);
   const seen = {scroll: Math.max(...scrolled),
                 inner: window.innerWidth, plots: plots.length, drawn: drawn.length,
-                clashes: plots.filter(clash).length,
-                broken: all("img").filter(image => !image.naturalWidth).length};
+                clashes: plots.filter(clash).length, missing};
   Object.assign(document.documentElement.dataset, seen);
   parent.postMessage(seen, "*");
 }, 500));
@@ -104,7 +107,8 @@ def probed(pages: Iterable[Path]) -> Iterator[list[Path]]:
     try:
         for page in pages:
             copies.append(page.with_name(f".{page.stem}-probed.html"))
-            text = page.read_text(encoding="utf-8").replace("</head>", f"{_PROBE}</head>", 1)
+            text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{_WATCH}", 1)
+            text = text.replace("</head>", f"{_PROBE}</head>", 1)
             copies[-1].write_text(text, encoding="utf-8")
         yield copies
     finally:
