@@ -15,6 +15,7 @@ from dissect.metrics.drift import drift
 from dissect.metrics.measure import FAMILIES
 from dissect.models.pair import ModelPair
 from dissect.patching.attribute import attribute
+from dissect.patching.logit_lens import logit_lens
 from dissect.patching.patch import patch
 from dissect.provenance import versions
 from dissect.report.results import FILES, Results, read_about, write_about
@@ -85,6 +86,7 @@ class _Work:
             "smallest": self.smallest,
             "positions": self.positions,
             "heads": self.heads,
+            "lens": self.lens,
             "drift": self.drift,
         }
 
@@ -92,7 +94,9 @@ class _Work:
     def prompts(self) -> Prompts:
         """The forget facts that sweeps run on."""
         if self._prompts is None:
-            self._prompts = _evenly(self.sets["forget"], self.settings.max_facts).prompts(
+            facts = self.sets["forget"]
+            chosen = Facts(facts[place] for place in _evenly(range(len(facts)), self.settings.max_facts))
+            self._prompts = chosen.prompts(
                 self.pair.base,
                 template=self.settings.template,
                 answers=self.settings.answers,  # type: ignore[arg-type]
@@ -101,6 +105,11 @@ class _Work:
                 progress=False,
             )
         return self._prompts
+
+    @property
+    def shown(self) -> Prompts:
+        """Those of them that are drawn one by one."""
+        return self.prompts[_shown(self.prompts, self.settings.n_shown)]
 
     @property
     def how(self) -> dict[str, Any]:
@@ -129,17 +138,22 @@ class _Work:
         return restore(self.pair, self.prompts, list(PARAMETERS), window=self.window, controls=True, **how)
 
     def smallest(self) -> Any:
-        return smallest_set(self.pair, self.prompts, **self.how)
+        searched = _evenly(range(len(self.prompts)), self.settings.search_facts)
+        return smallest_set(self.pair, self.prompts[searched], **self.how)
 
     def positions(self) -> Any:
-        shown = self.prompts[_shown(self.prompts, self.settings.n_shown)]
-        return patch(self.pair, shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **self.how)
+        return patch(
+            self.pair, self.shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **self.how
+        )
 
     def heads(self) -> Any:
         cfg = self.pair.base.cfg
         if cfg.n_layers * cfg.n_heads <= self.settings.exact_heads:
             return patch(self.pair, self.prompts, ["z"], window=1, heads="each", **self.how)
         return attribute(self.pair, self.prompts, ["z"], per="head", check=_CHECKED, **self.how)
+
+    def lens(self) -> Any:
+        return logit_lens(self.pair, self.shown, progress=self.progress)
 
     def drift(self) -> Any:
         return drift(self.pair, progress=self.progress)
@@ -187,11 +201,11 @@ def _plain(value: Any) -> Any:
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
 
-def _evenly(facts: Facts, n: int) -> Facts:
-    """At most n facts, spread evenly."""
-    if len(facts) <= n:
-        return facts
-    return Facts(facts[round(place * (len(facts) - 1) / (n - 1))] if n > 1 else facts[0] for place in range(n))
+def _evenly(places: range, n: int) -> list[int]:
+    """At most n of the places, spread evenly."""
+    if len(places) <= n:
+        return list(places)
+    return [places[round(k * (len(places) - 1) / (n - 1))] if n > 1 else places[0] for k in range(n)]
 
 
 def _shown(prompts: Prompts, n: int) -> list[int]:
