@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dissect.models.sharded import shard as shard
     from dissect.patching.attribute import attribute as attribute
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
+    from dissect.patching.logit_lens import logit_lens as logit_lens
     from dissect.patching.patch import patch as patch
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.smallest import smallest_set as smallest_set
@@ -64,6 +65,7 @@ _HOMES = {
     "load": "dissect.models.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",
+    "logit_lens": "dissect.patching.logit_lens",
     "patch": "dissect.patching.patch",
     "quantised": "dissect.models.quantised",
     "relearn": "dissect.evaluation.relearning",

@@ -14,6 +14,7 @@ _WRITERS = {
     "dissect-sweep-1": "`dissect patch`, `restore`, `attribute` or SweepResult.save",
     "dissect-drift-1": "`dissect inspect --drift` or Drift.save",
     "dissect-logits-1": "LogitAttribution.save",
+    "dissect-lens-1": "LensTable.save",
     "dissect-relearning-1": "Relearning.save",
 }
 """Format to what writes it."""

@@ -15,6 +15,7 @@ typing.GENERATING_DOCUMENTATION = "dissect"  # type: ignore[attr-defined]  # jax
 sys.path.insert(0, str(HERE))
 
 import prepare  # noqa: E402
+from tables import ReadableTables  # noqa: E402
 
 project = "dissect"
 author = "the authors of dissect"
@@ -27,7 +28,7 @@ extensions = [
     "sphinx.ext.napoleon",
     "sphinx.ext.viewcode",
 ]
-exclude_patterns = ["_build", "_templates", "prepare.py"]
+exclude_patterns = ["_build", "_templates", "*.py"]
 templates_path = ["_templates"]
 
 myst_heading_anchors = 3
@@ -68,6 +69,7 @@ def setup(app: typing.Any) -> None:
     """Write what the pages take from elsewhere in the repository."""
     prepare.write_notebooks(HERE.parent / "notebooks", HERE / "notebooks")
     prepare.write_commands(HERE / "api" / "generated" / "commands.md")
+    app.add_post_transform(ReadableTables)
     app.add_lexer("jsonl", JsonLexer)
     app.add_lexer("csv", TextLexer)
     app.connect(

@@ -1,9 +1,12 @@
 """Pages as a real browser shows them: Chromium, headless, without a network."""
 
+import contextlib
+import json
 import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +15,43 @@ import pytest
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 _NARROWEST = 500
 """Windows are no narrower; narrower pages are shown in a frame of one."""
+_WATCH = """<script>
+var missing = 0; addEventListener("error", event => { missing += event.target !== window; }, true);
+</script>"""
+"""Counts what a page asks for and does not get (images, scripts, style sheets), of which the console says nothing."""
 _PROBE = """<script>
 addEventListener("load", () => setTimeout(() => {
-  const plots = [...document.querySelectorAll(".js-plotly-plot")];
+  const all = chosen => [...document.querySelectorAll(chosen)];
+  const plots = all(".js-plotly-plot");
   const drawn = plots.filter(plot => plot.querySelector("svg.main-svg .trace, svg.main-svg .heatmaplayer image"));
-  const seen = {scroll: document.documentElement.scrollWidth, inner: window.innerWidth,
-                plots: plots.length, drawn: drawn.length};
+  const clash = plot => {
+    const [title, legend] = [".gtitle", ".legend .bg"].map(part => plot.querySelector(part)?.getBoundingClientRect());
+    return title && legend && legend.height && title.bottom > legend.top && legend.bottom > title.top;
+  };
+  const scrolled = all("html, .content").map(box => box.scrollWidth);
+  const seen = {scroll: Math.max(...scrolled),
+                inner: window.innerWidth, plots: plots.length, drawn: drawn.length,
+                clashes: plots.filter(clash).length, missing};
   Object.assign(document.documentElement.dataset, seen);
   parent.postMessage(seen, "*");
 }, 500));
 </script>"""
-"""Measures the page once loaded, and leaves the numbers in its root element and in that of a frame around it."""
-_FRAME = """<!DOCTYPE html><html><head><script>
-addEventListener("message", event => Object.assign(document.documentElement.dataset, event.data));
-</script></head><body>
-<iframe src="{address}" style="width:{width}px;height:{height}px;border:0"></iframe>
-</body></html>"""
+"""Measures the page once loaded, and leaves the numbers in its root element and in that of a frame around it.
+
+On a narrow screen the documentation's theme lets the text's container scroll (.content), not the page.
+"""
+_FRAME = """<!DOCTYPE html><html><head></head><body>
+<iframe style="width:{width}px;height:{height}px;border:0"></iframe><script>
+const pages = {addresses}, seen = [], frame = document.querySelector("iframe");
+const next = () => {{ if (seen.length < pages.length) frame.src = pages[seen.length]; }};
+addEventListener("message", event => {{
+  seen.push(event.data);
+  Object.assign(document.documentElement.dataset, event.data, {{all: JSON.stringify(seen)}});
+  next();
+}});
+next();
+</script></body></html>"""
+"""Shows one page after the other at a width, and keeps what the probe says of each."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +80,53 @@ def browser() -> str:
 
 def look(page: Path, *, width: int = 1280, height: int = 2000, screenshot: Path | None = None) -> Seen:
     """Open a page from its file, with every name unresolvable, and probe it."""
-    with tempfile.TemporaryDirectory() as home:
-        probed = page.with_name(f".{page.stem}-probed.html")
-        probed.write_text(page.read_text(encoding="utf-8").replace("</head>", f"{_PROBE}</head>", 1), encoding="utf-8")
-        opened = probed
+    with tempfile.TemporaryDirectory() as home, probed([page]) as (copy,):
+        opened = copy
         if width < _NARROWEST:
-            opened = Path(home) / "frame.html"
-            opened.write_text(_FRAME.format(address=probed.as_uri(), width=width, height=height))
-        flags = [
-            *("--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", f"--user-data-dir={home}/profile"),
-            *(f"--window-size={max(width, _NARROWEST)},{height}", "--virtual-time-budget=20000"),
-            *("--enable-logging=stderr", "--disable-component-update", "--no-first-run"),
-            "--host-resolver-rules=MAP * ~NOTFOUND",
-        ]
-        shot = [f"--screenshot={screenshot}"] if screenshot is not None else ["--dump-dom"]
-        command = [browser(), *flags, *shot, opened.as_uri()]
-        try:
-            done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
-        finally:
-            probed.unlink()
-    said = [line for line in done.stderr.splitlines() if ":CONSOLE" in line]
-    return Seen(said, done.stdout)
+            opened = framed([copy], Path(home), width, height)
+        shot = "--dump-dom" if screenshot is None else f"--screenshot={screenshot}"
+        return _open(opened, home, shot, f"--window-size={max(width, _NARROWEST)},{height}")
+
+
+def look_through(pages: Iterable[Path], *, width: int) -> tuple[list[str], list[dict[str, int]]]:
+    """Open many pages one after the other in one browser: all that was said, and the probe's numbers of each."""
+    with tempfile.TemporaryDirectory() as home, probed(pages) as copies:
+        opened = framed(copies, Path(home), width, 1000)
+        budget = f"--virtual-time-budget={2000 * len(copies) + 10000}"
+        seen = _open(opened, home, "--dump-dom", f"--window-size={max(width, _NARROWEST)},1000", budget)
+    kept = re.search(r'<html[^>]*data-all="([^"]*)"', seen.dom)
+    numbers = [] if kept is None else json.loads(kept[1].replace("&quot;", '"'))
+    assert len(numbers) == len(copies), f"stopped after {len(numbers)} of {len(copies)} pages: {seen.console}"
+    return seen.console, numbers
+
+
+@contextlib.contextmanager
+def probed(pages: Iterable[Path]) -> Iterator[list[Path]]:
+    """Copies of pages with the probe in them, beside the pages so that what they load is found, for a while."""
+    copies: list[Path] = []
+    try:
+        for page in pages:
+            copies.append(page.with_name(f".{page.stem}-probed.html"))
+            text = page.read_text(encoding="utf-8").replace("<head>", f"<head>{_WATCH}", 1)
+            text = text.replace("</head>", f"{_PROBE}</head>", 1)
+            copies[-1].write_text(text, encoding="utf-8")
+        yield copies
+    finally:
+        for copy in copies:
+            copy.unlink(missing_ok=True)
+
+
+def framed(pages: list[Path], folder: Path, width: int, height: int) -> Path:
+    """A page in a folder that shows pages one after the other at a width."""
+    addresses = json.dumps([page.as_uri() for page in pages])
+    (folder / "frame.html").write_text(_FRAME.format(addresses=addresses, width=width, height=height))
+    return folder / "frame.html"
+
+
+def _open(page: Path, home: str, *flags: str) -> Seen:
+    """Run the browser once; later flags win."""
+    command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
+    command += ["--virtual-time-budget=20000", "--enable-logging=stderr", "--disable-component-update"]
+    command += ["--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={home}/profile"]
+    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    return Seen([line for line in done.stderr.splitlines() if ":CONSOLE" in line], done.stdout)

@@ -3,11 +3,8 @@
 import ast
 import importlib.util
 import logging
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -151,22 +148,6 @@ def test_stored_figures_are_drawn_by_one_library_beside_the_pages(prepare, tmp_p
     assert (tmp_path / "to" / "a.ipynb").stat().st_mtime_ns == before
     prepare.write_plotly(tmp_path / "html", tmp_path / "to")
     assert (tmp_path / "html/_static/plotly.min.js").stat().st_size > 1e6
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The built pages, as `make docs` builds them."""
-    out = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", "-b", "html", "-d", str(out / "cache")]
-    done = subprocess.run(
-        [*command, "docs", str(out / "html")],
-        cwd=pages.ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"},
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    return out / "html"
 
 
 def test_make_docs_is_what_was_built_here():

@@ -90,7 +90,7 @@ def test_text_of_facts_is_shown_and_not_run(demo, facts, tmp_path):
         demo / "ga",
         {"forget": evil},
         tmp_path,
-        steps=("evaluation", "positions"),
+        steps=("evaluation", "positions", "lens"),
         measures=("exact_match",),
         title=f"Evil {EVIL}",
     )
@@ -113,6 +113,7 @@ def test_the_whole_report_of_the_demo(demo):
     assert stored == {"report.json", "evaluation.json", "activations.nc", "parameters.nc", "smallest.json"} | {
         "positions.nc",
         "heads.nc",
+        "lens.nc",
         "drift.nc",
     }
     about = json.loads((demo / "results" / "report.json").read_text())

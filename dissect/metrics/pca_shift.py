@@ -12,7 +12,7 @@ from dissect.metrics.subject import Subject
 
 MIN_TOKENS = 10
 N_GROUPS = 20
-"""Groups of facts that are left out in turn: each takes two decompositions."""
+"""Groups of facts that are left out in turn: each takes a decomposition of each checkpoint's states."""
 
 
 def pca_similarity(subject: Subject) -> list[Estimate]:
@@ -30,14 +30,26 @@ def pca_shift(subject: Subject) -> list[Estimate]:
 
 def _similarities(subject: Subject, positions: Positions) -> list[Estimate]:
     base, ours = _states(subject, positions)
-    groups, found = groups_of(base.row, n_groups=N_GROUPS, seed=subject.settings.seed), []
-    for layer in range(base.n_layers):
-        x, y = base.layer(layer), ours.layer(layer)
-        value = similarity(x, y)
-        without = np.array([similarity(x[groups != g], y[groups != g]) for g in range(int(groups.max()) + 1)])
-        low, high = jackknife(value, without, lowest=0.0, highest=1.0)
-        found.append(Estimate(value, len(x), low, high, "tokens", {"layer": layer, "positions": positions}))
+    found = []
+    directions = _directions(subject.base, base, positions), _directions(subject, ours, positions)
+    for layer, (theirs, own) in enumerate(zip(*directions, strict=True)):
+        value, *without = (similarity(x, y) for x, y in zip(theirs, own, strict=True))
+        low, high = jackknife(value, np.array(without), lowest=0.0, highest=1.0)
+        found.append(Estimate(value, len(base.row), low, high, "tokens", {"layer": layer, "positions": positions}))
     return found
+
+
+def _directions(subject: Subject, states: States, positions: Positions) -> Float[np.ndarray, "layer fit d"]:
+    """First directions of each layer: of all facts, then without each group; the base's serve every checkpoint."""
+
+    def make() -> Float[np.ndarray, "layer fit d"]:
+        groups = groups_of(states.row, n_groups=N_GROUPS, seed=subject.settings.seed)
+        kept = [groups != left_out for left_out in range(-1, int(groups.max()) + 1)]
+        return np.stack(
+            [[first_direction(states.layer(layer)[rows]) for rows in kept] for layer in range(states.n_layers)]
+        )
+
+    return subject.memo(("first directions", subject.set, positions, len(states.row)), make)
 
 
 def _shifts(subject: Subject, positions: Positions) -> list[Estimate]:
@@ -66,9 +78,9 @@ def first_direction(x: Float[np.ndarray, "item d"]) -> Float[np.ndarray, "d"]:
     return -direction if direction @ mean < 0 else direction
 
 
-def similarity(x: Float[np.ndarray, "item d"], y: Float[np.ndarray, "item d"]) -> float:
-    """|cos| of the two first directions: the sign of a principal direction means nothing."""
-    cosine = abs(float(first_direction(x) @ first_direction(y)))
+def similarity(x: Float[np.ndarray, "d"], y: Float[np.ndarray, "d"]) -> float:
+    """|cos| of two first directions: the sign of a principal direction means nothing."""
+    cosine = abs(float(x @ y))
     return cosine if np.isnan(cosine) else min(1.0, cosine)
 
 

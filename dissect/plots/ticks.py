@@ -27,13 +27,18 @@ _SPACE, _LINE = ("\u0120", "\u2581"), ("\u010a", "\n")
 """How tokenizers write a space and the end of a line."""
 
 
-def _token(offset: int, token: str) -> str:
-    """A token with its offset, which tells equal ones apart; bold where it belongs to the answer."""
+def readable(token: str) -> str:
+    """A token as it is read in a text, without the space before it."""
     for written in _SPACE:
         token = token.replace(written, " ")
     for written in _LINE:
         token = token.replace(written, "\\n")
-    text = escape(f"{token.strip() or token} ({offset})", quote=False)
+    return token.strip() or token
+
+
+def _token(offset: int, token: str) -> str:
+    """A token with its offset, which tells equal ones apart; bold where it belongs to the answer."""
+    text = escape(f"{readable(token)} ({offset})", quote=False)
     return f"<b>{text}</b>" if offset >= 0 else text
 
 

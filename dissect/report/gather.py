@@ -27,7 +27,7 @@ from dissect.sweep.task import task_of
 
 log = logging.getLogger(__name__)
 
-OF_ONE = ("smallest", "drift")
+OF_ONE = ("smallest", "lens", "drift")
 """Steps that one process does alone."""
 
 

@@ -11,6 +11,7 @@ from dissect.errors import DissectError
 from dissect.evaluation.result import Evaluation
 from dissect.files import atomic_file
 from dissect.metrics.drift_map import Drift
+from dissect.patching.lens_table import LensTable
 from dissect.restoration.smallest_result import SmallestSet
 from dissect.sweep.result import SweepResult
 
@@ -23,6 +24,7 @@ FILES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "smallest": ("smallest.json", SmallestSet.load),
     "positions": ("positions.nc", SweepResult.load),
     "heads": ("heads.nc", SweepResult.load),
+    "lens": ("lens.nc", LensTable.load),
     "drift": ("drift.nc", Drift.load),
 }
 """Step to file and reader."""
@@ -40,6 +42,7 @@ class Results:
     smallest: SmallestSet | None = None
     positions: SweepResult | None = None
     heads: SweepResult | None = None
+    lens: LensTable | None = None
     drift: Drift | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """Step to the reason why there is nothing."""

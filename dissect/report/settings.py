@@ -7,7 +7,7 @@ from typing import Any
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 
-STEPS = ("evaluation", "activations", "parameters", "smallest", "positions", "heads", "drift")
+STEPS = ("evaluation", "activations", "parameters", "smallest", "positions", "heads", "lens", "drift")
 """Its parts, in the order in which they are computed; each is kept in a file of its own."""
 
 
@@ -29,8 +29,10 @@ class ReportSettings:
     """Layers swapped together; by default 5 from 12 layers on, 3 from 4 on, else 1."""
     max_facts: int = 100
     """At most so many forget facts, spread evenly, enter the sweeps. Behaviour is asked of all."""
+    search_facts: int = 40
+    """At most so many of them enter the search for the smallest restoring set, which runs some hundred sets on each."""
     n_shown: int = 3
-    """Facts whose maps over positions and layers are drawn."""
+    """Facts whose maps over positions and layers, and logit lens, are drawn."""
     exact_heads: int = 256
     """Heads are swapped one by one up to so many; where there are more, they are estimated to first order."""
     steps: tuple[str, ...] = STEPS
@@ -46,7 +48,7 @@ class ReportSettings:
         check_template(self.template)
         if self.answers not in ("base", "gold"):
             raise DissectError(f"answers must be base or gold, got {self.answers!r}")
-        for name in ("max_new_tokens", "max_facts", "n_shown", "batch_size"):
+        for name in ("max_new_tokens", "max_facts", "search_facts", "n_shown", "batch_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise DissectError(f"{name} must be a whole number from 1 on, got {value!r}")

@@ -11,6 +11,7 @@ from dissect.metrics.drift import drift
 from dissect.metrics.measure import FAMILIES
 from dissect.models.pair import ModelPair
 from dissect.patching.attribute import attribute
+from dissect.patching.logit_lens import logit_lens
 from dissect.patching.patch import patch
 from dissect.report.settings import ReportSettings
 from dissect.restoration.restore import restore
@@ -40,6 +41,7 @@ class Work:
             "smallest": self.smallest,
             "positions": self.positions,
             "heads": self.heads,
+            "lens": self.lens,
             "drift": self.drift,
         }
 
@@ -47,7 +49,9 @@ class Work:
     def prompts(self) -> Prompts:
         """The forget facts that sweeps run on."""
         if self._prompts is None:
-            self._prompts = _evenly(self.sets["forget"], self.settings.max_facts).prompts(
+            facts = self.sets["forget"]
+            chosen = Facts(facts[place] for place in _evenly(range(len(facts)), self.settings.max_facts))
+            self._prompts = chosen.prompts(
                 self.pair.base,
                 template=self.settings.template,
                 answers=self.settings.answers,  # type: ignore[arg-type]
@@ -56,6 +60,11 @@ class Work:
                 progress=False,
             )
         return self._prompts
+
+    @property
+    def shown(self) -> Prompts:
+        """Those of them that are drawn one by one."""
+        return self.prompts[_shown(self.prompts, self.settings.n_shown)]
 
     @property
     def _how(self) -> dict[str, Any]:
@@ -93,12 +102,13 @@ class Work:
 
     def smallest(self, out: Path) -> None:
         """The smallest set of blocks that restores."""
-        smallest_set(self.pair, self.prompts, **self._how).save(out)
+        searched = _evenly(range(len(self.prompts)), self.settings.search_facts)
+        smallest_set(self.pair, self.prompts[searched], **self._how).save(out)
 
     def positions(self, out: Path) -> None:
         """Maps over positions of a few facts."""
-        shown, how = self.prompts[_shown(self.prompts, self.settings.n_shown)], self._shared(out)
-        patch(self.pair, shown, [MAPPED], window=1, positions="each", metrics=("krs", "logprob"), **how)
+        how = self._shared(out) | {"metrics": ("krs", "logprob")}
+        patch(self.pair, self.shown, [MAPPED], window=1, positions="each", **how)
 
     def heads(self, out: Path) -> None:
         """Heads one by one, exactly or to first order."""
@@ -107,6 +117,10 @@ class Work:
             patch(self.pair, self.prompts, ["z"], window=1, heads="each", **how)
         else:
             attribute(self.pair, self.prompts, ["z"], per="head", check=_CHECKED, **how)
+
+    def lens(self, out: Path) -> None:
+        """What the states of both models say, layer by layer."""
+        logit_lens(self.pair, self.shown, progress=self.progress).save(out)
 
     def drift(self, out: Path) -> None:
         """How far each weight moved."""
@@ -124,11 +138,11 @@ _TRAINING = ("relearning",)
 """Slow measures that the verdict rests on."""
 
 
-def _evenly(facts: Facts, n: int) -> Facts:
-    """At most n facts, spread evenly."""
-    if len(facts) <= n:
-        return facts
-    return Facts(facts[round(place * (len(facts) - 1) / (n - 1))] if n > 1 else facts[0] for place in range(n))
+def _evenly(places: range, n: int) -> list[int]:
+    """At most n of the places, spread evenly."""
+    if len(places) <= n:
+        return list(places)
+    return [places[round(k * (len(places) - 1) / (n - 1))] if n > 1 else places[0] for k in range(n)]
 
 
 def _shown(prompts: Prompts, n: int) -> list[int]:

@@ -8,6 +8,7 @@ import numpy as np
 import xarray as xr
 
 from dissect.data.prompts import Prompts
+from dissect.data.token_table import token_table
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
 from dissect.provenance import versions
@@ -64,7 +65,7 @@ def assemble(
             f"{name}_donor": ("prompt", rows[1]),
         }
     if "position" in axes and prompts.tokenizer is not None:
-        variables["token"] = (("position", "prompt"), _tokens(prompts, axes["position"]))
+        variables["token"] = (("position", "prompt"), token_table(prompts, axes["position"]))
     coords = {
         **axes,
         **dict(zip(_COORDINATES, _prompt_columns(prompts, n_scored), strict=True)),
@@ -83,17 +84,6 @@ def assemble(
 def _prompt_columns(prompts: Prompts, n_scored: np.ndarray) -> tuple[Any, ...]:
     texts = (np.array(column, dtype=str) for column in (prompts.prompt_texts, prompts.answer_texts))
     return np.arange(len(prompts)), *(("prompt", column) for column in (*texts, n_scored))
-
-
-def _tokens(prompts: Prompts, offsets: Sequence[int]) -> np.ndarray:
-    """The token at each offset from the answer's first; empty where a prompt has none there."""
-    pieces = [prompts.tokenizer.convert_ids_to_tokens(row.tolist()) for row in prompts.tokens]
-    table = np.full((len(offsets), len(prompts)), "", dtype=object)
-    for column, (start, end) in enumerate(zip(prompts.prompt_lengths.tolist(), prompts.lengths.tolist(), strict=True)):
-        for line, offset in enumerate(offsets):
-            if 0 <= start + offset < end:
-                table[line, column] = str(pieces[column][start + offset])
-    return table.astype(str)
 
 
 def _coordinates(cell: Cell) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What the states still hold: depth of the erasure by layer, lenses, probes."""
 
+from functools import partial
 from typing import Any
 
 from dissect import plots
@@ -7,7 +8,7 @@ from dissect.errors import DissectError
 from dissect.evaluation.result import Evaluation
 from dissect.report.page import Details, Drawing, Section
 from dissect.report.results import Results
-from dissect.report.sections.absent import absent
+from dissect.report.sections.absent import absent, drawn
 from dissect.report.sections.behaviour import measures
 
 _CURVES = (
@@ -16,6 +17,11 @@ _CURVES = (
         "How much of what a retrained model's states cost the base model this model's states cost it too.",
     ),
     ("erasure_curve", "What the base model loses of the answer with the states of one layer; 0: nothing."),
+)
+
+_LENS = (
+    "The same states read off directly (logit lens): what each layer would say if it were the last. An answer that is "
+    "read off somewhere is there; one that is not may still be there in a form that later layers turn into it."
 )
 
 
@@ -34,10 +40,21 @@ def depth(results: Results) -> Section:
     )
     parts: list[Any] = [words, measures(found, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
     parts += [figure for name, caption in _CURVES for figure in figures(found, name, caption)]
+    parts += _lens(results)
     more = [figure for name in found.measures for figure in figures(found, name, "") if _further(found, name)]
     if more:
         parts.append(Details("Lenses, probes and similarity of representations by layer", more))
     return Section(heading, parts)
+
+
+def _lens(results: Results) -> list[Any]:
+    """What each layer would say of single facts: the first one open, the others folded up."""
+    if results.lens is None:
+        return [absent(results, "lens", "The logit lens")]
+    table = results.lens
+    drawings = [drawn(partial(plots.lens, table, prompt=number), "") for number in table.data["prompt"].values.tolist()]
+    more = [Details(f"{len(drawings) - 1} more of these", drawings[1:])] if len(drawings) > 1 else []
+    return [_LENS, drawings[0], *more]
 
 
 def figures(found: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.plots.labels import counted
-from dissect.report.page import Section
+from dissect.report.page import Details, Section
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent, drawn
 from dissect.sweep.result import SweepResult
@@ -41,6 +41,11 @@ def maps(results: Results) -> Section:
         how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
         caption = f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."
         parts.append(drawn(partial(plots.heatmap, results.heads, x="head", y="layer", title=_HEADS), caption))
+        if "agreement" in results.heads.data.attrs:
+            checked = "Heads that were also swapped exactly: how far the estimates above can be trusted."
+            parts.append(
+                Details("Estimates against exact swaps", [drawn(partial(plots.agreement, results.heads), checked)])
+            )
     return Section("Which tokens, which heads", parts)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from dissect import plots
 from dissect.plots.labels import component as label
-from dissect.plots.labels import split_control
+from dissect.plots.labels import counted, split_control
 from dissect.report.page import Section, Table
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent, drawn
@@ -55,8 +55,9 @@ def set_words(found: SmallestSet) -> str:
     share = found.path[-1].n_weights / found.n_weights
     reached = "reaches" if found.reached else "does not reach"
     random = f"{min(found.random):.3f} to {max(found.random):.3f}" if found.random else "not tried"
+    n = counted(found.spec["n_prompts"], "fact") if "n_prompts" in found.spec else "the facts"
     return (
-        f"A search for few blocks whose restoration {reached} a recovery of {found.threshold:g}: it takes "
+        f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {found.threshold:g}: it takes "
         f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights. As many blocks of the same "
         f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks they are."
     )

@@ -1,0 +1,133 @@
+"""The logit lens as a table: the likeliest next token after each layer, a panel a model."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+import xarray as xr
+from plotly.subplots import make_subplots
+
+from dissect.errors import DissectError
+from dissect.patching.lens_table import LensTable
+from dissect.plots import labels, style
+from dissect.plots.ticks import readable, ticks
+
+_BEFORE = 8
+"""So many tokens before the answer's first are shown where nothing else is asked for: there it is being recalled."""
+_TITLE, _BELOW = 26, 58
+_TEXT_ROWS = 40
+"""Up to so many layers their tokens are written into the cells."""
+_ROOM = 105
+"""Letters that fit beside each other into a row of cells."""
+
+
+def lens(
+    found: LensTable,
+    *,
+    prompt: int = 0,
+    positions: Sequence[int] | None = None,
+    models: Sequence[str] | None = None,
+    title: str | None = None,
+) -> go.Figure:
+    """What each layer would say next: the likeliest token, its probability as colour, layers upwards.
+
+    In bold where it is the token that does come next in the text. Hovering shows the others of the ``k`` likeliest, and
+    the rank of that token.
+
+    Args:
+        prompt: one of the table's.
+        positions: counted from the answer's first token; by default from 8 before it to the last but one of the answer.
+        models: only these.
+
+    Raises:
+        DissectError: no such prompt, position or model.
+    """
+    data = found.data
+    if prompt not in data["prompt"].values:
+        raise DissectError(f"no prompt {prompt!r} in the table: it has {', '.join(map(str, data['prompt'].values))}")
+    data = data.sel(prompt=[prompt])
+    there = [int(p) for p in data["position"].values if str(data["token"].sel(position=p).values[0])]
+    chosen = [p for p in there if -_BEFORE <= p < max(there)] if positions is None else [int(p) for p in positions]
+    names = [str(name) for name in data["model"].values] if models is None else [str(name) for name in models]
+    for wanted, known, what in ((chosen, there, "position"), (names, data["model"].values.tolist(), "model")):
+        missing = [value for value in wanted if value not in known]
+        if missing or not wanted:
+            shown = missing[0] if missing else wanted
+            raise DissectError(f"no {what} {shown!r} for this prompt: it has {', '.join(map(str, known))}")
+    data = data.sel(position=chosen, model=names)
+    figure = _drawn(data, names)
+    head = found.spec.get("head")
+    read = "each model's own" if head == "own" else f"the {head} model's"
+    asked, answer = (" ".join(str(data[f"{kind}_text"].values[0]).split()) for kind in ("prompt", "answer"))
+    style.headed(figure, title or "What each layer would say next", labels.plain(f"{asked} {answer}"))
+    sentences = [
+        f"Logit lens: the state after each layer, read with {read} final norm and unembedding.",
+        "Below: the token read there, and its distance from the answer's first. Bold: the token that comes next.",
+    ]
+    return style.captioned(figure, labels.wrapped(sentences), below=_BELOW)
+
+
+def _drawn(data: xr.Dataset, names: Sequence[str]) -> go.Figure:
+    n_layers = data.sizes["layer"]
+    inner = min(30, max(14, 620 // n_layers)) * n_layers
+    height = len(names) * inner + (len(names) - 1) * (_TITLE + 10)
+    figure = make_subplots(
+        len(names),
+        1,
+        subplot_titles=[labels.plain(name) for name in names] if len(names) > 1 else None,
+        shared_xaxes=True,
+        vertical_spacing=(_TITLE + 10) / height if len(names) > 1 else 0,
+    )
+    figure.update_annotations(font={"size": 12.5}, x=0, xanchor="left")
+    columns = ticks(data, data["position"])
+    for row, name in enumerate(names, start=1):
+        text, hover = _cells(data.sel(model=name))
+        trace = go.Heatmap(
+            z=data["probability"].sel(model=name, k=1).isel(prompt=0).values,
+            x=columns,
+            y=data["layer"].values.tolist(),
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            text=text,
+            texttemplate="%{text}" if n_layers <= _TEXT_ROWS else None,
+            textfont={"size": 12 if len(columns) <= 8 else 11},
+            customdata=hover,
+            hovertemplate="layer %{y}, at %{x}<br>%{customdata}<extra></extra>",
+        )
+        figure.add_trace(trace, row=row, col=1)
+    figure.update_xaxes(type="category", showgrid=False, showline=False, ticks="", showticklabels=False)
+    figure.update_xaxes(showticklabels=True, row=len(names), col=1)
+    figure.update_yaxes(title_text="after layer", showgrid=False, showline=False, ticks="", dtick=1 + n_layers // 24)
+    colours = [[place / (len(style.SEQUENTIAL) - 1), colour] for place, colour in enumerate(style.SEQUENTIAL)]
+    bar = {"title": {"text": "probability", "side": "right", "font": {"size": 12.5}}, "thickness": 12, "len": 1.0}
+    return figure.update_layout(
+        height=height + 85 + _TITLE + 100,
+        plot_bgcolor=style.UNDEFINED,
+        coloraxis={"colorscale": colours, "cmin": 0, "cmax": 1, "colorbar": bar},
+        margin={"l": 60, "r": 30, "t": 85},
+    )
+
+
+def _cells(data: xr.Dataset) -> tuple[list[list[str]], list[list[str]]]:
+    """What is written into the cells [layer, position], and what hovering shows."""
+    said, probability = (
+        data[name].isel(prompt=0).transpose("layer", "position", "k").values for name in ("said", "probability")
+    )
+    rank = data["rank"].isel(prompt=0).transpose("layer", "position").values
+    text, hover = np.full(rank.shape, "", dtype=object), np.full(rank.shape, "", dtype=object)
+    for place in np.ndindex(rank.shape):
+        first = labels.plain(_cut(readable(str(said[place][0])), _ROOM // rank.shape[1]))
+        text[place] = f"<b>{first}</b>" if rank[place] == 1 else first
+        lines = [
+            f"{labels.plain(readable(str(token)))} {labels.number(float(p))}"
+            for token, p in zip(said[place], probability[place], strict=True)
+        ]
+        if np.isfinite(rank[place]):
+            lines.append(f"the token that comes next has rank {int(rank[place])}")
+        hover[place] = "<br>".join(lines)
+    return text.tolist(), hover.tolist()
+
+
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else f"{text[: max(1, room - 1)]}…"
