@@ -90,9 +90,9 @@ def test_a_dead_rank_ends_the_job_and_the_next_one_goes_on(config, whole, as_ran
     log = tmp_path.with_suffix(".log")
 
     def rank(number: int) -> None:
-        os.environ["DISSECT_TIMEOUT"] = "1"
+        os.environ["DISSECT_TIMEOUT"] = "2"
         noting(monkeypatch, log, dies=True)
-        with pytest.raises(JobError, match=r"waited for 1 s .* missing are results of rank \d \(tiny lr=0.002\)"):
+        with pytest.raises(JobError, match=r"waited for 2 s .* missing are results of rank \d \(tiny lr=0.002\)"):
             reproduce("U-F1", tmp_path, config, **QUIET)
 
     began = time.monotonic()

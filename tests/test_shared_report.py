@@ -15,7 +15,7 @@ from dissect.report.results import Results
 from dissect.sweep import runner
 
 SWEEPS = ("activations", "positions", "heads")
-HOW = {"steps": ("evaluation", *SWEEPS, "smallest", "drift"), "measures": ("exact_match",), "answers": "gold"}
+HOW = {"steps": ("evaluation", *SWEEPS, "smallest", "lens", "drift"), "measures": ("exact_match",), "answers": "gold"}
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +55,7 @@ def same(found: Results, whole: Results) -> None:
     assert found.evaluation.rows == whole.evaluation.rows and found.evaluation.models == whole.evaluation.models
     for step in SWEEPS:
         assert getattr(found, step).data.identical(getattr(whole, step).data)
+    assert found.lens.data.identical(whole.lens.data)
     assert found.drift.layers.identical(whole.drift.layers)
     assert found.missing == whole.missing == {"parameters": "it was not computed", "smallest": "nothing to recover"}
     assert {**found.about, "seconds": 0} == {**whole.about, "seconds": 0}
@@ -65,7 +66,7 @@ def files(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
 
 
-RESULTS = ("report.json", "evaluation.json", "drift.nc", *(f"{step}.nc" for step in SWEEPS))
+RESULTS = ("report.json", "evaluation.json", "lens.nc", "drift.nc", *(f"{step}.nc" for step in SWEEPS))
 WRITTEN = {"report.html", *(f"report.html.results/{name}" for name in RESULTS)}
 
 
@@ -82,14 +83,14 @@ def test_ranks_write_what_one_process_writes(made, whole, as_ranks, tmp_path):
 def test_tasks_of_a_job_array(made, whole, tmp_path):
     with pytest.raises(Unfinished, match=r"task 2/2 has done its part of .*: evaluation, activations, "):
         made(tmp_path, task="2/2")
-    assert "report.html" not in files(tmp_path) and "report.html.results/drift.nc" in files(tmp_path)
+    assert "report.html" not in files(tmp_path) and "report.html.results/lens.nc" in files(tmp_path)
     same(made(tmp_path, task="1/2").results, whole)
     assert files(tmp_path) == WRITTEN
 
 
 def test_a_dead_rank_ends_the_job_and_the_next_one_goes_on(made, whole, as_ranks, tmp_path, monkeypatch):
     def rank(number: int) -> None:
-        os.environ["DISSECT_TIMEOUT"] = "1"
+        os.environ["DISSECT_TIMEOUT"] = "2"
         original, done = runner._Run._measured, []
 
         def dying(*arguments):
@@ -99,7 +100,7 @@ def test_a_dead_rank_ends_the_job_and_the_next_one_goes_on(made, whole, as_ranks
             return original(*arguments)
 
         monkeypatch.setattr(runner._Run, "_measured", dying)
-        with pytest.raises(JobError, match=r"rank 0 has waited for 1 s .* missing are results of rank 1"):
+        with pytest.raises(JobError, match=r"rank 0 has waited for 2 s .* missing are results of rank 1"):
             made(tmp_path)
 
     began = time.monotonic()

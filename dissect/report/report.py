@@ -51,7 +51,7 @@ def report(
 
     Everything is computed step by step and kept in ``folder``; what stands there is not computed again, so a report
     that was interrupted goes on, and `draw` makes the page again without any model. Under ``torchrun`` the ranks share
-    the checkpoints of the evaluation and the cells of the sweeps; the smallest set, the lens and the drift are one rank's each.
+    the checkpoints of the evaluation and the cells of the sweeps; smallest set, lens and drift are one rank's each.
 
     Args:
         pair: from ``dissect.load_pair``; with a ``retain`` model depth is UDS and relearning has its control.
