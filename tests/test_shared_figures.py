@@ -48,7 +48,7 @@ def same(out: Path, whole: Path, figure: str) -> None:
 
 
 def noting(monkeypatch, log: Path, dies: bool = False) -> None:
-    """Write down each run of training and each loading of a checkpoint to be swept."""
+    """Write down each run of training; end the process, without a word, at one of them."""
     original = training.Runs._train
 
     def noted(self, config, *arguments):
