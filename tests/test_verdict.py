@@ -60,7 +60,7 @@ def test_foreign_states_say_nothing_about_depth():
 def test_two_signs_that_agree_are_surer_than_one():
     both, one = verdict(Evidence(**FORGOT, **INTACT, **BACK)), verdict(Evidence(**FORGOT, **INTACT))
     assert both.sure.startswith("Fairly sure")
-    assert one.sure.startswith("Moderately sure: depth says so.") and "Relearning: not measured" in one.sure
+    assert one.sure.startswith("Moderately sure: depth says so.") and "Relearning was not measured" in one.sure
 
 
 def test_restoration_decides_only_where_nothing_else_does():

@@ -45,6 +45,10 @@ def plot(
     ] = False,
     level: Annotated[float, typer.Option(help="Curves: of the bootstrap interval.")] = 0.95,
     title: Annotated[str | None, typer.Option(help="In place of the usual one.")] = None,
+    paper: Annotated[
+        str | None,
+        typer.Option(metavar="column|text", help="As wide as a paper's column or text, or so many inches; no title."),
+    ] = None,
     running: options.RunOptions,
 ) -> None:
     """Draw stored sweeps.
@@ -64,8 +68,19 @@ def plot(
         result = _read(sweeps, component)
         chosen = metric or ("krs" if "krs" in result.metrics else next(iter(result.metrics)))
         figure = _drawn(result, kind, chosen, asked, at or (), pooled=pooled, level=level, seed=running.seed)
+    if paper is not None:
+        from dissect.plots.paper import WIDTHS, for_paper
+
+        figure = for_paper(figure, paper if paper in WIDTHS else _inches(paper))
     export.write(figure, out)
     typer.echo(f"saved {out}")
+
+
+def _inches(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text  # refused by name where the figure is made
 
 
 def _other_than_a_sweep(

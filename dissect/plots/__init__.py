@@ -5,9 +5,9 @@
 ``measured(evaluation, measure)`` a measure by layer or step, ``lens(table)`` what each layer would say next,
 ``agreement(result)`` first-order estimates against exact patches; of tables, ``panels`` draws curves in small
 multiples, ``points`` one number against another, ``intervals`` a line a row and ``mirrored`` two distributions back
-to back. ``write(figure, path)`` puts a figure into an HTML page or an image. Every figure is an ordinary
-``go.Figure``: change what you like with ``figure.update_layout(...)``; the note under the axis is the annotation
-named ``caption``.
+to back. ``write(figure, path)`` puts a figure into an HTML page or an image, ``for_paper(figure)`` gives it a paper's
+width and type. Every figure is an ordinary ``go.Figure``: change what you like with ``figure.update_layout(...)``;
+the note under the axis is the annotation named ``caption``.
 """
 
 from dissect.plots.draw_agreement import agreement as agreement
@@ -22,3 +22,4 @@ from dissect.plots.draw_path import path as path
 from dissect.plots.draw_points import points as points
 from dissect.plots.draw_tradeoff import tradeoff as tradeoff
 from dissect.plots.export import write as write
+from dissect.plots.paper import for_paper as for_paper

@@ -164,8 +164,9 @@ def _arranged(values: xr.DataArray, x: str, y: str, data: xr.Dataset) -> _Grid:
     if rest:
         fewest = int(counts.where(counts > 0, counts.max()).min())
         left_out = int(np.prod([values.sizes[dim] for dim in rest])) - fewest
-        averaged = "Mean over " + " and ".join(labels.counted(values.sizes[dim], dim) for dim in rest)
-        averaged += f", up to {left_out} undefined left out." if left_out else "."
+        several = [labels.counted(values.sizes[dim], dim) for dim in rest if values.sizes[dim] > 1]
+        averaged = f"Mean over {' and '.join(several)}" if several else ""
+        averaged += f", up to {left_out} undefined left out." if several and left_out else "." if several else ""
     return _Grid(
         mean=values.where(defined).mean(rest).transpose(panel, y, x),
         count=counts.transpose(panel, y, x),

@@ -20,7 +20,8 @@ def write(figure: go.Figure, path: str | os.PathLike[str], *, width: int | None 
     Args:
         path: ``.html`` is one self-contained page that needs no network; ``.png``, ``.pdf`` and ``.svg`` need the
             extra ``dissect[image]`` and a Chrome or Chromium, found on the PATH or by BROWSER_PATH.
-        width: of an image, in pixels; the figure's own by default, else 860.
+        width: of an image, in pixels, 96 to the inch; the figure's own by default, else 860. ``plots.for_paper`` makes
+            figures as wide as a paper's column.
         scale: pixels of a ``.png`` for each pixel of the figure.
 
     Raises:
@@ -61,7 +62,8 @@ def _image(figure: go.Figure, kind: str, width: int | None, scale: float) -> byt
 
     missing = f"a .{kind} image needs a Chrome or Chromium: install one, name it in BROWSER_PATH, or write .html"
     try:
-        return figure.to_image(format=kind, width=width or figure.layout.width or style.WIDTH, scale=scale)
+        wide = width or figure.layout.width or style.WIDTH
+        return figure.to_image(format=kind, width=wide, scale=scale if kind == "png" else 1)  # vectors have a size
     except (BrowserFailedError, BrowserClosedError) as error:
         raise DissectError(f"{missing} (the one found here does not start)") from error
     except (ChromeNotFoundError, RuntimeError) as error:  # the latter: plotly's own, where no browser was found

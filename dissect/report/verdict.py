@@ -234,9 +234,14 @@ def _sure(signs: Sequence[Sign], kind: str) -> str:
     elif agree == [WEAK]:
         text = "Hardly sure: restoration alone says so."
     else:
-        text = f"Moderately sure: {' and '.join(agree)} say{'s' if len(agree) == 1 else ''} so."
+        text = f"Moderately sure: {_listed(agree)} say{'s' if len(agree) == 1 else ''} so."
     if unclear:
-        text += f" {' and '.join(unclear).capitalize()}: cannot be read here."
+        text += f" {_listed(unclear).capitalize()} {'does' if len(unclear) == 1 else 'do'} not decide it here."
     if absent:
-        text += f" {' and '.join(absent).capitalize()}: not measured."
+        text += f" {_listed(absent).capitalize()} {'was' if len(absent) == 1 else 'were'} not measured."
     return text
+
+
+def _listed(names: Sequence[str]) -> str:
+    """``depth, relearning and restoration``."""
+    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
