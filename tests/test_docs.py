@@ -185,3 +185,10 @@ def test_signatures_show_the_shapes_and_no_addresses(site):
     npo = re.sub(r"<[^>]+>|&\w+;", "", (site / "api/losses.html").read_text())
     assert re.search(r"ref_logits: Float\[Tensor, .?batch pos vocab", npo)
     assert not any(re.search(r"0x[0-9a-f]{8}", path.read_text()) for path in (site / "api").rglob("*.html"))
+
+
+def test_numbers_in_tables_keep_their_units_and_sentences_their_room(site):
+    page = (site / "benchmarks.html").read_text()
+    assert re.search(r"<td><p>[\d.]+\N{NO-BREAK SPACE}s</p>", page) and not re.search(r"<td><p>[\d.]+ s</p>", page)
+    assert '<td class="sentences">' in (site / "how-to/errors.html").read_text()
+    assert "sentences" not in (site / "index.html").read_text().partition("<article")[2], "two columns fit a phone"
