@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dissect import cli
-from dissect.cli import options, outputs, summary
+from dissect.cli import outputs, summary, values
 from dissect.cli import plot as plot_command
 from dissect.errors import DissectError
 from tests.test_plots import made_up
@@ -208,16 +208,16 @@ def test_plot_of_what_is_no_sweep(tmp_path, capsys):
 
 
 def test_numbers_of_layers():
-    assert options.numbered("0,3,5-8", "--layers") == [0, 3, 5, 6, 7, 8]
-    assert options.numbered(" 2 , 4-4 ", "--layers") == [2, 4]
-    assert options.numbered("", "--layers") is None
+    assert values.numbered("0,3,5-8", "--layers") == [0, 3, 5, 6, 7, 8]
+    assert values.numbered(" 2 , 4-4 ", "--layers") == [2, 4]
+    assert values.numbered("", "--layers") is None
     for wrong in ("5-", "-3", "3-1", "1,,2", "x", "1-2-3"):
         with pytest.raises(DissectError, match="0,3,5-8"):
-            options.numbered(wrong, "--layers")
+            values.numbered(wrong, "--layers")
 
 
 def test_line_breaks_of_a_template():
-    assert options.unescaped(r"Q: {question}\nA:") == "Q: {question}\nA:"
+    assert values.unescaped(r"Q: {question}\nA:") == "Q: {question}\nA:"
 
 
 def test_an_output_below_a_file_is_refused(tmp_path):
@@ -238,3 +238,16 @@ def test_summary_names_the_peak():
     assert "1 of 8 prompts had nothing to recover" in summary.summary(result)
     result.data["krs"][0] = float("nan")
     assert "mlp_post         nothing to recover" in summary.summary(result)
+
+
+def test_options_of_measures_are_read_as_values():
+    assert values.measured(["relearning.lr=1e-5", "uds.tau = 0.1", "a.b=true", "el.order=[1, 2]"]) == {
+        "relearning.lr": 1e-5,
+        "uds.tau": 0.1,
+        "a.b": True,
+        "el.order": [1, 2],
+    }
+    assert values.measured(None) == {}
+    for wrong in ("uds.tau", "tau=1"):
+        with pytest.raises(DissectError, match=r"measure\.option=value"):
+            values.measured([wrong])

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dissect.cli import options, sweeping
+from dissect.cli import options, sweeping, values
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
@@ -42,7 +42,7 @@ def attribute(
     sweep for `dissect plot`.
     """
     what = {
-        "components": options.listed(components, "--components"),
+        "components": values.listed(components, "--components"),
         "per": per,
         "ig_steps": ig_steps,
         "check": check,

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli import options, outputs, values
 from dissect.distributed import is_main
-from dissect.errors import DissectError
 from dissect.sweep.task import task_of
 
 
@@ -72,7 +71,7 @@ def evaluate(
         outputs.check_file(table, ".csv", option="--table")
     given = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     read: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
-    told = dict(_option(text) for text in option or ())
+    told = values.measured(option)
     running.start()
 
     from dissect.data.render import DEFAULT_TEMPLATE
@@ -83,10 +82,10 @@ def evaluate(
         **read,
         base=base,
         retain_model=retain_model,
-        measures=options.listed(measures, "--measures") if measures else None,
+        measures=values.listed(measures, "--measures") if measures else None,
         options=told,
         answers=prompting.answers,
-        template=DEFAULT_TEMPLATE if prompting.template is None else options.unescaped(prompting.template),
+        template=DEFAULT_TEMPLATE if prompting.template is None else values.unescaped(prompting.template),
         max_new_tokens=prompting.max_new_tokens,
         n_examples=examples,
         dtype=running.dtype,
@@ -128,13 +127,3 @@ def _report(found: Any) -> None:
         typer.echo(
             f"not measured: {measure} ({where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}): {reason}"
         )
-
-
-def _option(text: str) -> tuple[str, Any]:
-    """``uds.tau=0.1`` as a name and a value: a number, true or false where it reads as one."""
-    name, equals, value = text.partition("=")
-    if not equals or "." not in name:
-        raise DissectError(f"--option {text!r}: write it as measure.option=value, such as uds.tau=0.1")
-    import yaml
-
-    return name.strip(), yaml.safe_load(value)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, sweeping
+from dissect.cli import options, sweeping, values
 
 if TYPE_CHECKING:
     from dissect.sweep.result import SweepResult
@@ -45,11 +45,11 @@ def patch(
     recovery of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
     """
     what = {
-        "components": options.listed(components, "--components"),
-        "positions": positions if positions.isidentifier() else options.whole_numbers(positions, "--positions"),
-        "heads": options.parts(heads, "--heads"),
-        "neurons": options.parts(neurons, "--neurons"),
-        "controls": True if controls == "all" else options.listed(controls, "--controls") if controls else False,
+        "components": values.listed(components, "--components"),
+        "positions": positions if positions.isidentifier() else values.whole_numbers(positions, "--positions"),
+        "heads": values.parts(heads, "--heads"),
+        "neurons": values.parts(neurons, "--neurons"),
+        "controls": True if controls == "all" else values.listed(controls, "--controls") if controls else False,
     }
     sweeping.run(_patch, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)
 

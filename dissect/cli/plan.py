@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options
+from dissect.cli import options, values
 from dissect.errors import DissectError
 from dissect.unlearning.choices import CHOICES
 
@@ -64,7 +64,7 @@ def plan(
         gpu=memory is not None or (running.device or "cpu") != "cpu",
         method=method,
         epochs=epochs,
-        blocks=options.listed(blocks, "--blocks") if blocks else (),
+        blocks=values.listed(blocks, "--blocks") if blocks else (),
         lora_rank=lora_rank,
         several=several,
         gradient_checkpointing=gradient_checkpointing,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli import options, outputs, values
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
     result = concat(*(SweepResult.load(path) for path in sweeps))
     if component is None:
         return result
-    wanted = options.listed(component, "--component")
+    wanted = values.listed(component, "--component")
     there = [str(name) for name in result.data["component"].values]
     missing = [name for name in wanted if name not in there]
     if missing:

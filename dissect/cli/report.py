@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli import options, outputs, values
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.sweep.task import task_of
@@ -42,6 +42,10 @@ def report(
         str, typer.Option(metavar="A,B", help="Only these: evaluation, activations, parameters, smallest, ...")
     ] = "",
     measures: Annotated[str, typer.Option(metavar="A,B", help="Of the evaluation, as in dissect evaluate.")] = "",
+    option: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Of a measure, such as relearning.lr=1e-5. May be repeated."),
+    ] = None,
     window: Annotated[int | None, typer.Option(help="Layers swapped together. [default: by depth]")] = None,
     max_facts: Annotated[int, typer.Option(help="Forget facts in the sweeps, at most.")] = 100,
     title: Annotated[str, typer.Option(help="Of the page.")] = "What did unlearning do?",
@@ -76,11 +80,13 @@ def report(
     told: dict[str, Any] = {"window": window, "max_facts": max_facts, "batch_size": batch_size, "seed": running.seed}
     told |= {"answers": prompting.answers, "max_new_tokens": prompting.max_new_tokens}
     if prompting.template is not None:
-        told["template"] = options.unescaped(prompting.template)
+        told["template"] = values.unescaped(prompting.template)
+    if option:
+        told["options"] = values.measured(option)
     if steps:
-        told["steps"] = tuple(options.listed(steps, "--steps"))
+        told["steps"] = tuple(values.listed(steps, "--steps"))
     if measures:
-        told["measures"] = tuple(options.listed(measures, "--measures"))
+        told["measures"] = tuple(values.listed(measures, "--measures"))
     running.start()
 
     from dissect.models.pair import load_pair

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, sweeping
+from dissect.cli import options, sweeping, values
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -62,13 +62,13 @@ def restore(
     if scope.startswith("from_") and sweep.window != options.SweepOptions.window:
         raise DissectError(f"--window {sweep.window}: --scope {scope} has no windows, leave one of the two out")
     what = {
-        "blocks": options.listed(blocks, "--blocks"),
+        "blocks": values.listed(blocks, "--blocks"),
         "scope": scope,
-        "heads": options.parts(heads, "--heads"),
-        "neurons": options.parts(neurons, "--neurons"),
-        "rank": options.numbered(rank, "--rank"),
-        "t": options.decimals(interpolate, "--interpolate") if interpolate else None,
-        "controls": True if controls == "all" else options.listed(controls, "--controls") if controls else False,
+        "heads": values.parts(heads, "--heads"),
+        "neurons": values.parts(neurons, "--neurons"),
+        "rank": values.numbered(rank, "--rank"),
+        "t": values.decimals(interpolate, "--interpolate") if interpolate else None,
+        "controls": True if controls == "all" else values.listed(controls, "--controls") if controls else False,
     }
     sweeping.run(_restore, what, base, unlearned, facts, out, sweeping=sweep, prompting=prompting, running=running)
 

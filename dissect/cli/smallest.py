@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import options, outputs, sweeping
+from dissect.cli import options, outputs, sweeping, values
 
 
 def smallest(
@@ -45,8 +45,8 @@ def smallest(
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
     sweeping.check_roles(donor, recipient, retain_model)
-    chosen = options.numbered(layers, "--layers")
-    candidates = options.listed(blocks, "--blocks") if blocks else None
+    chosen = values.numbered(layers, "--layers")
+    candidates = values.listed(blocks, "--blocks") if blocks else None
     asked = prompting.facts(facts)
     running.start()
 

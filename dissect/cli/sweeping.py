@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli import options, outputs, values
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.sweep.task import task_of
@@ -46,8 +46,8 @@ def run(
     # Whether it may write the result is asked by the one who will.
     merges = task_of(sweeping.task).merges and not (sweeping.shard and not is_main())
     outputs.check_file(out, ".nc", overwrite=sweeping.overwrite or not merges)
-    layers = options.numbered(sweeping.layers, "--layers")
-    metrics = options.listed(sweeping.metrics, "--metrics")
+    layers = values.numbered(sweeping.layers, "--layers")
+    metrics = values.listed(sweeping.metrics, "--metrics")
     asked = prompting.facts(facts)
     running.start()
     _check_early(sweeping, metrics)

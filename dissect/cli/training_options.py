@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options
+from dissect.cli import options, values
 from dissect.unlearning.choices import CHOICES
 
 
@@ -85,8 +85,8 @@ class TrainingOptions:
         given = {name: value for name, value in vars(self).items() if value is not None}
         for name in ("layers", "heads", "neurons"):
             if name in given:
-                given[name] = options.numbered(given[name], f"--{name}")
+                given[name] = values.numbered(given[name], f"--{name}")
         if "blocks" in given:
-            given["blocks"] = options.listed(given["blocks"], "--blocks")
+            given["blocks"] = values.listed(given["blocks"], "--blocks")
         found |= {name: value for name, value in given.items() if name not in ("preset", "config")}
         return found | {"seed": seed or found.get("seed", 0)}
