@@ -12,8 +12,9 @@ OUT ?= runs/demo
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out $(OUT)
 
+# Two workers, a file in each: the small world is trained once a worker.
 test: $(VENV)/.installed
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .
