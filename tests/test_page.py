@@ -1,12 +1,13 @@
 """The HTML page: escaped, self-contained, the same bytes each time."""
 
+import re
 from html.parser import HTMLParser
 
 import plotly.graph_objects as go
 import pytest
 
 from dissect.errors import DissectError
-from dissect.report.page import Code, Drawing, Section, Table, page
+from dissect.report.page import Code, Drawing, Number, Numbers, Section, Table, page
 
 EVIL = "</script><script>alert('x')</script> & <b>"
 
@@ -82,3 +83,20 @@ def test_errors_leave_nothing(tmp_path):
     with pytest.raises(DissectError, match="a table of 2 columns has a row of 1"):
         page("t", [Section("h", [Table(["a", "b"], [["x"]])])], tmp_path / "page.html")
     assert not list(tmp_path.iterdir())
+
+
+def test_shares_stand_on_a_line_with_their_intervals(tmp_path):
+    numbers = Numbers(
+        [
+            Number("of <it> is left", 0.2, 0.1, 0.4, "<there>", 0.6),
+            Number("comes back", -0.5),
+            Number("more", 1.2, 0.9, 1.5),
+        ]
+    )
+    text = page("Title", [Section("Numbers", [numbers])], tmp_path / "page.html").read_text()
+    assert "of &lt;it&gt; is left" in text and "&lt;there&gt;: 60%" in text and "10% to 40%" in text
+    marks = re.findall(r'<i class="(\w+)" style="left:([\d.]+)%(?:;width:([\d.]+)%)?"', text)
+    first, second, third = marks[:3], marks[3:4], marks[4:]
+    assert first == [("range", "10.0", "30.0"), ("here", "20.0", ""), ("there", "60.0", "")]
+    assert second == [("here", "0.0", "")], "below the line: at its end, and no interval where there is none"
+    assert third == [("range", "90.0", "10.0"), ("here", "100.0", "")]

@@ -18,8 +18,8 @@ def demo(
     """Learn, forget, compare, dissect, on a made-up world.
 
     Trains a base model on fictitious people, lets it forget some of them by gradient ascent, NPO and UnDIAL, compares
-    the checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. About
-    three minutes on two cores; models of the world that an earlier demo left in DIR are used again.
+    the checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. Less
+    than four minutes on two cores; models of the world that an earlier demo left in DIR are used again.
     """
     outputs.check_parent(out)
     running.start()

@@ -45,9 +45,12 @@ class Row:
 
     @property
     def text(self) -> str:
-        """``0.123 (0.1 to 0.15)``."""
-        value = _short(self.value)
-        return value if math.isnan(self.low) else f"{value} ({_short(self.low)} to {_short(self.high)})"
+        """``0.73 (0.68 to 0.77)``: as many digits as the interval leaves certain; three without one."""
+        if not self.high > self.low:
+            return _short(self.value)
+        digits = min(6, max(0, -math.floor(math.log10((self.high - self.low) / 2))))
+        value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
 
 
 @dataclass(frozen=True)

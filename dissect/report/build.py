@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dissect.report.evidence import evidence
+from dissect.report.numbers import numbers
 from dissect.report.page import Callout, Section, page
 from dissect.report.results import Results
 from dissect.report.sections.attacks import attacks
@@ -25,6 +26,9 @@ _LIMITS = (
     "from the coefficients of late layers alone proves nothing and does not enter it."
 )
 
+_OTHERS = {"retain": "to be kept", "texts": "plain texts", "nonmembers": "that no model saw"}
+"""Sets of facts in words."""
+
 
 def build(
     results: Results,
@@ -43,11 +47,12 @@ def build(
     Raises:
         DissectError: another suffix than ``.html``.
     """
-    found = verdict(evidence(results))
+    measured = evidence(results)
+    found = verdict(measured)
     signs = [f"{sign.name.capitalize()} ({sign.side}): {sign.words}" for sign in found.signs]
     callout = Callout(found.headline, [found.words, found.sure, _LIMITS], signs, kind=_FRAMES.get(found.kind, "plain"))
     made = [make(results) for make in SECTIONS]
-    sections = [Section("", [callout]), *made[:-1], *extra, made[-1]]
+    sections = [Section("", [callout, *numbers(measured)]), *made[:-1], *extra, made[-1]]
     return page(title, sections, out, lead=lead or _lead(results), contents=True), found
 
 
@@ -55,7 +60,7 @@ def _lead(results: Results) -> str:
     held, n = results.about["identity"]["checkpoints"], results.about["n_facts"]
     names = [Path(held[f"{role}_path"]).name for role in ("base", "unlearned") if f"{role}_path" in held]
     compared = f"{names[0]}, before unlearning, beside {names[1]}, after it: " if len(names) == 2 else ""
-    others = ", ".join(f"{count} {name}" for name, count in n.items() if name != "forget")
+    others = ", ".join(f"{count} {_OTHERS.get(name, name)}" for name, count in n.items() if name != "forget")
     return (
         f"{compared}{n.get('forget', 0)} facts that were to be forgotten{', ' + others if others else ''}. Was the "
         "knowledge erased, or is it only no longer read out, and where was that changed?"

@@ -149,6 +149,11 @@ def _set_words(found: SmallestSet) -> str:
     names = [label(part) for part in found.members]
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
     share = found.path[-1].n_weights / found.n_weights
+    if share > _FEW:
+        return (
+            f"The change is spread out: a search for few blocks of the base model's weights took {len(names)} of "
+            f"{found.n_candidates} ({share:.0%} of the weights) to restore {found.recovery:.0%} of its behaviour."
+        )
     text = (
         f"The base model's {shown} ({share:.1%} of the weights) put back restore {found.recovery:.0%} of its behaviour"
     )

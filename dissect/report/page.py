@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
+from math import isnan, nan
 from pathlib import Path
 from typing import TypeAlias
 
@@ -51,6 +52,26 @@ class Callout:
 
 
 @dataclass(frozen=True)
+class Number:
+    """A share between 0 and 1, drawn on a line, with its interval and another one to compare with."""
+
+    label: str
+    value: float
+    low: float = nan
+    high: float = nan
+    beside: str = ""
+    """What the other one is."""
+    other: float = nan
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """A few numbers side by side."""
+
+    items: Sequence[Number]
+
+
+@dataclass(frozen=True)
 class Details:
     """Parts that are folded up behind a line of text."""
 
@@ -58,7 +79,7 @@ class Details:
     parts: Sequence["Part"]
 
 
-Part: TypeAlias = str | Table | Code | Drawing | Callout | Details | go.Figure
+Part: TypeAlias = str | Table | Code | Drawing | Callout | Numbers | Details | go.Figure
 """What a section is made of; a string is a paragraph."""
 
 
@@ -136,6 +157,8 @@ class _Body:
             return self.figure(part.figure, part.caption)
         if isinstance(part, Callout):
             return _callout(part)
+        if isinstance(part, Numbers):
+            return f'<div class="numbers">{"".join(map(_number, part.items))}</div>'
         if isinstance(part, Details):
             inner = "\n".join(self.part(each) for each in part.parts)
             return f"<details><summary>{escape(part.summary)}</summary>\n{inner}\n</details>"
@@ -173,6 +196,25 @@ def _callout(callout: Callout) -> str:
     listed = f"<ul>{items}</ul>" if items else ""
     kind = callout.kind if callout.kind in ("good", "warn", "bad") else "plain"
     return f'<div class="callout {kind}"><h2>{escape(callout.headline)}</h2>{words}{listed}</div>'
+
+
+def _number(number: Number) -> str:
+    between = "" if isnan(number.low) else f"{number.low:.0%} to {number.high:.0%}"
+    beside = "" if isnan(number.other) else f"{escape(number.beside)}: {number.other:.0%}"
+    marks = _mark("range", number.low, number.high) + _mark("here", number.value) + _mark("there", number.other)
+    return (
+        f'<div><div class="value">{number.value:.0%}</div><div class="label">{escape(number.label)}</div>'
+        f'<div class="note">{between}</div><div class="scale">{marks}</div><div class="note">{beside}</div></div>'
+    )
+
+
+def _mark(kind: str, start: float, end: float | None = None) -> str:
+    """A point or a stretch of the line from 0 to 1; what lies beyond stands at its end."""
+    left, right = (min(1.0, max(0.0, value)) for value in (start, start if end is None else end))
+    if isnan(start) or isnan(right):
+        return ""
+    width = f";width:{100 * (right - left):.1f}%" if end is not None else ""
+    return f'<i class="{kind}" style="left:{100 * left:.1f}%{width}"></i>'
 
 
 def _table(table: Table) -> str:

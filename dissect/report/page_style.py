@@ -36,6 +36,20 @@ a { color: inherit; text-underline-offset: .2em; }
 .callout.good { border-left-color: #009e73; }
 .callout.warn { border-left-color: #e69f00; }
 .callout.bad { border-left-color: #d55e00; }
+.numbers { display: grid; grid-template-columns: repeat(auto-fit, minmax(10.2rem, 1fr)); gap: 1rem 1.6rem;
+  margin: 1.4rem 0; }
+.numbers > div { display: grid; grid-template-rows: auto 1fr auto auto auto; }
+.numbers .label { font-size: .93rem; line-height: 1.3; }
+.numbers .value { font-size: 1.8rem; font-weight: 600; line-height: 1.2; }
+.numbers .note { color: var(--quiet); font-size: .85rem; line-height: 1.35; }
+.numbers .note:last-child { min-height: 2.7em; }
+.numbers .scale { position: relative; height: .5rem; margin: .25rem .25rem .2rem 0; background: var(--soft);
+  border: 1px solid var(--line); border-radius: .25rem; }
+.numbers .scale i { position: absolute; top: 0; bottom: 0; border-radius: .2rem; }
+.numbers .range { background: #56b4e9; opacity: .6; min-width: 2px; }
+.numbers .here { width: .34rem; margin-left: -.17rem; background: #0072b2; top: -.12rem !important;
+  bottom: -.12rem !important; }
+.numbers .there { width: 2px; background: var(--quiet); top: -.22rem !important; bottom: -.22rem !important; }
 details { margin: 1rem 0; }
 summary { cursor: pointer; color: var(--quiet); }
 @media (max-width: 34rem) {

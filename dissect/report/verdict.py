@@ -44,8 +44,8 @@ class Share:
 
     def __str__(self) -> str:
         if isnan(self.low):
-            return f"{self.value:.0%}"
-        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})"
+            return f"{self.value:.0%}".replace("-", "\N{MINUS SIGN}")
+        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})".replace("-", "\N{MINUS SIGN}")
 
     def above(self, line: float) -> bool:
         """Whether all of the interval lies above; the value where there is no interval."""
@@ -181,8 +181,8 @@ def _depth(found: Evidence) -> list[Sign]:
         return []
     if kept is not None and not kept.below(READABLE):
         words = (
-            f"States about facts that were to be kept seem erased too ({kept}): they are foreign to the base model, so "
-            "depth says nothing about the forgotten ones."
+            f"States about facts that were to be kept seem erased as well, {kept}: they are foreign to the base model, "
+            "so depth says nothing about the forgotten ones."
         )
         return [Sign("depth", "unclear", words)]
     if depth.below(DEPTH):
@@ -214,7 +214,7 @@ def _restoration(found: Evidence) -> list[Sign]:
         return []
     if values.above(RESTORED):
         return [Sign(WEAK, "erased", f"The base model's value vectors bring {values} back: the values were changed.")]
-    beside = f" ({control} with those of another prompt)" if control is not None else ""
+    beside = f", {control} with those of another prompt" if control is not None else ""
     words = f"Value vectors bring {values} back, coefficients before the last third of the layers {m}{beside}."
     specific = control is None or m.low > control.high
     if values.below(RESTORED) and m.above(RESTORED) and specific:

@@ -1,0 +1,31 @@
+"""The few numbers that the verdict rests on, side by side under it."""
+
+from math import nan
+
+from dissect.report.page import Number, Numbers
+from dissect.report.verdict import Evidence, Share
+
+
+def numbers(found: Evidence) -> list[Numbers]:
+    """Those that were measured; nothing where none was."""
+    said = max(found.said.values(), key=lambda share: share.value, default=None)
+    tiles = [
+        _tile("of what was to be forgotten is still answered", said),
+        _tile("of what was to be kept is still answered", found.kept),
+        _tile("is erased from its states about forgotten facts", found.depth, "about kept facts", found.depth_kept),
+        _tile(
+            "of the untouched facts comes back by relearning others",
+            found.returned,
+            "in a model that never knew",
+            found.returned_control,
+        ),
+        _tile("comes back with the base model's value vectors", found.values, "with coefficients", found.coefficients),
+    ]
+    shown = [tile for tile in tiles if tile is not None]
+    return [Numbers(shown)] if shown else []
+
+
+def _tile(label: str, share: Share | None, beside: str = "", other: Share | None = None) -> Number | None:
+    if share is None:
+        return None
+    return Number(label, share.value, share.low, share.high, beside, nan if other is None else other.value)
