@@ -11,7 +11,8 @@ import pytest
 import dissect
 from dissect.cli import main
 from dissect.evaluation import evaluate as evaluating
-from dissect.evaluation.result import Evaluation, Row, joined
+from dissect.evaluation.result import Evaluation, joined
+from dissect.evaluation.rows import Row
 from dissect.evaluation.sources import named
 from dissect.metrics import measure as catalogue
 from dissect.metrics.measure import FAMILIES, Estimate, Measure, Undefined, mean_of

@@ -7,7 +7,8 @@ from typing import Any
 from tqdm.auto import tqdm
 
 from dissect.errors import DissectError
-from dissect.evaluation.result import Evaluation, Refusal, Row
+from dissect.evaluation.result import Evaluation
+from dissect.evaluation.rows import Refusal, Row
 from dissect.metrics.answers import Answer, say
 from dissect.metrics.measure import Estimate, Measure
 from dissect.metrics.subject import Subject

@@ -1,10 +1,9 @@
 """`Evaluation`: the numbers of one or many checkpoints, with their definitions; kept as JSON."""
 
 import json
-import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,55 +11,12 @@ import numpy as np
 import pandas as pd
 
 from dissect.errors import DissectError, near_miss
+from dissect.evaluation.rows import Refusal, Row, row_in, row_out
 from dissect.files import atomic_file
 from dissect.metrics.measure import Estimate, mean_of
 
 FORMAT = "dissect-evaluation-1"
 INTERVAL = "95 % percentile bootstrap over the items, 2000 resamples, unless the definition says otherwise"
-
-
-@dataclass(frozen=True)
-class Row:
-    """One number of one checkpoint."""
-
-    model: str
-    measure: str
-    set: str
-    value: float
-    low: float
-    high: float
-    n: int
-    unit: str
-    at: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Where on a curve."""
-    items: tuple[float, ...] | None = field(default=None, repr=False)
-    """The value of each fact, in order, where the number is their mean and one number is all there is."""
-
-    @classmethod
-    def of(cls, model: str, measure: str, set: str, found: Estimate) -> "Row":
-        """An estimate with its place."""
-        items = None if found.items is None or found.at else tuple(float(x) for x in found.items)
-        value, low, high = float(found.value), float(found.low), float(found.high)
-        return cls(model, measure, set, value, low, high, int(found.n), found.unit, dict(found.at), items)
-
-    @property
-    def text(self) -> str:
-        """``0.73 (0.68 to 0.77)``: as many digits as the interval leaves certain; three without one."""
-        if not self.high > self.low:
-            return _short(self.value)
-        digits = min(6, max(0, -math.floor(math.log10((self.high - self.low) / 2))))
-        value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
-        return f"{value} ({low} to {high})"
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A measure that is not defined for a checkpoint and a set, and why."""
-
-    model: str
-    measure: str
-    set: str
-    reason: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,7 +153,7 @@ class Evaluation:
             "spec": self.spec,
             "models": self.models,
             "measures": self.measures,
-            "rows": [_row_out(row) for row in self.rows],
+            "rows": [row_out(row) for row in self.rows],
             "refused": [vars(refusal) for refusal in self.refused],
             "answers": self.answers,
         }
@@ -207,7 +163,7 @@ class Evaluation:
         """From the content of a file."""
         return cls(
             models=content["models"],
-            rows=[_row_in(row) for row in content["rows"]],
+            rows=[row_in(row) for row in content["rows"]],
             refused=[Refusal(**refusal) for refusal in content["refused"]],
             answers=content["answers"],
             measures=content["measures"],
@@ -248,23 +204,3 @@ def joined(parts: Sequence[Evaluation]) -> Evaluation:
 
 def _place(at: Mapping[str, Any]) -> str:
     return ", ".join(f"{key} {value}" for key, value in at.items())
-
-
-def _short(value: float) -> str:
-    return "undefined" if math.isnan(value) else f"{value:.3g}"
-
-
-def _row_out(row: Row) -> dict[str, Any]:
-    out = {**vars(row), "at": dict(row.at), "items": None if row.items is None else _finite(row.items)}
-    return out | {key: _finite([out[key]])[0] for key in ("value", "low", "high")}
-
-
-def _row_in(row: Mapping[str, Any]) -> Row:
-    numbers = {key: math.nan if row[key] is None else row[key] for key in ("value", "low", "high")}
-    items = row.get("items")
-    held = None if items is None else tuple(math.nan if x is None else x for x in items)
-    return Row(**{**row, **numbers, "items": held})
-
-
-def _finite(values: Iterable[float]) -> list[float | None]:
-    return [value if math.isfinite(value) else None for value in values]

@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from dissect.evaluation.result import Evaluation, Row
+from dissect.evaluation.result import Evaluation
+from dissect.evaluation.rows import Row
 from dissect.metrics.bootstrap import of_sums
 from dissect.report.results import Results
 from dissect.report.verdict import KNOWN, RESTORED, Evidence, Share

@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from dissect.evaluation.result import Evaluation, Row
+from dissect.evaluation.result import Evaluation
+from dissect.evaluation.rows import Row
 from dissect.report.page import Section, Table
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.errors import DissectError
-from dissect.reproductions.figures.config import Model
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.measuring import Bench, averaged
 from dissect.reproductions.figures.training import Runs, rows_of
 from dissect.reproductions.figures.work import Made, Work

@@ -23,8 +23,8 @@ from dissect.data.facts import Facts
 from dissect.metrics.measure import Undefined, mean_of
 from dissect.metrics.similarity_to_base import bleu_to_base, rouge_to_base
 from dissect.metrics.subject import Settings, Subject
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.concepts import Concept, another, concepts_of, noised
-from dissect.reproductions.figures.config import Model
 from dissect.reproductions.figures.work import Made, Work
 
 SETTINGS: dict[str, dict[str, Any]] = {

@@ -1,19 +1,17 @@
-"""What a figure is made of: models, their checkpoints by pattern, and facts; as a YAML file says it."""
+"""What a figure is made of, read from a YAML file that names checkpoints by pattern."""
 
 import itertools
 import os
-import string
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError, near_miss
+from dissect.reproductions.figures.chosen import Checkpoint, Config, FactFile, Model, fields, located
 
 PLACEHOLDERS = {"method": "methods", "id": "ids", "epoch": "epochs"}
 """What may stand in braces in the name of a checkpoint, and the key that lists its values."""
@@ -23,92 +21,6 @@ have to do with neither; plain texts, for perplexity; the forgotten facts as who
 _MODEL_KEYS = ("base", "retain_model", "unlearned", *PLACEHOLDERS.values(), "facts")
 _KEYS = ("models", "template", "dtype", "batch_size", "settings")
 _FILE_KEYS = ("file", "concept", "part", "split")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpoint:
-    """One unlearned checkpoint, by what its pattern says of it."""
-
-    source: str
-    """A directory, a hub id or an adapter."""
-    method: str = ""
-    id: str = ""
-    """Of the concept that was forgotten."""
-    epoch: int | None = None
-
-    @property
-    def place(self) -> dict[str, Any]:
-        """As columns of a table."""
-        return {"method": self.method, "id": self.id, "epoch": self.epoch}
-
-
-@dataclass(frozen=True, kw_only=True)
-class FactFile:
-    """Where facts stand; ``{id}`` in ``file`` or ``concept`` is that of the checkpoint."""
-
-    file: str
-    concept: str | None = None
-    part: str | None = None
-    split: str | None = None
-
-    @property
-    def of_one(self) -> bool:
-        """Whether each concept has facts of its own."""
-        return any("id" in _fields(text) for text in (self.file, self.concept or ""))
-
-    def read(self, id: str, beside: Path | None) -> Facts:
-        """The facts of one concept.
-
-        Raises:
-            DissectError: as ``Facts.read`` and ``Facts.from_conceptvectors``.
-        """
-        path = located(self.file.format(id=id), beside)
-        if self.concept is None and self.part is None:
-            return Facts.read(path, split=self.split)
-        concept = None if self.concept is None else self.concept.format(id=id)
-        return Facts.from_conceptvectors(path, concept=concept, part=self.part or "QA")  # type: ignore[arg-type]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Model:
-    """A base model and what was made of it."""
-
-    name: str
-    base: str
-    retain_model: str | None = None
-    """Trained without the forgotten facts."""
-    unlearned: tuple[Checkpoint, ...] = ()
-    facts: Mapping[str, FactFile] = field(default_factory=dict)
-    beside: Path | None = None
-    """Directory of the config, where files are looked for that are not in the working directory."""
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """Concepts, in order; one without a name where the pattern has none."""
-        return tuple(dict.fromkeys(checkpoint.id for checkpoint in self.unlearned)) or ("",)
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Methods, in order."""
-        return tuple(dict.fromkeys(checkpoint.method for checkpoint in self.unlearned))
-
-    def of(self, id: str) -> list[Checkpoint]:
-        """The checkpoints of one concept."""
-        return [checkpoint for checkpoint in self.unlearned if checkpoint.id == id]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Config:
-    """All of a YAML file."""
-
-    models: tuple[Model, ...]
-    template: str = DEFAULT_TEMPLATE
-    dtype: str | None = None
-    batch_size: int = 32
-    settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Of single figures, by their names."""
-    content: Mapping[str, Any] = field(default_factory=dict)
-    """As it was given."""
 
 
 def available() -> list[str]:
@@ -139,12 +51,6 @@ def read_config(source: str | os.PathLike[str] | Mapping[str, Any], figures: Ite
         return _config(yaml.safe_load(path.read_text(encoding="utf-8")), Path(str(path)).parent, list(figures))
     except (UnicodeDecodeError, yaml.YAMLError, DissectError) as error:
         raise DissectError(f"{path.name}: {' '.join(str(error).split())}") from error
-
-
-def located(name: str, beside: Path | None) -> str:
-    """A path as it is, or beside the config where only that one exists; hub ids stay as they are."""
-    near = None if beside is None else beside / name
-    return str(near) if near is not None and not Path(name).exists() and near.exists() else name
 
 
 def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
@@ -209,12 +115,12 @@ def _checkpoints(about: Mapping[str, Any], where: str, beside: Path | None) -> t
     if not isinstance(pattern, str):
         raise DissectError(f"{where}: unlearned must be one name, such as 'runs/{{method}}', got {pattern!r}")
     _check_fields(pattern, tuple(PLACEHOLDERS), f"{where}: unlearned")
-    fields = _fields(pattern)
-    for name in fields:
+    named = fields(pattern)
+    for name in named:
         if name not in listed:
             raise DissectError(f"{where}: unlearned has {{{name}}}, but there are no {PLACEHOLDERS[name]}: list them")
     for name, values in listed.items():
-        if name not in fields:
+        if name not in named:
             raise DissectError(f"{where}: {PLACEHOLDERS[name]} are listed, but {{{name}}} is not in {pattern!r}")
         kinds = (int,) if name == "epoch" else (str, int)
         bad = not isinstance(values, list) or not values or any(not isinstance(v, kinds) for v in values)
@@ -244,16 +150,8 @@ def _fact_file(value: Any, where: str, has_ids: bool) -> FactFile:
     return found
 
 
-def _fields(pattern: str) -> list[str]:
-    """Names of what stands in braces."""
-    try:
-        return list(dict.fromkeys(name for _, name, _, _ in string.Formatter().parse(pattern) if name is not None))
-    except ValueError as error:
-        raise DissectError(f"{pattern!r}: {error}: write {{{{ for a brace") from error
-
-
 def _check_fields(pattern: str, known: tuple[str, ...], where: str) -> None:
-    for name in _fields(pattern):
+    for name in fields(pattern):
         if name not in known:
             allowed = ", ".join(f"{{{each}}}" for each in known)
             raise DissectError(f"{where}: nothing is put in for {{{name}}}{near_miss(name, known)}: use {allowed}")

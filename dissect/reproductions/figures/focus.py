@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 from dissect import plots
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
-from dissect.reproductions.figures.config import Model
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.measuring import label as words
 from dissect.reproductions.figures.training import Runs, collected, label_of
 from dissect.reproductions.figures.training_grid import panel_of

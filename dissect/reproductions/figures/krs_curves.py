@@ -22,7 +22,7 @@ from dissect.models.pair import ModelPair
 from dissect.patching.patch import THE_PAPERS as ACTIVATIONS
 from dissect.patching.patch import patch
 from dissect.plots import labels
-from dissect.reproductions.figures.config import Checkpoint, Model
+from dissect.reproductions.figures.chosen import Checkpoint, Model
 from dissect.reproductions.figures.work import Made, Work
 from dissect.restoration.restore import THE_PAPERS as BLOCKS
 from dissect.restoration.restore import restore

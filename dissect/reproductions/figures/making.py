@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
 
-    from dissect.reproductions.figures.config import Config
+    from dissect.reproductions.figures.chosen import Config
     from dissect.reproductions.figures.work import Made, Work
 
 log = logging.getLogger(__name__)

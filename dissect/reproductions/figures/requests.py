@@ -12,7 +12,7 @@ from dissect import plots
 from dissect.data.facts import Facts
 from dissect.errors import DissectError
 from dissect.reproductions.figures.behaviour import methods_of
-from dissect.reproductions.figures.config import Model
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.measuring import Bench
 from dissect.reproductions.figures.measuring import label as words
 from dissect.reproductions.figures.training import Rows, Runs, collected, plain, takes_retained

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.reproductions.figures.behaviour import methods_of
-from dissect.reproductions.figures.config import Model
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.measuring import Bench, averaged
 from dissect.reproductions.figures.measuring import label as words
 from dissect.reproductions.figures.training import Runs, label_of, rows_of

@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
-from dissect.reproductions.figures.config import Model
+from dissect.reproductions.figures.chosen import Model
 from dissect.reproductions.figures.measuring import Asked, Bench
 from dissect.reproductions.figures.work import Work
 from dissect.unlearning.config import TrainConfig, make_config, names

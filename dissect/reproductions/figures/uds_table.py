@@ -7,7 +7,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect import plots
-from dissect.reproductions.figures.config import Checkpoint, Model
+from dissect.reproductions.figures.chosen import Checkpoint, Model
 from dissect.reproductions.figures.measuring import Bench
 from dissect.reproductions.figures.work import Made, Work
 

@@ -16,7 +16,7 @@ from dissect.evaluation.sets import fingerprint
 from dissect.evaluation.sources import signature
 from dissect.models.load import load
 from dissect.provenance import versions
-from dissect.reproductions.figures.config import Config, Model
+from dissect.reproductions.figures.chosen import Config, Model
 from dissect.reproductions.figures.store import Store
 from dissect.sweep.items import Items
 from dissect.sweep.journals import Journals
