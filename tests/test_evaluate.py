@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 
 import dissect
 from dissect.cli import main
+from dissect.data.variants import paraphrased
 from dissect.evaluation import evaluate as evaluating
 from dissect.evaluation.result import Evaluation, joined
 from dissect.evaluation.rows import Row
+from dissect.evaluation.sets import subjects
 from dissect.evaluation.sources import named
 from dissect.metrics import measure as catalogue
+from dissect.metrics.bootstrap import bootstrap
 from dissect.metrics.measure import FAMILIES, Estimate, Measure, Undefined, mean_of
 
 QUICK = ["exact_match", "answer_probability", "rouge_l", "extraction_strength"]
@@ -244,3 +248,24 @@ def test_tradeoff_puts_the_best_corner_up_right(found):
     assert at["base"] == (1, 1)
     with pytest.raises(dissect.DissectError, match="nothing to draw"):
         dissect.plots.tradeoff(found, utility="uds")
+
+
+def test_facts_about_one_person_are_drawn_together(demo):
+    """Four facts of a person that are right or wrong together count as one: the interval is that of the means."""
+    forget = dissect.Facts.read(demo / "forget.jsonl")
+    groups = subjects({"forget": forget, "paraphrased": paraphrased(forget)})
+    people = [fact.extra["subject"] for fact in forget]
+    assert len(set(groups["forget"])) == len(set(people)) < len(people)
+    assert [len(set(people))] == [len(set(groups["paraphrased"]))] and len(groups["paraphrased"]) > len(people)
+    found = dissect.evaluate({"ga": demo / "ga"}, forget=forget, measures="answer_probability", progress=False)
+    for name in ("forget", "paraphrased"):
+        row, drawn = found.get("ga", "answer_probability", name), found.subjects(name)
+        assert drawn.tolist() == groups[name].tolist()
+        means = np.array([np.array(row.items)[drawn == one].mean() for one in np.unique(drawn)])
+        assert row.value == pytest.approx(np.mean(row.items)) and row.low < row.value < row.high
+        expected = bootstrap([means], seed=0)
+        assert (row.low, row.high) == pytest.approx(expected, abs=0.25 * (expected[1] - expected[0]))
+    same = found.difference("answer_probability", "ga", "ga")
+    assert (same.value, same.low, same.high) == (0, 0, 0)
+    alone = dissect.Facts([replace(fact, extra={}) for fact in forget])
+    assert subjects({"forget": alone}) == {}

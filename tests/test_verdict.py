@@ -64,11 +64,11 @@ def test_two_signs_that_agree_are_surer_than_one():
 
 
 def test_restoration_decides_only_where_nothing_else_does():
-    early = {"values": share(0.1), "coefficients": share(0.8), "coefficients_control": share(0.1)}
+    early = {"values": share(0.1), "coefficients": share(0.8), "coefficients_controls": {"of another": share(0.1)}}
     assert verdict(Evidence(**FORGOT, **early)).kind == "suppressed"
     assert verdict(Evidence(**FORGOT, **early)).sure.startswith("Hardly sure")
     assert verdict(Evidence(**FORGOT, **early, **GONE, **NOT_BACK)).kind == "erased"
-    unspecific = early | {"coefficients_control": share(0.78)}
+    unspecific = early | {"coefficients_controls": {"of another": share(0.1), "of the retrained": share(0.78)}}
     assert verdict(Evidence(**FORGOT, **unspecific)).kind == "undecided"
     changed = {"values": share(0.8), "coefficients": share(0.8)}
     assert verdict(Evidence(**FORGOT, **changed)).kind == "erased"
@@ -92,3 +92,43 @@ def test_words_hold_the_numbers():
     found = verdict(Evidence(**FORGOT, **INTACT, **BACK, place="It sits in layer 3."))
     assert "10% (5% to 15%)" in found.words and "layer 3" in found.words
     assert str(Share(0.5, math.nan, math.nan)) == "50%"
+
+
+def test_any_wording_whose_interval_reaches_half_counts():
+    said = {"as asked": Share(0.40, 0.38, 0.42, 100), "in other words": Share(0.39, 0.25, 0.55, 30)}
+    found = verdict(Evidence(**KNOWS, said=said, **GONE, **NOT_BACK))
+    assert found.kind == "not forgotten" and "in other words" in found.words
+
+
+def test_the_wording_is_named():
+    assert "10% (5% to 15%) of what" in verdict(Evidence(**FORGOT)).words
+    assert "in other words, where it answers most" in verdict(Evidence(**FORGOT)).words
+
+
+def test_erased_says_which_signs_say_so():
+    by_depth, by_both = verdict(Evidence(**FORGOT, **GONE)), verdict(Evidence(**FORGOT, **GONE, **NOT_BACK))
+    assert "states" in by_depth.words and "relearning" not in by_depth.words
+    assert "states" in by_both.words and "relearning" in by_both.words
+    values = verdict(Evidence(**FORGOT, values=share(0.8), coefficients=share(0.8)))
+    assert values.kind == "erased" and "value vectors themselves" in values.words and "states" not in values.words
+
+
+def test_a_sign_that_points_the_other_way_is_named():
+    found = verdict(Evidence(**FORGOT, **BACK, values=share(0.8), coefficients=share(0.9)))
+    assert found.kind == "suppressed" and "Restoration points the other way." in found.sure
+
+
+def test_a_base_model_that_knows_nothing_leaves_nothing_to_forget():
+    assert "nothing to forget" in verdict(Evidence(known=share(0.0, 0.0))).headline
+
+
+def test_value_vectors_count_only_above_their_controls():
+    changed = {"values": share(0.8), "coefficients": share(0.8), "values_controls": {"in other layers": share(0.79)}}
+    assert verdict(Evidence(**FORGOT, **changed)).kind == "undecided"
+    assert "in other layers 79%" in verdict(Evidence(**FORGOT, **changed)).signs[-1].words
+
+
+def test_a_share_of_nothing_decides_nothing():
+    """There is a control, but it cannot be said what share of the loss came back beyond it."""
+    found = verdict(Evidence(**FORGOT, returned=share(0.0), returned_control=share(0.0)))
+    assert [sign.side for sign in found.signs] == ["unclear"]

@@ -2,14 +2,19 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
 from tqdm.auto import tqdm
 
 from dissect.errors import DissectError
 from dissect.evaluation.result import Evaluation
 from dissect.evaluation.rows import Refusal, Row
+from dissect.evaluation.sets import subjects
 from dissect.metrics.answers import Answer, say
+from dissect.metrics.bootstrap import mean_interval
 from dissect.metrics.measure import Estimate, Measure
 from dissect.metrics.subject import Subject
 
@@ -20,6 +25,7 @@ def measured(
     subject: Subject, measures: Iterable[Measure], *, about: Mapping[str, Any], spec: Mapping[str, Any], n_examples: int
 ) -> Evaluation:
     """Every measure on every set that it is for; what is not defined is written down with its reason."""
+    groups = subjects(subject.sets)
     rows: list[Row] = []
     refused: list[Refusal] = []
     chosen = list(measures)
@@ -38,7 +44,11 @@ def measured(
                 refused.append(Refusal(subject.name, measure.name, set, str(error)))
                 continue
             estimates = [found] if isinstance(found, Estimate) else found
-            rows.extend(Row.of(subject.name, measure.name, set, estimate) for estimate in estimates)
+            by = groups.get(set)
+            rows.extend(
+                Row.of(subject.name, measure.name, set, _by_subject(each, by, subject.settings.seed))
+                for each in estimates
+            )
     described = {m.name: {k: getattr(m, k) for k in ("label", "definition", "family", "knows")} for m in chosen}
     answers = [row for set in subject.sets for row in _examples(subject.on(set), n_examples)]
     return Evaluation(
@@ -47,8 +57,19 @@ def measured(
         refused=refused,
         answers=answers,
         measures=described,
-        spec=dict(spec),
+        spec=dict(spec) | {"subjects": {set: numbers.tolist() for set, numbers in groups.items()}},
     )
+
+
+def _by_subject(found: Estimate, groups: Int[np.ndarray, "fact"] | None, seed: int) -> Estimate:
+    """A mean over facts with the interval of drawing whole subjects, where facts share them."""
+    if groups is None or found.items is None or len(found.items) != len(groups) or np.isnan(found.low):
+        return found
+    defined = ~np.isnan(found.items)
+    if not np.isclose(found.items[defined].mean(), found.value):  # more than a mean
+        return found
+    low, high = mean_interval(found.items[defined], groups[defined], seed=seed)
+    return replace(found, low=low, high=high)
 
 
 def _examples(subject: Subject, n_examples: int) -> list[dict[str, str]]:

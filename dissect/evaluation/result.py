@@ -3,20 +3,25 @@
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from jaxtyping import Int
 
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.rows import Refusal, Row, row_in, row_out
 from dissect.files import atomic_file
+from dissect.metrics.bootstrap import mean_interval
 from dissect.metrics.measure import Estimate, mean_of
 
 FORMAT = "dissect-evaluation-1"
-INTERVAL = "95 % percentile bootstrap over the items, 2000 resamples, unless the definition says otherwise"
+INTERVAL = (
+    "95 % percentile bootstrap over the items, 2000 resamples, whole subjects where facts share them, unless the "
+    "definition says otherwise"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +81,18 @@ class Evaluation:
         a, b = (self.get(model, measure, set).items for model in (first, second))
         if a is None or b is None or len(a) != len(b):
             raise DissectError(f"{measure} is no mean over the same facts in both: compare the intervals instead")
-        return mean_of(np.array(a) - np.array(b), seed=seed)
+        found = mean_of(np.array(a) - np.array(b), seed=seed)
+        groups = self.subjects(set)
+        if groups is None or found.items is None or len(groups) != len(found.items):
+            return found
+        defined = ~np.isnan(found.items)
+        low, high = mean_interval(found.items[defined], groups[defined], seed=seed)
+        return replace(found, low=low, high=high)
+
+    def subjects(self, set: str) -> Int[np.ndarray, "fact"] | None:
+        """The number of each fact's subject; None where no two facts of the set share one."""
+        found = self.spec.get("subjects", {}).get(set)
+        return None if found is None else np.array(found)
 
     def frame(self) -> pd.DataFrame:
         """Every number as a row, the places on curves as columns of their own."""

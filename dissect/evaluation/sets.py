@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from jaxtyping import Int
 from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Fact, Facts
@@ -43,6 +45,26 @@ def with_derived(sets: Mapping[str, Facts]) -> dict[str, Facts]:
         if name not in found and "forget" in found and len(facts := derive(found["forget"])):
             found[name] = facts
     return found
+
+
+def subjects(sets: Mapping[str, Facts]) -> dict[str, Int[np.ndarray, "fact"]]:
+    """For each set in which facts share a subject, the number of each fact's: four facts about one person are not four.
+
+    A fact's subject is its ``extra["subject"]``; the wordings of one forget fact belong together in any case.
+    """
+    found = {name: _subjects(facts) for name, facts in sets.items()}
+    for name, derive in DERIVED.items():
+        if name in sets and "forget" in sets:
+            of_fact = [number for number, fact in enumerate(sets["forget"]) for _ in derive([fact])]
+            if len(of_fact) == len(sets[name]):  # else the set was given, and is of other facts
+                found[name] = found["forget"][of_fact]
+    return {name: groups for name, groups in found.items() if len(np.unique(groups)) < len(groups)}
+
+
+def _subjects(facts: Facts) -> Int[np.ndarray, "fact"]:
+    numbers: dict[object, int] = {}
+    keys = [("fact", i) if (key := fact.extra.get("subject")) is None else str(key) for i, fact in enumerate(facts)]
+    return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
 def answered(facts: Facts, model: HookedTransformer, **how: Any) -> Facts:

@@ -76,3 +76,11 @@ def of_sums(
         return float("nan"), float("nan")
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
+
+
+def mean_interval(
+    items: Float[np.ndarray, "item"], groups: Int[np.ndarray, "item"], *, seed: int = 0
+) -> tuple[float, float]:
+    """Ends of the 95 % interval of a mean over items, of which whole groups are drawn."""
+    columns = np.stack([items, np.ones(len(items))], axis=1)
+    return of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups, seed=seed)

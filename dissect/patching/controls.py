@@ -6,6 +6,8 @@ carry the answer that it has already computed, and any activation of the usual s
 - ``identity``: the recipient's own activations. Recovery is exactly 0, or the engine is wrong.
 - ``shuffled``: the donor's activations on another prompt, put in at positions of the same role. What they bring back is
   not about this prompt's answer.
+- ``retain``: the same activations of a model that was never trained on the forgotten data: of the same text, at the
+  same place, without the answer. Where the pair has one.
 - ``random``: noise, at each position as long as the donor's activation.
 - ``single``: windows of one layer, from which nothing can be hidden behind a neighbour.
 """
@@ -26,21 +28,29 @@ from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions
 from dissect.sweep.donor import Donor
 
-CONTROLS = ("identity", "shuffled", "random", "single")
+CONTROLS = ("identity", "shuffled", "retain", "random", "single")
 
 
-def check_controls(asked: Sequence[str] | bool, n_prompts: int) -> tuple[str, ...]:
-    """The controls asked for; ``True`` stands for all of them.
+def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bool) -> tuple[str, ...]:
+    """The controls asked for; ``True`` stands for all that there can be.
+
+    Args:
+        retrained: whether there is a retrained model, and it is neither donor nor recipient.
 
     Raises:
-        DissectError: one that does not exist, or a shuffled donor for a single prompt.
+        DissectError: one that does not exist, a shuffled donor for a single prompt, no retrained model.
     """
     if isinstance(asked, bool):
-        asked = CONTROLS if asked else ()
+        asked = [control for control in CONTROLS if retrained or control != "retain"] if asked else ()
     chosen = (asked,) if isinstance(asked, str) else tuple(asked)
     for control in chosen:
         if control not in CONTROLS:
             raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
+    if "retain" in chosen and not retrained:
+        raise DissectError(
+            "controls: 'retain' needs a third checkpoint that is neither donor nor recipient: load_pair(..., "
+            "retain=...), on the command line --retain-model DIR"
+        )
     if "shuffled" in chosen and n_prompts < 2:
         raise DissectError("controls: a shuffled donor needs a second prompt to take activations from")
     return tuple(dict.fromkeys(chosen))

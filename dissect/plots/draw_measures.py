@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import pandas as pd
 import plotly.graph_objects as go
 
 from dissect.errors import DissectError
@@ -55,13 +56,19 @@ def measured(
             _line(figure, chosen, along, text, colour, kind_place + (0 if others else place))
     about = evaluation.measures.get(measure, {})
     label = labels.plain(about.get("label", measure))
-    style.headed(figure, title or f"{label}, {labels.plain(set)}", labels.counted(int(table["n"].max()), "item"))
+    style.headed(figure, title or f"{label}, {labels.plain(set)}", _counted(table["n"]))
     figure.update_yaxes(title_text=label)
     figure.update_xaxes(title_text=labels.axis(along))
     places = sorted(table[along].unique().tolist()) if table[along].dtype.kind in "iu" else []
     if places and len(places) == places[-1] - places[0] + 1:  # layers: no ticks between them
         figure.update_xaxes(tick0=places[0], dtick=1 + len(places) // 20)
     return figure.update_layout(height=style.HEIGHT)
+
+
+def _counted(n: pd.Series) -> str:
+    """How many items there are, where it differs from point to point both ends."""
+    fewest, most = int(n.min()), int(n.max())
+    return labels.counted(most, "item") if fewest == most else f"{fewest} to {labels.counted(most, 'item')}"
 
 
 def _line(figure: go.Figure, chosen, along: str, text: str, colour: str, look: int) -> None:  # type: ignore[no-untyped-def]

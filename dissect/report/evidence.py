@@ -1,6 +1,7 @@
 """From stored results to what the verdict reads."""
 
 from collections.abc import Iterable, Mapping
+from math import log
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,24 @@ from dissect.evaluation.result import Evaluation
 from dissect.evaluation.rows import Row
 from dissect.metrics.bootstrap import of_sums
 from dissect.report.results import Results
-from dissect.report.verdict import KNOWN, RESTORED, Evidence, Share
+from dissect.report.verdict import KNOWN, READABLE, RESTORED, Evidence, Share
 from dissect.restoration.smallest_result import SmallestSet, label
 from dissect.sweep.result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
 """What counts as answering: the first of which the base model has enough on the forget facts."""
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
+_OF_ACTIVATIONS = {
+    "shuffled": "with those of another prompt",
+    "retain": "with those of the retrained model",
+    "random": "with noise",
+}
+_OF_PARAMETERS = {
+    "random": "in other layers",
+    "retain": "with those of the retrained model",
+    "noise": "with as large a change in a random direction",
+}
+"""Controls of a swap, and what they put in."""
 _FEW = 0.25
 """A set of blocks with a larger share of the weights is no place."""
 BASE, UNLEARNED = "base", "unlearned"
@@ -25,7 +37,9 @@ def evidence(results: Results) -> Evidence:
     """Gather the shares; what was not measured stays None."""
     found = results.evaluation
     shares = _measured(found) if found is not None else {}
-    return Evidence(**shares, **_restored(results), place=place(results))
+    kept = shares.get("depth_kept")
+    readable = kept is None or kept.below(READABLE)
+    return Evidence(**shares, **_restored(results), place=place(results, readable))
 
 
 def _measured(found: Evaluation) -> dict[str, Any]:
@@ -41,6 +55,7 @@ def _measured(found: Evaluation) -> dict[str, Any]:
         "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
         # UDS is not defined on kept facts: a retrained model's states lack nothing of them
         "depth_kept": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
+        "depth_alike": _first([_row(found, UNLEARNED, "erasure_depth", "forget")]),
         **_relearned(found),
     }
 
@@ -55,17 +70,19 @@ def _answered(found: Evaluation) -> str:
 
 
 def _share(found: Evaluation, measure: str, set: str) -> Share | None:
-    """The unlearned model's mean over the base model's, over the same facts; drawn in pairs for the interval."""
+    """The unlearned model's mean over the base model's, over the same facts; subjects are drawn for the interval."""
     rows = [_row(found, name, measure, set) for name in (UNLEARNED, BASE)]
     if any(row is None or row.items is None for row in rows):
         return None
     after, before = (np.array(row.items) for row in rows if row is not None)
     both = ~(np.isnan(after) | np.isnan(before))
+    groups = found.subjects(set)
+    groups = None if groups is None or len(groups) != len(both) else groups[both]
     after, before = after[both], before[both]
     if not len(before) or before.mean() == 0:
         return None
     pairs = np.stack([after, before], axis=1)
-    low, high = of_sums(pairs, lambda sums: sums[..., 0] / sums[..., 1])
+    low, high = of_sums(pairs, lambda sums: sums[..., 0] / sums[..., 1], groups=groups)
     return Share(float(after.mean() / before.mean()), low, high, len(before))
 
 
@@ -77,14 +94,19 @@ def _perplexity(found: Evaluation) -> float | None:
 def _relearned(found: Evaluation) -> dict[str, Share | None]:
     """Recovered shares of both models; the difference of their gains as a share of what was lost."""
 
-    def at(**place: str) -> Row | None:
-        return _row(found, UNLEARNED, "relearning", "forget", place)
+    def at(model: str = UNLEARNED, **place: Any) -> Row | None:
+        return _row(found, model, "relearning", "forget", place)
 
     back, control = at(whose="itself", of="recovered"), at(whose="control", of="recovered")
     gain, more = at(whose="itself", of="gain"), at(whose="difference", of="gain")
-    gained = None
-    if more is not None and gain is not None and back is not None and back.value and gain.value:
+    before, ours = (at(m, step=0, whose="itself", of="answer probability") for m in (BASE, UNLEARNED))
+    lost = 0.0
+    if before is not None and ours is not None:
+        lost = before.value - ours.value
+    elif gain is not None and back is not None and back.value:
         lost = gain.value / back.value
+    gained = None
+    if more is not None and lost > 0:  # where nothing was lost there is no share of it
         gained = Share(more.value / lost, more.low / lost, more.high / lost, more.n)
     return {
         "returned": None if back is None else _of(back),
@@ -96,18 +118,33 @@ def _relearned(found: Evaluation) -> dict[str, Share | None]:
 def _restored(results: Results) -> dict[str, Any]:
     """Value vectors in the best window; coefficients in the best that leaves the last third of the layers alone."""
     values = None if results.parameters is None else _best(results.parameters, "mlp.W_out")
+    shares: dict[str, Any] = {"values": _share_of(values)}
+    if results.parameters is not None and values is not None:
+        shares["values_controls"] = _controls(results.parameters, "mlp.W_out", values[0], _OF_PARAMETERS)
     sweep = results.activations
     if sweep is None:
-        return {"values": _share_of(values), "coefficients": None, "coefficients_control": None}
+        return shares
     n_layers = int(results.about["model"]["n_layers"])
     early = [
         layer for layer in _layers(sweep, "mlp_post") if max(_members(sweep, "mlp_post", layer)) < n_layers * 2 / 3
     ]
     best = _best(sweep, "mlp_post", early)
-    control = None
-    if best is not None and "mlp_post (shuffled)" in sweep.data["component"].values:
-        control = _best(sweep, "mlp_post (shuffled)", [best[0]])
-    return {"values": _share_of(values), "coefficients": _share_of(best), "coefficients_control": _share_of(control)}
+    if best is not None:
+        shares |= {
+            "coefficients": best[1],
+            "coefficients_controls": _controls(sweep, "mlp_post", best[0], _OF_ACTIVATIONS),
+        }
+    return shares
+
+
+def _controls(sweep: SweepResult, component: str, layer: int, names: Mapping[str, str]) -> dict[str, Share]:
+    """Of one window, by the words for each control: what a swap does that carries nothing of the answer."""
+    found = {}
+    for name, words in names.items():
+        control = _best(sweep, f"{component} ({name})", [layer])
+        if control is not None:
+            found[words] = control[1]
+    return found
 
 
 def _best(sweep: SweepResult, component: str, layers: list[int] | None = None) -> tuple[int, Share] | None:
@@ -135,14 +172,18 @@ def _members(sweep: SweepResult, component: str, layer: int) -> list[int]:
     return [int(number) for number in text.split(",") if number]
 
 
-def place(results: Results) -> str:
-    """Where the change that matters sits, in words: the smallest restoring set, and where states lose the answer."""
+def place(results: Results, readable: bool = True) -> str:
+    """Where the change that matters sits, in words: the smallest restoring set, and where states lose the answer.
+
+    Args:
+        readable: whether depth says anything of these models.
+    """
     sentences = []
     if results.smallest is not None and results.smallest.reached and results.smallest.members:
         sentences.append(_set_words(results.smallest))
-    layer = _first_erased(results.evaluation) if results.evaluation is not None else None
+    layer = _first_lost(results.evaluation) if results.evaluation is not None and readable else None
     if layer is not None:
-        sentences.append(f"Its states first lose most of the answer after layer {layer}.")
+        sentences.append(f"Its states first cost the base model more than half of the answer after layer {layer}.")
     return " ".join(sentences)
 
 
@@ -163,15 +204,14 @@ def _set_words(found: SmallestSet) -> str:
     return f"{text}."
 
 
-def _first_erased(found: Evaluation) -> int | None:
-    """The first layer whose erasure ratio has all of its interval above one half, and is defined for most facts."""
-    rows = [r for r in found.rows if (r.model, r.measure, r.set) == (UNLEARNED, "uds_by_layer", "forget")]
-    most = max((row.n for row in rows), default=0)
-    hit = [int(row.at["layer"]) for row in rows if 2 * row.n >= most and _of(row).above(0.5)]
+def _first_lost(found: Evaluation) -> int | None:
+    """The first layer whose states cost the base model more than half of the answer's probability: log 2 nats."""
+    rows = [r for r in found.rows if (r.model, r.measure, r.set) == (UNLEARNED, "erasure_curve", "forget")]
+    hit = [int(row.at["layer"]) for row in rows if _of(row).above(log(2))]
     return min(hit) if hit else None
 
 
-def _row(found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, str] | None = None) -> Row | None:
+def _row(found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, Any] | None = None) -> Row | None:
     rows = [r for r in found.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at or {})]
     return rows[0] if rows else None
 

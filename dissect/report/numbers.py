@@ -3,23 +3,29 @@
 from math import nan
 
 from dissect.report.page import Number, Numbers
-from dissect.report.verdict import Evidence, Share
+from dissect.report.verdict import Evidence, Share, most_said
 
 
 def numbers(found: Evidence) -> list[Numbers]:
     """Those that were measured; nothing where none was."""
-    said = max(found.said.values(), key=lambda share: share.value, default=None)
+    wording, said = most_said(found) or ("", None)
+    depth = found.depth_alike or found.depth
     tiles = [
-        _tile("of what was to be forgotten is still answered", said),
+        _tile(f"of what was to be forgotten is still answered, {wording}", said),
         _tile("of what was to be kept is still answered", found.kept),
-        _tile("is erased from its states about forgotten facts", found.depth, "about kept facts", found.depth_kept),
+        _tile("is erased from its states about forgotten facts", depth, "about kept facts", found.depth_kept),
         _tile(
-            "of the untouched facts comes back by relearning others",
+            "of the lost answer probability comes back by relearning other facts",
             found.returned,
             "in a model that never knew",
             found.returned_control,
         ),
-        _tile("comes back with the base model's value vectors", found.values, "with coefficients", found.coefficients),
+        _tile(
+            "comes back with the base model's value vectors",
+            found.values,
+            "with early coefficients",
+            found.coefficients,
+        ),
     ]
     shown = [tile for tile in tiles if tile is not None]
     return [Numbers(shown)] if shown else []

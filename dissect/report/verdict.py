@@ -71,20 +71,24 @@ class Evidence:
     depth: Share | None = None
     """See `DEPTH`."""
     depth_kept: Share | None = None
-    """The same reading on facts that were to be kept: near 0 where depth can be read at all."""
+    """``erasure_depth`` of facts that were to be kept: near 0 where depth can be read at all."""
+    depth_alike: Share | None = None
+    """``erasure_depth`` of forget facts, to be compared with it."""
     returned: Share | None = None
-    """What relearning other facts brings back of facts that it did not touch, as a share of what was lost."""
+    """What relearning other facts brings back of the answer probability that facts it does not touch have lost."""
     returned_control: Share | None = None
     """What the same training does to a model that never knew them."""
     gained: Share | None = None
     """The difference, over the same facts."""
     values: Share | None = None
     """Recovery with the base model's value vectors in the best window."""
+    values_controls: Mapping[str, Share] = field(default_factory=dict)
+    """The same of swaps that carry nothing of the answer, by what is put in."""
     coefficients: Share | None = None
     """Recovery with its coefficients m in the best window that leaves the last third of the layers alone: later ones
     carry the answer that the base model has already computed, and prove nothing."""
-    coefficients_control: Share | None = None
-    """The same window with m of another prompt."""
+    coefficients_controls: Mapping[str, Share] = field(default_factory=dict)
+    """The same window with m that carry nothing of the answer, by whose they are."""
     place: str = ""
     """Where the change that matters sits, in words."""
 
@@ -113,26 +117,36 @@ class Verdict:
 
 def verdict(found: Evidence) -> Verdict:
     """Apply the rule."""
-    if found.known is None or not found.said:
-        return Verdict("no question", "No verdict", "What the models answer was not measured.", "")
-    if not found.known.value >= KNOWN:
+    if found.known is not None and not found.known.value >= KNOWN:
         words = f"The base model itself answers only {found.known} of what was to be forgotten."
         return Verdict("no question", "No verdict: there was nothing to forget", words, "")
+    most = most_said(found)
+    if found.known is None or most is None:
+        return Verdict("no question", "No verdict", "What the models answer was not measured.", "")
     signs = (*_depth(found), *_relearning(found), *_restoration(found))
-    wording, most = max(found.said.items(), key=lambda item: item[1].value)
     if _broken(found):
-        return Verdict("broken", "Broken", _broken_words(found, most), _broken_sure(found, signs), signs)
-    if not most.below(SAID):
-        words = f"Of what the base model answers, the unlearned model still answers {most} ({wording})."
-        sure = "The interval lies above one half." if most.above(SAID) else "The interval crosses one half."
+        return Verdict("broken", "Broken", _broken_words(found, most[1]), _broken_sure(found, signs), signs)
+    left = {wording: share for wording, share in found.said.items() if not share.below(SAID)}
+    if left:
+        wording, share = max(left.items(), key=lambda item: item[1].value)
+        words = f"Of what the base model answers, the unlearned model still answers {share} ({wording})."
+        sure = "The interval lies above one half." if share.above(SAID) else "The interval crosses one half."
         return Verdict("not forgotten", "Not forgotten", words, sure, signs)
     return _forgotten(found, most, signs)
 
 
-def _forgotten(found: Evidence, most: Share, signs: Sequence[Sign]) -> Verdict:
-    strong = [sign.side for sign in signs if sign.side != "unclear" and sign.name != WEAK]
-    sides = strong or [sign.side for sign in signs if sign.side != "unclear"]
-    said = f"It answers {most} of what the base model answers about what was to be forgotten"
+def most_said(found: Evidence) -> tuple[str, Share] | None:
+    """The wording in which the unlearned model answers most, and how much; None where nothing was measured."""
+    return max(found.said.items(), key=lambda item: item[1].value, default=None)
+
+
+def _forgotten(found: Evidence, most: tuple[str, Share], signs: Sequence[Sign]) -> Verdict:
+    strong = [sign for sign in signs if sign.side != "unclear" and sign.name != WEAK]
+    decisive = strong or [sign for sign in signs if sign.side != "unclear"]
+    sides = [sign.side for sign in decisive]
+    wording, share = most
+    asked = wording if len(found.said) == 1 else f"{wording}, where it answers most"
+    said = f"It answers {share} of what the base model answers about what was to be forgotten ({asked})"
     said += f", and keeps {found.kept} of the rest. " if found.kept is not None else ". "
     place = f" {found.place}" if found.place else ""
     if not sides:
@@ -146,8 +160,18 @@ def _forgotten(found: Evidence, most: Share, signs: Sequence[Sign]) -> Verdict:
     if sides[0] == "suppressed":
         words = said + "What it was to forget is still in it, and is only no longer read out."
         return Verdict("suppressed", "Suppressed, not erased", words + place, _sure(signs, "suppressed"), signs)
-    words = said + "Neither its states nor what it learns anew give the answers back."
+    words = (
+        said + "What it was to forget is not found in it any more: " + _listed([_GONE[s.name] for s in decisive]) + "."
+    )
     return Verdict("erased", "Erased", words + place, _sure(signs, "erased"), signs)
+
+
+_GONE = {
+    "depth": "its states do not give the answers back",
+    "relearning": "relearning other facts does not bring them back",
+    WEAK: "the value vectors themselves were changed",
+}
+"""What each sign of erasure says."""
 
 
 def _broken(found: Evidence) -> bool:
@@ -198,7 +222,13 @@ def _relearning(found: Evidence) -> list[Sign]:
     if back is None:
         return []
     beside = f", {control} in a model that never knew them" if control is not None else ", without a control"
-    words = f"Relearning other facts brings back {back} of the untouched ones{beside}."
+    more = f"; {gained} more" if gained is not None and control is not None else ""
+    words = (
+        f"Relearning other facts brings back {back} of the answer probability that facts which it does not touch had "
+        f"lost{beside}{more}."
+    )
+    if control is not None and gained is None:  # nothing was lost, or it cannot be said how much
+        return [Sign("relearning", "unclear", words)]
     counts = gained if gained is not None else back
     if counts.above(0.0) and counts.value >= RETURNED:
         return [Sign("relearning", "suppressed", words)]
@@ -209,17 +239,27 @@ def _relearning(found: Evidence) -> list[Sign]:
 
 def _restoration(found: Evidence) -> list[Sign]:
     """Value vectors against coefficients, as in Hong et al. (2024), without the layers in which it proves nothing."""
-    values, m, control = found.values, found.coefficients, found.coefficients_control
+    values, m = found.values, found.coefficients
     if values is None or m is None:
         return []
-    if values.above(RESTORED):
-        return [Sign(WEAK, "erased", f"The base model's value vectors bring {values} back: the values were changed.")]
-    beside = f", {control} with those of another prompt" if control is not None else ""
-    words = f"Value vectors bring {values} back, coefficients before the last third of the layers {m}{beside}."
-    specific = control is None or m.low > control.high
-    if values.below(RESTORED) and m.above(RESTORED) and specific:
+    if values.above(RESTORED) and _stands_out(values, found.values_controls):
+        beside = _beside(found.values_controls)
+        words = f"The base model's value vectors bring {values} back{beside}: the values were changed."
+        return [Sign(WEAK, "erased", words)]
+    words = f"Value vectors bring {values} back{_beside(found.values_controls)}; coefficients before the last third of "
+    words += f"the layers {m}{_beside(found.coefficients_controls)}."
+    if values.below(RESTORED) and m.above(RESTORED) and _stands_out(m, found.coefficients_controls):
         return [Sign(WEAK, "suppressed", words)]
     return [Sign(WEAK, "unclear", words)]
+
+
+def _stands_out(share: Share, controls: Mapping[str, Share]) -> bool:
+    """Whether its interval lies above those of all controls."""
+    return all(share.low > control.high for control in controls.values())
+
+
+def _beside(controls: Mapping[str, Share]) -> str:
+    return f" ({', '.join(f'{words} {share}' for words, share in controls.items())})" if controls else ""
 
 
 def _sure(signs: Sequence[Sign], kind: str) -> str:
@@ -235,6 +275,9 @@ def _sure(signs: Sequence[Sign], kind: str) -> str:
         text = "Hardly sure: restoration alone says so."
     else:
         text = f"Moderately sure: {_listed(agree)} say{'s' if len(agree) == 1 else ''} so."
+    against = [sign.name for sign in signs if sign.side not in (kind, "unclear")]
+    if against and kind != "undecided":
+        text += f" {_listed(against).capitalize()} point{'s' if len(against) == 1 else ''} the other way."
     if unclear:
         text += f" {_listed(unclear).capitalize()} {'does' if len(unclear) == 1 else 'do'} not decide it here."
     if absent:

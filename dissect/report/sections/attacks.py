@@ -14,12 +14,15 @@ _RELEARNING = (
     "on. What comes back of those was still in the weights, unless a model that never knew them gains as much."
 )
 _ROUNDING = (
-    "Rounding: all matrices of the checkpoint are rounded to few bits. Where an answer returns, the change that hid it "
-    "was smaller than a rounding step."
+    "Rounding: the matrices of attention and MLPs are rounded to few bits (embeddings and unembedding stay). Where an "
+    "answer returns, the change that hid it was smaller than a rounding step."
 )
 _PROMPTS = (
     "Other prompts: the same facts asked in other words, in another form, or with a part of the text before them."
 )
+
+_WHOLE = {"prompt_attacks": "the best of those that give nothing away"}
+"""Measures whose number without a place is none of the others, and what it is."""
 
 
 def attacks(results: Results) -> Section:
@@ -49,10 +52,14 @@ def attacks(results: Results) -> Section:
 
 def places(found: Evaluation, rows: list[Row]) -> Table:
     """A row for each place of a measure, a column a checkpoint."""
-    keys = list(dict.fromkeys((row.set, tuple(row.at.items())) for row in rows))
+    keys = list(dict.fromkeys((row.set, tuple(row.at.items())) for row in rows if row.at or row.measure in _WHOLE))
     cells = {(row.model, row.set, tuple(row.at.items())): row.text for row in rows}
     body = [
-        (set, ", ".join(str(value) for _, value in at), *(cells.get((name, set, at), "") for name in found.names))
+        (
+            set,
+            ", ".join(str(value) for _, value in at) or _WHOLE[rows[0].measure],
+            *(cells.get((name, set, at), "") for name in found.names),
+        )
         for set, at in keys
     ]
     return Table(("facts", "", *found.names), body)

@@ -20,7 +20,8 @@ _CURVES = (
 )
 
 _LENS = (
-    "The same states read off directly (logit lens): what each layer would say if it were the last. An answer that is "
+    "The same states read off directly (logit lens): what each layer would say if it were the base model's last. "
+    "An answer that is "
     "read off somewhere is there; one that is not may still be there in a form that later layers turn into it."
 )
 

@@ -14,8 +14,9 @@ def method(results: Results) -> Section:
     if about.get("command"):
         parts += ["To repeat it:", Code(about["command"])]
     parts.append(
-        "Intervals are 95 % percentile bootstraps over facts (2000 resamples), seeded. Sweeps run cell by cell "
-        "exactly; the recipient model is put back to the bit after each."
+        "Intervals are 95 % percentile bootstraps (2000 resamples), seeded: over facts, of which those about one "
+        "subject are drawn together; in sweeps over prompts. Sweeps run cell by cell exactly; the recipient model is "
+        "put back to the bit after each."
     )
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
     found = results.evaluation

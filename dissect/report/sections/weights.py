@@ -1,5 +1,6 @@
 """Which weights: what restoring parameters brings back, the smallest set that is enough, what moved."""
 
+from collections import Counter
 from functools import partial
 from typing import Any
 
@@ -38,7 +39,10 @@ def weights(results: Results) -> Section:
     if results.smallest is None:
         parts.append(absent(results, "smallest", "The smallest restoring set"))
     elif len(results.smallest.path) > 1:
-        parts += [set_words(results.smallest), drawn(partial(plots.path, results.smallest), "The way to the set.")]
+        parts += [
+            set_words(results.smallest, int(results.about["model"]["n_layers"])),
+            drawn(partial(plots.path, results.smallest), "The way to the set."),
+        ]
     if results.drift is None:
         parts.append(absent(results, "drift", "The drift map"))
     else:
@@ -50,7 +54,7 @@ def weights(results: Results) -> Section:
     return Section("Which weights", parts)
 
 
-def set_words(found: SmallestSet) -> str:
+def set_words(found: SmallestSet, n_layers: int) -> str:
     """How many blocks it takes, and what as many random ones do."""
     share = found.path[-1].n_weights / found.n_weights
     reached = "reaches" if found.reached else "does not reach"
@@ -59,5 +63,14 @@ def set_words(found: SmallestSet) -> str:
     return (
         f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {found.threshold:g}: it takes "
         f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights. As many blocks of the same "
-        f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks they are."
+        f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks they are, "
+        f"unless they are the same ones: at least {_shared(found, n_layers)} of the {len(found.members)} are, however "
+        "one draws."
     )
+
+
+def _shared(found: SmallestSet, n_layers: int) -> int:
+    """Blocks that every set of the same kinds must share with this one: there are only so many layers."""
+    counts = Counter(part[1] for part in found.members if not isinstance(part, str))
+    outside = sum(isinstance(part, str) for part in found.members)
+    return outside + sum(max(0, 2 * count - n_layers) for count in counts.values())
