@@ -7,6 +7,7 @@ from transformer_lens import HookedTransformer
 
 import dissect
 from dissect.data.prompts import Prompts
+from dissect.errors import DissectError
 from dissect.models.forward import final_residual, read_out
 from dissect.patching.sites import available, hook_name
 from dissect.patching.swap import ActivationSwap
@@ -15,7 +16,8 @@ from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Joint
 from dissect.sweep.sweep import Options, sweep
-from tests.tiny import FAMILIES
+from tests import depth
+from tests.tiny import FAMILIES, make_checkpoint
 
 
 def patched_by_hand(pair: dissect.ModelPair, prompts: Prompts, names: list[str], overwrite) -> torch.Tensor:
@@ -203,6 +205,25 @@ def test_controls(llama):
     assert not np.allclose(
         other.recovery().sel(component="attn_out (random)"), recovery.sel(component="attn_out (random)")
     )
+
+
+@pytest.mark.parametrize("sequential", [False, True])
+def test_the_retain_control_is_a_sweep_from_the_retrained_model(sequential, tiny_pair, facts, tmp_path):
+    third = make_checkpoint("llama", tmp_path / "third", change=depth.retrained)
+    pair = dissect.load_pair(*tiny_pair("llama"), retain=third, sequential=sequential, progress=False)
+    prompts = facts.prompts(pair.tokenizer)
+    how = {"window": 1, "metrics": ("logprob", "krs"), "progress": False}
+    found = dissect.patch(pair, prompts, ["attn_out"], controls=["retain"], **how)
+    other = dissect.patch(pair, prompts, ["attn_out"], donor="retain", **how)
+    control = found.values("logprob").sel(component="attn_out (retain)", drop=True)
+    assert not np.allclose(control, found.values("logprob").sel(component="attn_out"))
+    np.testing.assert_array_equal(control, other.values("logprob").sel(component="attn_out", drop=True))
+
+
+def test_who_has_no_retrained_model_has_no_such_control(llama):
+    pair, prompts = llama
+    with pytest.raises(DissectError, match="--retain-model"):
+        dissect.patch(pair, prompts, ["attn_out"], controls=["retain"], progress=False)
 
 
 @pytest.mark.parametrize("sequential", [False, True])
