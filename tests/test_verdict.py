@@ -125,7 +125,7 @@ def test_a_base_model_that_knows_nothing_leaves_nothing_to_forget():
 def test_value_vectors_count_only_above_their_controls():
     changed = {"values": share(0.8), "coefficients": share(0.8), "values_controls": {"in other layers": share(0.79)}}
     assert verdict(Evidence(**FORGOT, **changed)).kind == "undecided"
-    assert "in other layers 79%" in verdict(Evidence(**FORGOT, **changed)).signs[-1].words
+    assert "(in other layers 79%)" in verdict(Evidence(**FORGOT, **changed)).signs[-1].words
 
 
 def test_a_share_of_nothing_decides_nothing():

@@ -44,8 +44,8 @@ class Share:
 
     def __str__(self) -> str:
         if isnan(self.low):
-            return f"{self.value:.0%}".replace("-", "\N{MINUS SIGN}")
-        return f"{self.value:.0%} ({self.low:.0%} to {self.high:.0%})".replace("-", "\N{MINUS SIGN}")
+            return _percent(self.value)
+        return f"{_percent(self.value)} ({_percent(self.low)} to {_percent(self.high)})"
 
     def above(self, line: float) -> bool:
         """Whether all of the interval lies above; the value where there is no interval."""
@@ -54,6 +54,11 @@ class Share:
     def below(self, line: float) -> bool:
         """Whether all of it lies below."""
         return (self.value if isnan(self.high) else self.high) < line
+
+
+def _percent(value: float) -> str:
+    """With a real minus sign, and none before a zero."""
+    return f"{value:.0%}".replace("-0%", "0%").replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +264,9 @@ def _stands_out(share: Share, controls: Mapping[str, Share]) -> bool:
 
 
 def _beside(controls: Mapping[str, Share]) -> str:
-    return f" ({', '.join(f'{words} {share}' for words, share in controls.items())})" if controls else ""
+    """The control that does most."""
+    words, share = max(controls.items(), key=lambda item: item[1].value, default=("", None))
+    return "" if share is None else f" ({words} {_percent(share.value)})"
 
 
 def _sure(signs: Sequence[Sign], kind: str) -> str:
