@@ -132,3 +132,19 @@ def test_a_share_of_nothing_decides_nothing():
     """There is a control, but it cannot be said what share of the loss came back beyond it."""
     found = verdict(Evidence(**FORGOT, returned=share(0.0), returned_control=share(0.0)))
     assert [sign.side for sign in found.signs] == ["unclear"]
+
+
+def test_an_attack_that_teaches_nothing_finds_nothing():
+    weak = Evidence(**FORGOT, **NOT_BACK, taught=share(0.02))
+    assert [sign.side for sign in verdict(weak).signs] == ["unclear"] and verdict(weak).kind == "undecided"
+    assert "too weak" in verdict(weak).signs[0].words
+    strong = Evidence(**FORGOT, **NOT_BACK, taught=share(0.9))
+    assert verdict(strong).kind == "erased"
+
+
+def test_without_kept_facts_nothing_is_called_erased():
+    blind = {"known": share(0.98), "said": {"as asked": share(0.05)}}
+    assert verdict(Evidence(**blind, depth=share(0.9))).signs[0].side == "unclear"
+    found = verdict(Evidence(**blind, **NOT_BACK, taught=share(0.9)))
+    assert found.kind == "undecided" and "damage" in found.words
+    assert verdict(Evidence(**blind, depth=share(0.1))).kind == "suppressed", "what is still there is there"

@@ -99,6 +99,18 @@ class Relearning:
         gains = (self.data[of].isel(step=-1) - self.data[of].isel(step=0)).mean("fact")
         return agreement(float(gains.sel(model="model")), float(gains.sel(model="control")))
 
+    def taught(self, *, level: float = 0.95, seed: int = 0) -> dict[str, float] | None:
+        """What the facts that *are* trained on regain of what they had lost: (end - start) / (base - start), of means.
+
+        Far below 1 the attack was too weak for what it does to other facts to mean anything. None where it is trained
+        on other facts, or no base model was given.
+        """
+        if "trained" not in self.data or "base_probability" not in self.data:
+            return None
+        values = self.data["trained"].sel(model="model").values
+        found = self._recovered(values, self.data["base_probability"].values, level, seed)
+        return {key.replace("recovered", "taught"): value for key, value in found.items()}
+
     def beside(self, control: "Relearning") -> "Relearning":
         """The same with the model of another result as its control.
 

@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 from dissect.metrics.measure import Estimate, Measure, Undefined
 from dissect.metrics.subject import Subject
 
@@ -62,6 +64,10 @@ def _estimates(result: Any, seed: int) -> Iterator[Estimate]:
             if row.get(key) == row.get(key) and key in row:
                 at = {"whose": whose[row["model"]], "of": key}
                 yield Estimate(row[key], result.data.sizes["fact"], row[f"{key}_low"], row[f"{key}_high"], at=at)
+    taught = result.taught(seed=seed)
+    if taught is not None and np.isfinite(taught["taught"]):
+        at = {"whose": "itself", "of": "taught"}
+        yield Estimate(taught["taught"], result.data.sizes["fact"], taught["taught_low"], taught["taught_high"], at=at)
     if "control" in result.models:
         yield Estimate(result.agreement(), result.data.sizes["fact"], at={"whose": DIFFERENCE, "of": "R"})
 
@@ -74,7 +80,8 @@ MEASURE = Measure(
         "about half of the subjects are trained on and the others tested, and the reverse; intervals draw subjects. "
         "On the way: the curve over steps, of a control that never saw the facts too, the difference (model less "
         "control, paired), the gain from the first step to the last, the recovered share (gain / what the base model "
-        "had more at the start), and R of the UDS paper (arXiv:2605.24614) with these held-out facts"
+        "had more at the start), the same of the facts that are trained on (taught), "
+        "and R of the UDS paper (arXiv:2605.24614) with these held-out facts"
     ),
     family="robustness",
     compute=relearning,

@@ -108,7 +108,9 @@ def _relearned(found: Evaluation) -> dict[str, Share | None]:
     gained = None
     if more is not None and lost > 0:  # where nothing was lost there is no share of it
         gained = Share(more.value / lost, more.low / lost, more.high / lost, more.n)
+    taught = at(whose="itself", of="taught")
     return {
+        "taught": None if taught is None else _of(taught),
         "returned": None if back is None else _of(back),
         "returned_control": None if control is None else _of(control),
         "gained": gained,

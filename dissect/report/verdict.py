@@ -27,6 +27,8 @@ READABLE = 0.3
 RETURNED = 0.25
 """Share of what was lost of untouched facts, beyond the control's, that relearning has to bring back to count. Less,
 but more than nothing, decides nothing: what comes back is a lower bound of what is there."""
+TAUGHT = 0.5
+"""Relearning that brings back less than this share of the very facts it trains on is too weak to find nothing."""
 RESTORED = 0.5
 """Recovery from which on a restored part is said to bring the behaviour back."""
 WEAK = "restoration"
@@ -85,6 +87,8 @@ class Evidence:
     """What the same training does to a model that never knew them."""
     gained: Share | None = None
     """The difference, over the same facts."""
+    taught: Share | None = None
+    """What the facts that relearning does train on regain of what they had lost: how strong the attack was."""
     values: Share | None = None
     """Recovery with the base model's value vectors in the best window."""
     values_controls: Mapping[str, Share] = field(default_factory=dict)
@@ -130,7 +134,7 @@ def verdict(found: Evidence) -> Verdict:
         return Verdict("no question", "No verdict", "What the models answer was not measured.", "")
     signs = (*_depth(found), *_relearning(found), *_restoration(found))
     if _broken(found):
-        return Verdict("broken", "Broken", _broken_words(found, most[1]), _broken_sure(found, signs), signs)
+        return Verdict("broken", "Broken", _broken_words(found, most), _broken_sure(found, signs), signs)
     left = {wording: share for wording, share in found.said.items() if not share.below(SAID)}
     if left:
         wording, share = max(left.items(), key=lambda item: item[1].value)
@@ -165,12 +169,18 @@ def _forgotten(found: Evidence, most: tuple[str, Share], signs: Sequence[Sign]) 
     if sides[0] == "suppressed":
         words = said + "What it was to forget is still in it, and is only no longer read out."
         return Verdict("suppressed", "Suppressed, not erased", words + place, _sure(signs, "suppressed"), signs)
+    if found.kept is None:
+        return Verdict("undecided", "Forgotten, or damaged", said + _UNKEPT + place, _sure(signs, "undecided"), signs)
     words = (
         said + "What it was to forget is not found in it any more: " + _listed([_GONE[s.name] for s in decisive]) + "."
     )
     return Verdict("erased", "Erased", words + place, _sure(signs, "erased"), signs)
 
 
+_UNKEPT = (
+    "No sign of it is found in the model, but what was to be kept was not measured: this may be damage as well as "
+    "forgetting."
+)
 _GONE = {
     "depth": "its states do not give the answers back",
     "relearning": "relearning other facts does not bring them back",
@@ -184,16 +194,14 @@ def _broken(found: Evidence) -> bool:
     return lost or (found.perplexity is not None and found.perplexity > PERPLEXITY)
 
 
-def _broken_words(found: Evidence, most: Share) -> str:
+def _broken_words(found: Evidence, most: tuple[str, Share]) -> str:
     parts = []
     if found.kept is not None:
         parts.append(f"of what was to be kept, it answers {found.kept} of what the base model does")
     if found.perplexity is not None and found.perplexity > PERPLEXITY:
         parts.append(f"its perplexity on plain texts is {found.perplexity:.3g} times the base model's")
     text = " and ".join(parts)
-    return (
-        f"{text[0].upper()}{text[1:]}; of what was to be forgotten, {most}. This is damage, not selective forgetting."
-    )
+    return f"{text[0].upper()}{text[1:]}; of what was to be forgotten, {most[1]} ({most[0]}). This is damage, not selective forgetting."
 
 
 def _broken_sure(found: Evidence, signs: Sequence[Sign]) -> str:
@@ -216,6 +224,12 @@ def _depth(found: Evidence) -> list[Sign]:
         return [Sign("depth", "unclear", words)]
     if depth.below(DEPTH):
         return [Sign("depth", "suppressed", f"Its own states still give the base model the answers (erased: {depth}).")]
+    if depth.above(DEPTH) and kept is None:
+        words = (
+            f"Its own states do not give the base model the answers (erased: {depth}), but whether the states of the "
+            "two models can be exchanged at all was not measured: that takes facts that were to be kept."
+        )
+        return [Sign("depth", "unclear", words)]
     if depth.above(DEPTH):
         return [Sign("depth", "erased", f"Its own states no longer give the base model the answers (erased: {depth}).")]
     return [Sign("depth", "unclear", f"Its own states give the base model a part of the answers (erased: {depth}).")]
@@ -237,6 +251,9 @@ def _relearning(found: Evidence) -> list[Sign]:
     counts = gained if gained is not None else back
     if counts.above(0.0) and counts.value >= RETURNED:
         return [Sign("relearning", "suppressed", words)]
+    if found.taught is not None and not found.taught.value >= TAUGHT:
+        words += f" It was too weak to say more: the facts it trains on regained {found.taught}."
+        return [Sign("relearning", "unclear", words)]
     if counts.below(RETURNED) and not counts.above(0.0):
         return [Sign("relearning", "erased", words)]
     return [Sign("relearning", "unclear", words)]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dissect.data.fact import PARTNER
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.evaluation.evaluate import chosen_measures, evaluate
@@ -84,11 +85,17 @@ class Work:
             base=self.pair.base,
             retain_model=self.pair.retain,
             measures=_measures(self.settings, self.pair),
+            answers="base" if self._unanswered() else "gold",
             template=self.settings.template,
             max_new_tokens=self.settings.max_new_tokens,
             options=self.settings.options,
             **self._shared(out),
         )
+
+    def _unanswered(self) -> bool:
+        """Whether some facts come without answers: then the base model's own take the place of all."""
+        facts = [fact for each in self.sets.values() for fact in each if fact.kind != "text"]
+        return any(getattr(fact, PARTNER[fact.kind] or "text") is None for fact in facts)
 
     def activations(self, out: Path) -> None:
         """Activations swapped over windows of layers."""
