@@ -201,7 +201,8 @@ def _broken_words(found: Evidence, most: tuple[str, Share]) -> str:
     if found.perplexity is not None and found.perplexity > PERPLEXITY:
         parts.append(f"its perplexity on plain texts is {found.perplexity:.3g} times the base model's")
     text = " and ".join(parts)
-    return f"{text[0].upper()}{text[1:]}; of what was to be forgotten, {most[1]} ({most[0]}). This is damage, not selective forgetting."
+    left = f"of what was to be forgotten, {most[1]} ({most[0]})"
+    return f"{text[0].upper()}{text[1:]}; {left}. This is damage, not selective forgetting."
 
 
 def _broken_sure(found: Evidence, signs: Sequence[Sign]) -> str:
