@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import dissect
 from dissect.cli import main
 from dissect.data.variants import paraphrased
 from dissect.evaluation import evaluate as evaluating
+from dissect.evaluation.options import OPTIONS, check_options
 from dissect.evaluation.result import Evaluation, joined
 from dissect.evaluation.rows import Row
 from dissect.evaluation.sets import subjects
@@ -269,3 +271,28 @@ def test_facts_about_one_person_are_drawn_together(demo):
     assert (same.value, same.low, same.high) == (0, 0, 0)
     alone = dissect.Facts([replace(fact, extra={}) for fact in forget])
     assert subjects({"forget": alone}) == {}
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"relearning.stps": 3}, "did you mean 'steps'"),
+        ({"relearning.lr": "fast"}, "lr='fast'"),
+        ({"exact_match.k": 1}, "has no options"),
+        ({"uds.tua": 0.1}, "there are uds.component, uds.tau"),
+        ({"relearnin.lr": 1}, "did you mean 'relearning'"),
+        ({"tau": 1}, "measure.option"),
+    ],
+)
+def test_a_misspelt_option_is_refused_before_anything_runs(options, says, demo, facts):
+    with pytest.raises(dissect.DissectError, match=re.escape(says)):
+        dissect.evaluate("nowhere", forget=facts["forget"], options=options)
+
+
+def test_every_option_that_a_measure_reads_is_known():
+    read = set()
+    for path in Path(catalogue.__file__).parent.glob("*.py"):
+        read |= set(re.findall(r'\.option\(\s*"([a-z_]+\.[a-z_]+)"', path.read_text()))
+    known = {f"{owner}.{name}" for owner, names in OPTIONS.items() for name in names}
+    assert len(read) > 15 and read <= known
+    check_options(dict.fromkeys(known, 1) | {"relearning.lr": 1e-5, "relearning.steps": 3, "relearning.preset": "x"})

@@ -92,7 +92,9 @@ def report(
     from dissect.models.pair import load_pair
     from dissect.report.report import report as autopsy
     from dissect.report.report import shell
+    from dissect.report.settings import ReportSettings
 
+    ReportSettings(**told)  # refused before models are loaded
     pair = load_pair(
         base,
         unlearned,

@@ -11,6 +11,7 @@ from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.cast import BASE, RETRAINED, Cast
 from dissect.evaluation.measuring import measured
+from dissect.evaluation.options import check_options
 from dissect.evaluation.result import Evaluation, joined
 from dissect.evaluation.sets import fact_sets, fingerprint
 from dissect.evaluation.shared import check_shared, shared
@@ -101,7 +102,7 @@ def evaluate(
         progress=progress and is_main(),
         options=dict(options or {}),
     )
-    _check_options(settings.options, chosen)
+    check_options(settings.options)
     asked_for = named(models)
     whose = check_shared([base, retain_model, *asked_for.values()], out, task, overwrite=overwrite)
     roles: dict[str, Source | None] = {BASE: base, RETRAINED: retain_model}
@@ -161,15 +162,6 @@ def chosen_measures(asked: Any) -> list[Measure]:
             every = [*FAMILIES, "all", *known]
             raise DissectError(f"no measure {name!r}{near_miss(str(name), every)}: choose from {', '.join(every)}")
     return [measure for measure in known.values() if measure.name in found]
-
-
-def _check_options(options: Mapping[str, Any], chosen: Iterable[Measure]) -> None:
-    for name in options:
-        owner = name.partition(".")[0]
-        # measures that share a name's beginning share its options: logit_lens.k is of logit_lens_rank and its kin
-        known = [name for name in catalogue.available() if name == owner or name.startswith(f"{owner}_")]
-        if "." not in name or not known:
-            raise DissectError(f"option {name!r} belongs to no measure: write it as measure.option, such as uds.tau")
 
 
 def _about(model: HookedTransformer, name: str, *, role: str | None) -> dict[str, Any]:

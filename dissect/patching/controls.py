@@ -41,7 +41,8 @@ def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bo
         DissectError: one that does not exist, a shuffled donor for a single prompt, no retrained model.
     """
     if isinstance(asked, bool):
-        asked = [control for control in CONTROLS if retrained or control != "retain"] if asked else ()
+        possible = {"retain": retrained, "shuffled": n_prompts > 1}
+        asked = [control for control in CONTROLS if possible.get(control, True)] if asked else ()
     chosen = (asked,) if isinstance(asked, str) else tuple(asked)
     for control in chosen:
         if control not in CONTROLS:

@@ -66,6 +66,7 @@ def for_paper(figure: go.Figure, width: str | int | float = "column", *, title: 
             "font": {"size": _SMALL},
             "itemwidth": 30,
             "tracegroupgap": 0,
+            "maxheight": 2000,
         },
         title={"text": old.title.text if title else None, "font": {"size": _BODY}},
     )

@@ -52,7 +52,12 @@ def build(
     signs = [f"{sign.name.capitalize()} ({sign.side}): {sign.words}" for sign in found.signs]
     callout = Callout(found.headline, [found.words, found.sure, _LIMITS], signs, kind=_FRAMES.get(found.kind, "plain"))
     made = [make(results) for make in SECTIONS]
-    sections = [Section("", [callout, *numbers(measured)]), *made[:-1], *extra, made[-1]]
+    sections = [
+        Section("", [callout, *(numbers(measured) if found.kind != "no question" else [])]),
+        *made[:-1],
+        *extra,
+        made[-1],
+    ]
     return page(title, sections, out, lead=lead or _lead(results), contents=True), found
 
 

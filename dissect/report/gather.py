@@ -51,9 +51,10 @@ def gather(
     """
     about = _about(pair, sets, settings, command)
     before = read_about(folder)
-    if before is not None and before["identity"] != about["identity"]:
+    if before is not None and (other := _difference(before["identity"], about["identity"])):
         raise DissectError(
-            f"{folder} holds a report of other checkpoints, facts or settings: choose another folder or delete it"
+            f"{folder} holds a report of other checkpoints, facts or settings ({other}): choose another folder or "
+            "delete it"
         )
     about = {**about, "missing": {}, "seconds": {}, **{k: before[k] for k in ("missing", "seconds") if before}}
     whose = task_of(task, replica_of(pair.base))
@@ -101,7 +102,7 @@ class _Steps:
         try:
             Items(self._journals).each({step: step for step in of_one}, self._row)
         except Unfinished:
-            if not lacking:
+            if not (lacking or all(self._is_done(step) for step in asked)):  # a task that runs again has nothing to do
                 raise
         if lacking:
             raise Unfinished(
@@ -167,6 +168,18 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
         "command": command,
         "versions": versions(),
     }
+
+
+def _difference(there: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str:
+    """The first thing that is not the same, in words; where a checkpoint lies does not matter."""
+    for key in (key for key in {**there, **now} if not str(key).endswith("_path")):
+        old, new = there.get(key), now.get(key)
+        if isinstance(old, Mapping) and isinstance(new, Mapping):
+            if found := _difference(old, new, f"{key}: " if where == "" else f"{where}{key}: "):
+                return found
+        elif old != new:
+            return f"{where}{key}: {old!r:.40} there, {new!r:.40} now"
+    return ""
 
 
 def _plain(value: Any) -> Any:

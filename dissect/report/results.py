@@ -28,6 +28,8 @@ FILES: dict[str, tuple[str, Callable[[Path], Any]]] = {
     "drift": ("drift.nc", Drift.load),
 }
 """Step to file and reader."""
+_KEYS = ("identity", "n_facts", "model", "window", "versions")
+"""Without which there is no report."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,10 +72,12 @@ def read_about(folder: Path) -> dict[str, Any] | None:
         return None
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DissectError(f"{file} is damaged ({error}): delete the folder, or choose another") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DissectError(f"{file} is not of a report: choose another folder")
+    if lacking := [key for key in _KEYS if key not in content]:
+        raise DissectError(f"{file} is damaged (it has no {lacking[0]}): delete the folder, or choose another")
     return content
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
+from dissect.evaluation.evaluate import chosen_measures
+from dissect.evaluation.options import check_options
 
 STEPS = ("evaluation", "activations", "parameters", "smallest", "positions", "heads", "lens", "drift")
 """Its parts, in the order in which they are computed; each is kept in a file of its own."""
@@ -52,6 +54,12 @@ class ReportSettings:
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise DissectError(f"{name} must be a whole number from 1 on, got {value!r}")
+        width = self.window
+        if width is not None and (not isinstance(width, int) or width < 1 or width % 2 == 0):
+            raise DissectError(f"window={width!r}: an odd number of layers from 1 on, such as 3 or 5")
+        if self.measures is not None:
+            chosen_measures(self.measures)
+        check_options(self.options or {})
         steps = (self.steps,) if isinstance(self.steps, str) else tuple(self.steps)
         if unknown := [step for step in steps if step not in STEPS]:
             raise DissectError(f"no step {unknown[0]!r} in a report: choose from {', '.join(STEPS)}")

@@ -128,6 +128,8 @@ def verdict(found: Evidence) -> Verdict:
     """Apply the rule."""
     if found.known is not None and not found.known.value >= KNOWN:
         words = f"The base model itself answers only {found.known} of what was to be forgotten."
+        if (said := most_said(found)) is not None and said[1].above(1.0):
+            words += " The unlearned model answers more of it: are the two swapped?"
         return Verdict("no question", "No verdict: there was nothing to forget", words, "")
     most = most_said(found)
     if found.known is None or most is None:

@@ -46,6 +46,8 @@ class Journals:
         self._gone: set[Path] = set()
         self._taken_over: list[Journal] = []
         try:
+            if task.count > 1:  # refused, if they are of other work, before there is a journal of one's own
+                self._read()
             if task.count == 1:  # what ranks or tasks left; refused while one of them is at work
                 for path in self._others():
                     self._taken_over.append(Journal(path, key))

@@ -7,6 +7,7 @@ from dissect.evaluation.rows import Row
 from dissect.report.page import Section, Table
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent
+from dissect.report.sections.behaviour import SETS
 from dissect.report.sections.depth import figures
 
 _RELEARNING = (
@@ -21,6 +22,17 @@ _PROMPTS = (
     "Other prompts: the same facts asked in other words, in another form, or with a part of the text before them."
 )
 
+_PLACES = {
+    "plain": "as asked",
+    "template": "in another template",
+    "paraphrases": "in other words",
+    "held_out": "in words training never saw",
+    "expert": "told that it is an expert",
+    "context": "with a text about it before",
+    "answer_begun": "with the answer begun (gives a part of it away)",
+    "none": "not rounded",
+}
+"""Places of measures, in words."""
 _WHOLE = {"prompt_attacks": "the best of those that give nothing away"}
 """Measures whose number without a place is none of the others, and what it is."""
 
@@ -56,13 +68,17 @@ def places(found: Evaluation, rows: list[Row]) -> Table:
     cells = {(row.model, row.set, tuple(row.at.items())): row.text for row in rows}
     body = [
         (
-            set,
-            ", ".join(str(value) for _, value in at) or _WHOLE[rows[0].measure],
+            SETS.get(set, set),
+            _where(at) or _WHOLE[rows[0].measure],
             *(cells.get((name, set, at), "") for name in found.names),
         )
         for set, at in keys
     ]
-    return Table(("facts", "", *found.names), body)
+    return Table(("facts", "how", *found.names), body)
+
+
+def _where(at: tuple[tuple[str, float | int | str], ...]) -> str:
+    return ", ".join(_PLACES.get(str(value), str(value)) for _, value in at)
 
 
 def _reason(found: Evaluation, measure: str) -> str:

@@ -7,7 +7,7 @@ from dissect.report.page import Details, Section, Table
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent
 
-_SETS = {
+SETS = {
     "forget": "to be forgotten",
     "paraphrased": "the same in other words",
     "held_out": "the same in words training never saw",
@@ -15,6 +15,7 @@ _SETS = {
     "unrelated": "unrelated",
     "texts": "plain texts",
 }
+"""Sets of facts, in words."""
 _FAMILIES = ("behaviour", "memorisation")
 _N_EXAMPLES = 6
 
@@ -41,7 +42,7 @@ def measures(found: Evaluation, names: tuple[str, ...], caption: str) -> Table:
         for set in dict.fromkeys(row.set for row in found.rows):
             cells = [found.get(m, name, set).text if _single(found, m, name, set) else "" for m in found.names]
             if any(cells):
-                rows.append((found.measures[name]["label"], _SETS.get(set, set), *cells))
+                rows.append((found.measures[name]["label"], SETS.get(set, set), *cells))
     return Table(("measure", "facts", *found.names), rows, caption=caption)
 
 
@@ -60,7 +61,7 @@ def _examples(found: Evaluation) -> list[Table]:
         if rows:
             names = [name for name in found.names if name in rows[0]]
             body = [(_asked(row["prompt"]), row["expected"], *(_short(row.get(n, "")) for n in names)) for row in rows]
-            caption = f"greedy answers, facts {_SETS[set]}"
+            caption = f"greedy answers, facts {SETS[set]}"
             tables.append(Table(("asked", "expected", *(f"{name} says" for name in names)), body, caption=caption))
     return tables
 
