@@ -1,6 +1,7 @@
 """First-order estimates against exact patches of the same cells."""
 
 import math
+from typing import Any
 
 import plotly.graph_objects as go
 
@@ -10,7 +11,7 @@ from dissect.plots import labels, style
 from dissect.sweep.result import SweepResult
 
 
-def agreement(result: SweepResult, *, title: str | None = None) -> go.Figure:
+def agreement(result: SweepResult | Any, *, title: str | None = None) -> go.Figure:
     """Each cell that ``attribute(..., check=n)`` also patched exactly: its estimate (horizontal), the exact change.
 
     Both are changes of the metric, means over prompts. On the dashed line the estimate is exact; points that rise from
@@ -19,6 +20,10 @@ def agreement(result: SweepResult, *, title: str | None = None) -> go.Figure:
     Raises:
         DissectError: no estimates, or none that were checked.
     """
+    if not isinstance(result, SweepResult):
+        raise DissectError(
+            f"agreement is of estimates, got {type(result).__name__}: give dissect.attribute(..., check=40)"
+        )
     found = AttributionResult(result.data)
     table = found.checked
     if not len(table):

@@ -1,6 +1,7 @@
 """The logit lens as a table: the likeliest next token after each layer, a panel a model."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -22,10 +23,10 @@ _ROOM = 105
 
 
 def lens(
-    found: LensTable,
+    found: LensTable | Any,
     *,
     prompt: int = 0,
-    positions: Sequence[int] | None = None,
+    positions: Sequence[int] | str | None = None,
     models: Sequence[str] | None = None,
     title: str | None = None,
 ) -> go.Figure:
@@ -42,7 +43,11 @@ def lens(
     Raises:
         DissectError: no such prompt, position or model.
     """
+    if not isinstance(found, LensTable):
+        raise DissectError(f"a lens figure is of a LensTable, got {type(found).__name__}: give dissect.logit_lens(...)")
     data = found.data
+    if isinstance(positions, str):
+        raise DissectError(f"positions={positions!r}: give whole numbers such as [-1, 0], or leave it out")
     if prompt not in data["prompt"].values:
         raise DissectError(f"no prompt {prompt!r} in the table: it has {', '.join(map(str, data['prompt'].values))}")
     data = data.sel(prompt=[prompt])
@@ -52,8 +57,8 @@ def lens(
     for wanted, known, what in ((chosen, there, "position"), (names, data["model"].values.tolist(), "model")):
         missing = [value for value in wanted if value not in known]
         if missing or not wanted:
-            shown = missing[0] if missing else wanted
-            raise DissectError(f"no {what} {shown!r} for this prompt: it has {', '.join(map(str, known))}")
+            shown = f"no {what} {missing[0]!r} for this prompt" if missing else f"no {what} is left to draw"
+            raise DissectError(f"{shown}: it has {', '.join(map(str, known))}")
     data = data.sel(position=chosen, model=names)
     figure = _drawn(data, names)
     head = found.spec.get("head")

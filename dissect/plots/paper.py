@@ -15,14 +15,17 @@ _BODY, _SMALL = 8 * 4 / 3, 7 * 4 / 3
 """Type of 8 and of 7 points, in pixels."""
 _LINES, _MARKERS, _TALLER, _LOWEST = 0.7, 0.6, 1.3, 120
 """Thinner lines and smaller markers; a figure that is made narrow keeps more of its height, and so many pixels."""
+_ROW = 19
+"""Pixels of a row of the legend."""
 _LETTER = 0.56
 """Width of a letter by its height, on average."""
 
 
-def for_paper(figure: go.Figure, width: str | int | float = "column", *, title: bool = False) -> go.Figure:
+def for_paper(figure: Any, width: str | int | float = "column", *, title: bool = False) -> go.Figure:
     """The figure made for print: so wide, type of 7 and 8 points, the legend below, title and note left out.
 
-    What the title and the note say belongs into the paper's own caption. Write it with
+    Text in cells that would run into each other is left out: draw fewer columns, or give more width. What the title and
+    the note say belongs into the paper's own caption. Write it with
     ``plots.write(plots.for_paper(figure), "figure.pdf")``; a ``.pdf`` then has exactly that width. The figure that is
     given stays as it is.
 
@@ -33,6 +36,8 @@ def for_paper(figure: go.Figure, width: str | int | float = "column", *, title: 
     Raises:
         DissectError: another name, or a width below 1.
     """
+    if not isinstance(figure, go.Figure):
+        raise DissectError(f"a plotly figure is needed, got {type(figure).__name__}: give what dissect.plots draws")
     inches = WIDTHS.get(width) if isinstance(width, str) else width
     if isinstance(inches, bool) or not isinstance(inches, (int, float)) or not inches >= 1:
         raise DissectError(f"width={width!r}: give {', '.join(WIDTHS)} or a number of inches from 1 on, such as 5.5")
@@ -46,7 +51,7 @@ def for_paper(figure: go.Figure, width: str | int | float = "column", *, title: 
     made.layout.annotations = [note for note in old.annotations if note.name != "caption"]
     rows = _legend_rows(made, pixels)
     top = (30 if title and old.title.text else 6) + (14 if made.layout.annotations else 0)
-    bottom = 42 + round(1.5 * _SMALL * rows)
+    bottom = 42 + round(_ROW * rows)
     made.update_layout(
         width=pixels,
         height=round(inner + top + bottom),
