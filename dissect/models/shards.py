@@ -70,25 +70,30 @@ class Kept:
 
 
 @torch.no_grad()
-def replace(parameter: nn.Parameter, value: Shaped[Tensor, "..."]) -> Kept:
+def as_it_is(parameter: nn.Parameter) -> Kept:
+    """What ``put_back`` needs to undo whatever ``put_in`` does next."""
+    if not is_shard(parameter):
+        return Kept(parameter.data, 0)
+    return Kept(own_part(parameter).clone(), swap_of(parameter))
+
+
+@torch.no_grad()
+def put_in(parameter: nn.Parameter, value: Shaped[Tensor, "..."]) -> None:
     """Let a parameter be ``value``, whole or sharded, until ``put_back``.
 
     An ordinary parameter takes the very tensor, nothing is copied. FSDP2 keeps its own view of a shard's memory, so
-    there the values change and those that were there are kept.
+    there the values change; ``as_it_is`` keeps those that were there.
     """
     if not is_shard(parameter):
-        kept = Kept(parameter.data, 0)
         parameter.data = gathered(value).to(device=parameter.device, dtype=parameter.dtype)
-        return kept
-    kept = Kept(own_part(parameter).clone(), swap_of(parameter))
+        return
     put(parameter, value)
     parameter._dissect_swap = next(_SWAPS)  # type: ignore[attr-defined]
-    return kept
 
 
 @torch.no_grad()
 def put_back(parameter: nn.Parameter, kept: Kept) -> None:
-    """Undo ``replace``, to the bit."""
+    """Undo ``put_in``, to the bit."""
     if not is_shard(parameter):
         parameter.data = kept.values
         return
@@ -102,7 +107,7 @@ def swap_of(parameter: Tensor) -> int:
 
 
 def unembedding_identity(model: HookedTransformer) -> tuple[int, ...]:
-    """Numbers that are the same as long as the unembedding is; see ``replace``."""
+    """Numbers that are the same as long as the unembedding is; see ``put_in``."""
     matrix = model.embed.W_E if isinstance(model.unembed, TiedUnembed) else model.unembed.W_U
     return tuple(swap_of(p) if is_shard(p) else p.data_ptr() for p in (matrix, model.unembed.b_U))
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import first_layer_of
-from dissect.models.shards import gathered, put_back, replace
+from dissect.models.shards import as_it_is, gathered, put_back, put_in
 from dissect.models.stored import StoredParameters
 from dissect.restoration.blend import Step, blended
 from dissect.sweep.batch import Batch
@@ -100,15 +100,24 @@ class ParameterSwap(Intervention):
     @contextmanager
     def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Iterator[None]:
         """The mixed parameters in the body, the model's own afterwards; nesting is allowed."""
-        kept = {}
+        kept, interrupt = {}, None
         try:
             for name in self.names:
                 parameter = model.get_parameter(name)
-                kept[name] = replace(parameter, mixed(self.steps, name, parameter, self.donor.parameter(name)))
+                value = mixed(self.steps, name, parameter, self.donor.parameter(name))
+                kept[name] = as_it_is(parameter)  # before it is changed: Ctrl-C may come between the two
+                put_in(parameter, value)
             yield
         finally:
-            for name, own in kept.items():
-                put_back(model.get_parameter(name), own)
+            while True:  # Ctrl-C in the middle of undoing begins it again; no call stands before the try
+                try:
+                    for name, own in kept.items():
+                        put_back(model.get_parameter(name), own)
+                    break
+                except KeyboardInterrupt as error:
+                    interrupt = error
+            if interrupt is not None:
+                raise interrupt
 
 
 @torch.no_grad()

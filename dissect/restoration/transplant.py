@@ -1,8 +1,9 @@
 """Restoring parameters outside of a sweep: for the time of a block of code, or for good in a new model."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
 
 from transformer_lens import HookedTransformer
 
@@ -19,7 +20,6 @@ from dissect.restoration.slices import Slices, single_slice
 from dissect.restoration.swap import Parameters, ParameterSwap, mixed
 
 
-@contextmanager
 def restored(
     model: HookedTransformer,
     donor: HookedTransformer | str | os.PathLike[str],
@@ -30,7 +30,7 @@ def restored(
     neurons: Sequence[int] | None = None,
     rank: int | None = None,
     t: float | int | None = None,
-) -> Iterator[HookedTransformer]:
+) -> AbstractContextManager[HookedTransformer]:
     """``model`` with the donor's ``blocks`` in ``layers`` (all by default), in the body only.
 
     Undone to the bit afterwards, also after an exception or Ctrl-C; contexts may be nested.
@@ -51,8 +51,30 @@ def restored(
         source = Parameters(donor, StoredParameters.of(donor) if donor.embed.W_E.is_meta else None)
     else:
         source = Parameters(model, StoredParameters.at(donor, model))
-    with ParameterSwap(source, names, steps).applied(model):
-        yield model
+    return _Restored(model, ParameterSwap(source, names, steps))
+
+
+class _Restored(AbstractContextManager[HookedTransformer]):
+    """A swap that is undone also if Ctrl-C comes after it and before the body, where a generator would not see it."""
+
+    def __init__(self, model: HookedTransformer, swap: ParameterSwap) -> None:
+        self._model, self._swap = model, swap
+
+    def __enter__(self) -> HookedTransformer:
+        self._applied: Any = self._swap.applied(self._model)
+        try:
+            self._applied.__enter__()
+            return self._model
+        except BaseException:
+            self._applied.gen.close()  # undoes what was swapped; nothing where that was done
+            raise
+
+    def __exit__(self, *error: Any) -> bool | None:
+        try:
+            return self._applied.__exit__(*error)
+        except BaseException:
+            self._applied.gen.close()
+            raise
 
 
 def transplant(
