@@ -1,5 +1,6 @@
 """Restoring outside of a sweep: contexts that are undone to the bit, transplants that transformers reads."""
 
+import random
 import signal
 import threading
 import time
@@ -9,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import dissect
+from dissect.models.change import Change
 from tests.test_patch import prompts_of, sha
 from tests.tiny import make_checkpoint
 
@@ -41,22 +43,55 @@ def test_undone_to_the_bit_whatever_ends_the_body(architecture, parts, tiny_pair
     assert {name: parameter.data_ptr() for name, parameter in pair.unlearned.named_parameters()} == tensors
 
 
-def test_undone_after_a_real_ctrl_c(tiny_pair):
+@pytest.mark.parametrize("how", ["restored", "quantised"])
+def test_undone_after_a_real_ctrl_c(how, tiny_pair):
+    """At forty moments, most of them in the middle of swapping or of undoing it."""
     pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
-    before = sha(pair.unlearned)
+    before, moments = sha(pair.unlearned), random.Random(0)
+    changes = {
+        "restored": lambda: dissect.restored(pair.unlearned, pair.base, blocks=["block"]),
+        "quantised": lambda: dissect.quantised(pair.unlearned, "int8"),
+    }
     # a shell starts what runs in its background with Ctrl-C ignored, and Python then leaves it so
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    timer = threading.Timer(0.2, signal.raise_signal, [signal.SIGINT])
     try:
-        with pytest.raises(KeyboardInterrupt):
-            timer.start()
-            until = time.monotonic() + 30
-            while time.monotonic() < until:
-                with dissect.restored(pair.unlearned, pair.base, blocks=["block"]):
-                    pass
+        for _ in range(40):
+            timer = threading.Timer(0.002 + 0.02 * moments.random(), signal.raise_signal, [signal.SIGINT])
+            with pytest.raises(KeyboardInterrupt) as caught:  # holds the frames, so that no generator is closed for us
+                timer.start()
+                until = time.monotonic() + 30
+                while time.monotonic() < until:
+                    with changes[how]():
+                        pass
+            assert caught.value is not None and sha(pair.unlearned) == before
+            timer.join()
     finally:
         signal.signal(signal.SIGINT, handler)
-    assert sha(pair.unlearned) == before
+
+
+def test_what_fails_halfway_is_undone_and_ctrl_c_waits_for_the_undoing():
+    seen, handler = [], signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    def undo() -> None:
+        signal.raise_signal(signal.SIGINT)
+        seen.append("undone")
+
+    try:
+        with pytest.raises(KeyboardInterrupt), Change(1, lambda: seen.append("do"), undo) as value:
+            assert value == 1
+        assert seen == ["do", "undone"] and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    seen.clear()
+    with pytest.raises(ValueError, match="half"), Change(None, lambda: half(seen), lambda: seen.append("undone")):
+        pytest.fail("the body ran")
+    assert seen == ["half", "undone"]
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+def half(seen: list[str]) -> None:
+    seen.append("half")
+    raise ValueError("half")
 
 
 @pytest.mark.parametrize("architecture", ["llama", "llama_tied"])

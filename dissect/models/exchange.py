@@ -1,42 +1,44 @@
 """Parameters that change places with others for a while."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 from jaxtyping import Shaped
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.change import Change
 from dissect.models.checkpoint import mark_changed
 
 
-@contextmanager
 def exchanged(
     model: HookedTransformer, values: Iterable[tuple[str, Shaped[Tensor, "..."]]], how: str
-) -> Iterator[HookedTransformer]:
+) -> Change[HookedTransformer]:
     """``model`` with other values of some parameters in the body; ``how`` tells the change from others.
 
     The tensors themselves change places and none is written into, so undoing it is exact to the bit, whatever the body
-    does with the model, and also after an exception. In the body the model's fingerprint is another one.
+    does with the model, and also after an exception or Ctrl-C. In the body the model's fingerprint is another one.
 
     Args:
         values: name and new value of each parameter, taken one after another.
     """
     before = getattr(model, "checkpoint", None)
     kept: dict[str, Tensor] = {}
-    try:
+
+    def exchange() -> None:
         for name, value in values:
             parameter = model.get_parameter(name)
             kept[name] = parameter.data
             parameter.data = value
         mark_changed(model, how)
-        yield model
-    finally:
+
+    def put_back() -> None:
         for name, own in kept.items():
             model.get_parameter(name).data = own
         if before is not None:
             model.checkpoint = before
+
+    return Change(model, exchange, put_back)
 
 
 def check_in_memory(model: HookedTransformer) -> None:

@@ -1,7 +1,6 @@
 """What quantisation leaves of a model: its matrices rounded to 8 or 4 bits, on the hooked model itself."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -11,14 +10,14 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError, near_miss
+from dissect.models.change import Change
 from dissect.models.checkpoint import checkpoint_of, weights_of
 from dissect.models.exchange import check_in_memory, exchanged
 from dissect.models.families.weights import Weight
 from dissect.models.rounding import FORMATS, rounded
 
 
-@contextmanager
-def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False) -> Iterator[HookedTransformer]:
+def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False) -> Change[HookedTransformer]:
     """``model`` as it computes after quantisation, in the body only.
 
     Every matrix of the layers' attention and MLPs is replaced by the values that a quantised checkpoint holds for it
@@ -28,8 +27,9 @@ def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False
     themselves); ``int8`` are the weights of its LLM.int8(), which also rounds activations; ``int4`` is rounding to
     nearest with a scale for 128 weights of a row.
 
-    Undone to the bit afterwards, also after an exception; what was trained in the body is gone. In the body the model
-    takes the memory of its matrices twice, and its fingerprint, and ``model.checkpoint.quantised``, say what it is.
+    Undone to the bit afterwards, also after an exception or Ctrl-C; what was trained in the body is gone. In the body
+    the model takes the memory of its matrices twice, and its fingerprint, and ``model.checkpoint.quantised``, say what
+    it is.
 
     Args:
         format: ``int8``, ``int4`` or ``nf4``.
@@ -48,9 +48,13 @@ def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False
     matrices = _matrices(model, embeddings)
     values = (pair for weight in matrices for pair in _rounded(model, weight, format))
     label = f"{format} with embeddings" if embeddings else format
-    with exchanged(model, values, f"quantised {label}"):
+    change = exchanged(model, values, f"quantised {label}")
+
+    def quantise() -> None:
+        change.do()
         model.checkpoint = replace(checkpoint_of(model), quantised=label)
-        yield model
+
+    return Change(model, quantise, change.undo)
 
 
 def check_format(format: Any) -> None:

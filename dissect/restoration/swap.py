@@ -1,7 +1,6 @@
 """The intervention of restoration: a donor's parameters in place of the recipient's own."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -9,8 +8,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
+from dissect.models.change import Change
 from dissect.models.parameters import first_layer_of
-from dissect.models.shards import as_it_is, gathered, put_back, put_in
+from dissect.models.shards import Kept, as_it_is, gathered, put_back, put_in
 from dissect.models.stored import StoredParameters
 from dissect.restoration.blend import Step, blended
 from dissect.sweep.batch import Batch
@@ -97,27 +97,22 @@ class ParameterSwap(Intervention):
         """Always."""
         return True
 
-    @contextmanager
-    def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Iterator[None]:
+    def applied(self, model: HookedTransformer, batch: Batch | None = None) -> Change[None]:
         """The mixed parameters in the body, the model's own afterwards; nesting is allowed."""
-        kept, interrupt = {}, None
-        try:
+        kept: dict[str, Kept] = {}
+
+        def swap() -> None:
             for name in self.names:
                 parameter = model.get_parameter(name)
                 value = mixed(self.steps, name, parameter, self.donor.parameter(name))
                 kept[name] = as_it_is(parameter)  # before it is changed: Ctrl-C may come between the two
                 put_in(parameter, value)
-            yield
-        finally:
-            while True:  # Ctrl-C in the middle of undoing begins it again; no call stands before the try
-                try:
-                    for name, own in kept.items():
-                        put_back(model.get_parameter(name), own)
-                    break
-                except KeyboardInterrupt as error:
-                    interrupt = error
-            if interrupt is not None:
-                raise interrupt
+
+        def undo() -> None:
+            for name, own in kept.items():
+                put_back(model.get_parameter(name), own)
+
+        return Change(None, swap, undo)
 
 
 @torch.no_grad()

@@ -2,12 +2,11 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from contextlib import AbstractContextManager
-from typing import Any
 
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.change import Change
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
 from dissect.models.copying import copied
@@ -30,7 +29,7 @@ def restored(
     neurons: Sequence[int] | None = None,
     rank: int | None = None,
     t: float | int | None = None,
-) -> AbstractContextManager[HookedTransformer]:
+) -> Change[HookedTransformer]:
     """``model`` with the donor's ``blocks`` in ``layers`` (all by default), in the body only.
 
     Undone to the bit afterwards, also after an exception or Ctrl-C; contexts may be nested.
@@ -51,30 +50,8 @@ def restored(
         source = Parameters(donor, StoredParameters.of(donor) if donor.embed.W_E.is_meta else None)
     else:
         source = Parameters(model, StoredParameters.at(donor, model))
-    return _Restored(model, ParameterSwap(source, names, steps))
-
-
-class _Restored(AbstractContextManager[HookedTransformer]):
-    """A swap that is undone also if Ctrl-C comes after it and before the body, where a generator would not see it."""
-
-    def __init__(self, model: HookedTransformer, swap: ParameterSwap) -> None:
-        self._model, self._swap = model, swap
-
-    def __enter__(self) -> HookedTransformer:
-        self._applied: Any = self._swap.applied(self._model)
-        try:
-            self._applied.__enter__()
-            return self._model
-        except BaseException:
-            self._applied.gen.close()  # undoes what was swapped; nothing where that was done
-            raise
-
-    def __exit__(self, *error: Any) -> bool | None:
-        try:
-            return self._applied.__exit__(*error)
-        except BaseException:
-            self._applied.gen.close()
-            raise
+    swap = ParameterSwap(source, names, steps).applied(model)
+    return Change(model, swap.do, swap.undo)
 
 
 def transplant(
