@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from dissect.report.verdict import Evidence, Share, verdict
+from dissect.report.shares import Evidence, Share
+from dissect.report.verdict import verdict
 
 
 def share(value: float, width: float = 0.05) -> Share:

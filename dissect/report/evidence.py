@@ -10,7 +10,9 @@ from dissect.evaluation.result import Evaluation
 from dissect.evaluation.rows import Row
 from dissect.metrics.bootstrap import of_sums
 from dissect.report.results import Results
-from dissect.report.verdict import KNOWN, READABLE, RESTORED, Evidence, Share
+from dissect.report.shares import Evidence, Share
+from dissect.report.signs import READABLE, RESTORED
+from dissect.report.verdict import KNOWN
 from dissect.restoration.smallest_result import SmallestSet, label
 from dissect.sweep.result import SweepResult
 

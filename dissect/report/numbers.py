@@ -3,7 +3,7 @@
 from math import nan
 
 from dissect.report.page import Number, Numbers
-from dissect.report.verdict import Evidence, Share, most_said
+from dissect.report.shares import Evidence, Share, most_said
 
 
 def numbers(found: Evidence) -> list[Numbers]:
