@@ -16,8 +16,8 @@ from typing import Any
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the model is too small for more
 
 import dissect
-from dissect.evaluation.result import Evaluation
-from dissect.evaluation.rows import Row
+from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import Row
 from dissect.reproductions.world_models import train_base
 from dissect.unlearning.unlearn import unlearn
 

@@ -10,7 +10,7 @@ highest. With one thread the processor's time is taken, which others on the mach
 
 transformers      generate(do_sample=False) of the same checkpoint, left-padded with its mask, SDPA attention
 TransformerLens   HookedTransformer.generate(do_sample=False), left-padded; it knows one EOS only and is left out there
-dissect           `dissect.models.generate.greedy`
+dissect           `dissect.models.running.generate.greedy`
 
 Tokens are compared in every round; where they differ, the script says in how many rows. The last column says whether
 they are equal, and they must be in float64, where no two logits lie so close that rounding decides. Fails where dissect
@@ -36,7 +36,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils import logging
 
 import dissect
-from dissect.models.generate import greedy
+from dissect.models.running.generate import greedy
 
 VOCABULARY, N_PROMPTS, SHORTEST, LONGEST, PAD = 32_000, 32, 8, 64, 0
 Tokens = list[list[int]]

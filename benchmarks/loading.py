@@ -98,8 +98,8 @@ def measure(task: str, directory: str, dtype: str) -> dict[str, Any]:
     from transformer_lens.pretrained.weight_conversions.llama import convert_llama_weights
 
     from dissect.models.families import find_family, hooked_config, transformers_config
-    from dissect.models.hub import read_json
-    from dissect.models.load import load
+    from dissect.models.files.hub import read_json
+    from dissect.models.files.load import load
 
     before, start = resident_peak(), time.perf_counter()
     if task == "dissect":

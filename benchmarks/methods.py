@@ -32,10 +32,10 @@ import dissect
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
-from dissect.metrics.answers import reproduced
-from dissect.metrics.perplexity import perplexity
+from dissect.reading.answers import reproduced
+from dissect.reading.perplexity import perplexity
 from dissect.reproductions.world_models import train_base
-from dissect.unlearning.reference import take
+from dissect.unlearning.run.reference import take
 from dissect.unlearning.unlearn import unlearn
 
 TARGET, N_FORGET, BATCH, CHOOSING_SEED = 0.1, 20, 16, 0

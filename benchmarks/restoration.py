@@ -21,7 +21,7 @@ from transformers import LlamaForCausalLM
 import dissect
 from dissect.data.prompts import Prompts
 from dissect.restoration.blend import Between, Factors, LowRank, Neurons, Step
-from dissect.restoration.swap import Parameters, ParameterSwap
+from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 
 REPEATS = 3
 

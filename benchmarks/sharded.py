@@ -17,7 +17,7 @@ from sweeps import make, make_prompts
 
 import dissect
 from dissect.distributed import all_gather_objects, barrier, is_main, mesh, on_main, started, world
-from dissect.models.shards import own_part
+from dissect.models.sharding.shards import own_part
 
 WHERE = Path(tempfile.gettempdir()) / "dissect-sharded-benchmark"
 

@@ -9,23 +9,23 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from dissect import plots as plots
     from dissect import report as report
+    from dissect.attacks.relearn.relearn import relearn as relearn
+    from dissect.attacks.relearn.relearned import Relearning as Relearning
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
     from dissect.data.prompts import Prompts as Prompts
     from dissect.data.world import World as World
     from dissect.errors import DissectError as DissectError
     from dissect.evaluation.evaluate import evaluate as evaluate
-    from dissect.evaluation.relearned import Relearning as Relearning
-    from dissect.evaluation.relearning import relearn as relearn
-    from dissect.evaluation.result import Evaluation as Evaluation
-    from dissect.metrics.drift import drift as drift
+    from dissect.evaluation.evaluation_result import Evaluation as Evaluation
+    from dissect.measures.representation.drift import drift as drift
     from dissect.metrics.metric import Metric as Metric
-    from dissect.models.load import load as load
+    from dissect.models.changing.quantised import quantised as quantised
+    from dissect.models.files.load import load as load
+    from dissect.models.files.save import save_hf as save_hf
     from dissect.models.pair import ModelPair as ModelPair
     from dissect.models.pair import load_pair as load_pair
-    from dissect.models.quantised import quantised as quantised
-    from dissect.models.save import save_hf as save_hf
-    from dissect.models.sharded import shard as shard
+    from dissect.models.sharding.sharded import shard as shard
     from dissect.patching.attribute import attribute as attribute
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.logit_lens import logit_lens as logit_lens
@@ -36,47 +36,47 @@ if TYPE_CHECKING:
     from dissect.restoration.transplant import transplant as transplant
     from dissect.sweep.compare import compare as compare
     from dissect.sweep.join import concat as concat
-    from dissect.sweep.result import SweepResult as SweepResult
-    from dissect.unlearning.config import TrainConfig as TrainConfig
-    from dissect.unlearning.requests import unlearn_requests as unlearn_requests
-    from dissect.unlearning.trainer import Trainer as Trainer
+    from dissect.sweep.sweep_result import SweepResult as SweepResult
+    from dissect.unlearning.config.train_config import TrainConfig as TrainConfig
+    from dissect.unlearning.run.requests import unlearn_requests as unlearn_requests
+    from dissect.unlearning.run.trainer import Trainer as Trainer
+    from dissect.unlearning.run.watch import Watch as Watch
     from dissect.unlearning.unlearn import unlearn as unlearn
-    from dissect.unlearning.watch import Watch as Watch
 
 _HOMES = {
     "DissectError": "dissect.errors",
-    "Evaluation": "dissect.evaluation.result",
+    "Evaluation": "dissect.evaluation.evaluation_result",
     "Fact": "dissect.data.facts",
     "Facts": "dissect.data.facts",
     "Metric": "dissect.metrics.metric",
     "ModelPair": "dissect.models.pair",
     "Prompts": "dissect.data.prompts",
-    "Relearning": "dissect.evaluation.relearned",
-    "SweepResult": "dissect.sweep.result",
-    "TrainConfig": "dissect.unlearning.config",
-    "Trainer": "dissect.unlearning.trainer",
-    "Watch": "dissect.unlearning.watch",
+    "Relearning": "dissect.attacks.relearn.relearned",
+    "SweepResult": "dissect.sweep.sweep_result",
+    "TrainConfig": "dissect.unlearning.config.train_config",
+    "Trainer": "dissect.unlearning.run.trainer",
+    "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
     "compare": "dissect.sweep.compare",
     "concat": "dissect.sweep.join",
-    "drift": "dissect.metrics.drift",
+    "drift": "dissect.measures.representation.drift",
     "evaluate": "dissect.evaluation.evaluate",
-    "load": "dissect.models.load",
+    "load": "dissect.models.files.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",
     "logit_lens": "dissect.patching.logit_lens",
     "patch": "dissect.patching.patch",
-    "quantised": "dissect.models.quantised",
-    "relearn": "dissect.evaluation.relearning",
+    "quantised": "dissect.models.changing.quantised",
+    "relearn": "dissect.attacks.relearn.relearn",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
-    "save_hf": "dissect.models.save",
-    "shard": "dissect.models.sharded",
+    "save_hf": "dissect.models.files.save",
+    "shard": "dissect.models.sharding.sharded",
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
-    "unlearn_requests": "dissect.unlearning.requests",
+    "unlearn_requests": "dissect.unlearning.run.requests",
 }
 """Public name to the module that defines it."""
 

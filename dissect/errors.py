@@ -12,6 +12,10 @@ class DissectError(ValueError):
     """
 
 
+class Undefined(DissectError):
+    """A measure is not defined for what it was given; the message says what is missing and how to give it."""
+
+
 class JobError(DissectError):
     """Nothing is wrong with what was asked: other processes of the job, or what they left in files, are in the way."""
 

@@ -15,7 +15,7 @@ from transformers import PreTrainedModel
 from dissect.data.facts import Fact, Facts
 from dissect.reproductions.demo import run_demo
 from dissect.reproductions.small_world import SMALL
-from tests.tiny import make_checkpoint, randomise
+from tests.support.tiny import make_checkpoint, randomise
 
 TINY = SMALL
 """The world that the demo and the methods are tested on."""

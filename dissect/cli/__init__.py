@@ -27,7 +27,7 @@ from dissect.cli import (
     smallest,
     unlearn,
 )
-from dissect.cli.flatten import flattened
+from dissect.cli.arguments.flatten import flattened
 from dissect.distributed import world
 from dissect.errors import DissectError, Unfinished
 

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dissect.cli import options, sweeping, values
+from dissect.cli.arguments import options, sweeping, values
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     from dissect.data.prompts import Prompts
     from dissect.models.pair import ModelPair
-    from dissect.sweep.result import SweepResult
+    from dissect.sweep.sweep_result import SweepResult
 
 
 def attribute(

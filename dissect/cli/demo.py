@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli.arguments import options, outputs
 
 
 def demo(
@@ -23,7 +23,8 @@ def demo(
     """
     outputs.check_parent(out)
     running.start()
-    from dissect.reproductions.demo import DemoSettings, run_demo
+    from dissect.reproductions.demo import run_demo
+    from dissect.reproductions.demo_settings import DemoSettings
 
     page = run_demo(
         out,

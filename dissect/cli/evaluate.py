@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs, values
+from dissect.cli.arguments import options, outputs, values
 from dissect.distributed import is_main
-from dissect.sweep.task import task_of
+from dissect.jobs.task import task_of
 
 
 def evaluate(
@@ -112,7 +112,7 @@ def evaluate(
 
 
 def _report(found: Any) -> None:
-    from dissect.cli.summary import columns
+    from dissect.cli.arguments.summary import columns
 
     shown = found.table()
     if len(shown):

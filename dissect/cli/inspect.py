@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli.arguments import options, outputs
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def inspect(
         if unlearned is None:
             raise DissectError("--drift compares two checkpoints: name the second one")
     running.start()
-    from dissect.models.load import load
+    from dissect.models.files.load import load
     from dissect.models.pair import load_pair
 
     model = load(base, dtype=running.dtype, device=running.device, progress=running.progress)
@@ -49,7 +49,7 @@ def inspect(
     typer.echo(describe(model))
     typer.echo(f"\n{pair.unlearned.checkpoint.source}: the same but for its weights\n\n{pair.alignment!r}")
     if drift is not None:
-        from dissect.metrics.drift import drift as measured
+        from dissect.measures.representation.drift import drift as measured
 
         measured(pair, progress=running.progress).save(drift)
         typer.echo(f"saved {drift}")
@@ -57,7 +57,7 @@ def inspect(
 
 def describe(model: "HookedTransformer") -> str:
     """Sizes, tokenizer, and the sites and blocks with the names of their hooks and parameters."""
-    from dissect.cli.summary import columns
+    from dissect.cli.arguments.summary import columns
 
     about = [*_sizes(model), ("tokenizer", _tokenizer(model.tokenizer))]
     sites, blocks = _sites(model), _blocks(model)

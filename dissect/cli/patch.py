@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, sweeping, values
+from dissect.cli.arguments import options, sweeping, values
 
 if TYPE_CHECKING:
-    from dissect.sweep.result import SweepResult
+    from dissect.sweep.sweep_result import SweepResult
 
 
 def patch(

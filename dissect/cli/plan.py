@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, values
+from dissect.cli.arguments import options, values
 from dissect.errors import DissectError
-from dissect.unlearning.choices import CHOICES
+from dissect.unlearning.config.choices import CHOICES
 
 if TYPE_CHECKING:
-    from dissect.models.sizes import Sizes
-    from dissect.planning import Job, Plan
+    from dissect.models.files.sizes import Sizes
+    from dissect.planning.plan import Job, Plan
 
 _UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2**20, "GIB": 2**30}
 
@@ -51,7 +51,7 @@ def plan(
     From config.json alone: no weights are read, and of a hub id no more than that file is downloaded. With
     --gpu-memory, how many GPUs hold the job and how it is started; docs/scale.md has the arithmetic and how near it is.
     """
-    from dissect.planning import Job
+    from dissect.planning.plan import Job
 
     memory = None if gpu_memory is None else n_bytes(gpu_memory)
     job = Job(
@@ -71,8 +71,8 @@ def plan(
         bf16_inplace=bf16_inplace,
         reference=reference,
     )
-    from dissect.models.hub import fetch_config
-    from dissect.models.sizes import sizes_of
+    from dissect.models.files.hub import fetch_config
+    from dissect.models.files.sizes import sizes_of
 
     typer.echo(described(base, sizes_of(fetch_config(base)), job, memory))
 
@@ -91,7 +91,7 @@ def n_bytes(text: str) -> int:
 
 def described(base: str, sizes: "Sizes", job: "Job", memory: int | None) -> str:
     """The table of bytes, and the way to run the job."""
-    from dissect.planning import fitting, plan
+    from dissect.planning.plan import fitting, plan
 
     found = None if memory is None else fitting(sizes, job, memory)
     ranks = 1 if found is None else found[1]
@@ -119,7 +119,7 @@ def _what(job: "Job") -> str:
 
 
 def _table(heads: Sequence[str], plans: Sequence["Plan"]) -> str:
-    from dissect.cli.summary import columns
+    from dissect.cli.arguments.summary import columns
     from dissect.sweep.cache import readable
 
     names = [name for name in plans[0].held if any(one.held[name] for one in plans)]
@@ -133,7 +133,7 @@ def _table(heads: Sequence[str], plans: Sequence["Plan"]) -> str:
 
 def _way(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool) -> list[str]:
     """What to do, and the command."""
-    from dissect.planning import USABLE
+    from dissect.planning.plan import USABLE
     from dissect.sweep.cache import readable
 
     if not fits and memory is not None:

@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, outputs, values
+from dissect.cli.arguments import options, outputs, values
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from dissect.sweep.result import SweepResult
+    from dissect.sweep.sweep_result import SweepResult
 
 
 def plot(
@@ -88,8 +88,8 @@ def _other_than_a_sweep(
 ) -> "go.Figure | None":
     """The figure of a drift map or of a smallest set, if that is what is given."""
     from dissect import netcdf, plots
-    from dissect.cli.at import selection
-    from dissect.metrics import drift_map
+    from dissect.cli.arguments.at import selection
+    from dissect.measures.representation import drift_map
     from dissect.restoration.smallest_result import SmallestSet
 
     found = [file for file in files if file.suffix == ".json"]
@@ -111,7 +111,7 @@ def _other_than_a_sweep(
 def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
     """All sweeps as one, with some of its components."""
     from dissect.sweep.join import concat
-    from dissect.sweep.result import SweepResult
+    from dissect.sweep.sweep_result import SweepResult
 
     result = concat(*(SweepResult.load(path) for path in sweeps))
     if component is None:
@@ -136,7 +136,7 @@ def _drawn(
     seed: int,
 ) -> "go.Figure":
     from dissect import plots
-    from dissect.cli.at import selection
+    from dissect.cli.arguments.at import selection
 
     x, title, select = asked["x"] or "layer", asked["title"], selection(at, result.data)
     if kind == "curves":

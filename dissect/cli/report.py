@@ -6,10 +6,10 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs, values
+from dissect.cli.arguments import options, outputs, values
 from dissect.distributed import is_main
 from dissect.errors import DissectError
-from dissect.sweep.task import task_of
+from dissect.jobs.task import task_of
 
 
 def report(

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import options, outputs
+from dissect.cli.arguments import options, outputs
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
@@ -37,7 +37,7 @@ def reproduce(
     if listed:
         _show()
         return
-    from dissect.reproductions.figures.catalogue import find
+    from dissect.reproductions.making.catalogue import find
 
     if figure is None:
         raise DissectError("which figure? `dissect reproduce --list` shows them")
@@ -45,7 +45,7 @@ def reproduce(
     outputs.check_parent(out)
     running.start()
     from dissect.report.report import shell
-    from dissect.reproductions.figures.making import reproduce as make
+    from dissect.reproductions.making.make_figure import reproduce as make
 
     made = make(
         name,
@@ -68,8 +68,8 @@ def reproduce(
 
 
 def _show() -> None:
-    from dissect.reproductions.figures.catalogue import FIGURES
-    from dissect.reproductions.figures.config import available
+    from dissect.reproductions.making.catalogue import FIGURES
+    from dissect.reproductions.making.figure_config import available
 
     width = max(map(len, FIGURES))
     for figure in FIGURES.values():

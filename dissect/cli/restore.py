@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.cli import options, sweeping, values
+from dissect.cli.arguments import options, sweeping, values
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
-    from dissect.sweep.result import SweepResult
+    from dissect.sweep.sweep_result import SweepResult
 
 
 def restore(

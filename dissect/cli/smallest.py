@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from dissect.cli import options, outputs, sweeping, values
+from dissect.cli.arguments import options, outputs, sweeping, values
 
 
 def smallest(

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 
 import typer
 
-from dissect.cli import options, outputs
-from dissect.cli.training_options import TrainingOptions
+from dissect.cli.arguments import options, outputs
+from dissect.cli.arguments.training_options import TrainingOptions
 from dissect.distributed import is_main, world
 from dissect.errors import DissectError
 
@@ -49,8 +49,8 @@ def unlearn(
     interrupted goes on when the same command is given again, from what stands in DIR.partial; one that is finished is
     not made again.
     """
-    from dissect.unlearning.config import make_config
-    from dissect.unlearning.run_files import may_be_a_run
+    from dissect.unlearning.config.train_config import make_config
+    from dissect.unlearning.run.run_files import may_be_a_run
 
     settings = make_config(training.settings(running.seed))
     facts = prompting.facts(forget)
@@ -62,8 +62,8 @@ def unlearn(
         outputs.check_directory(out, overwrite=overwrite)
     running.start()
 
-    from dissect.models.load import load
-    from dissect.unlearning.tensorboard import TensorBoard
+    from dissect.models.files.load import load
+    from dissect.unlearning.run.tensorboard import TensorBoard
     from dissect.unlearning.unlearn import unlearn as train
 
     callbacks = [TensorBoard(tensorboard)] if tensorboard is not None and is_main() else []

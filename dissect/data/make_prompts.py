@@ -164,7 +164,7 @@ def _answered(
     progress: bool,
 ) -> list[_Row]:
     """Let the model go on from each prompt, and keep the ids that it gives."""
-    from dissect.models.generate import eos_token_ids, greedy
+    from dissect.models.running.generate import eos_token_ids, greedy
 
     generated = greedy(
         model,

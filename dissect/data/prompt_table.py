@@ -1,53 +1,69 @@
 """How `Prompts` look in a terminal and in a notebook."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from html import escape
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from dissect.data.prompts import Prompts
 
 SHOWN = 5
 ANSWER_STYLE = "background:#ffe08a;color:#000;"
 SUBJECT_STYLE = "text-decoration:underline;"
 
 
-def summary(prompts: "Prompts") -> str:
-    """Number of rows, range of their lengths in tokens, and the first few, the answer in brackets."""
-    if len(prompts) == 0:
+@dataclass(frozen=True)
+class ShownToken:
+    """One token of a row as it is drawn."""
+
+    text: str
+    id: int
+    scored: bool
+    subject: bool
+
+
+def summary(
+    texts: Sequence[tuple[str, str]], lengths: Sequence[int], answer_lengths: Sequence[int], *, answers: str
+) -> str:
+    """Number of rows, range of their lengths in tokens, and the first few, the answer in brackets.
+
+    Args:
+        texts: prompt and answer of each row.
+        lengths: tokens of each row.
+        answer_lengths: scored tokens of each row.
+        answers: whose answers they are.
+    """
+    if not texts:
         return "Prompts(0)"
-    words = f"{prompts.answers} answers, {_range(prompts.lengths.tolist())} tokens"
-    lines = [f"Prompts({len(prompts)}, {words}, {_range(prompts.answer_lengths.tolist())} of them scored)"]
-    for i in range(min(SHOWN, len(prompts))):
-        prompt, answer = prompts.prompt_texts[i], prompts.answer_texts[i]
+    lines = [
+        f"Prompts({len(texts)}, {answers} answers, {_range(lengths)} tokens, {_range(answer_lengths)} of them scored)"
+    ]
+    for row, (prompt, answer) in enumerate(texts[:SHOWN]):
         prompt = prompt if len(prompt) <= 80 else "..." + prompt[-77:]
         answer = answer if len(answer) <= 80 else answer[:77] + "..."
-        lines.append(f"  {i}: {prompt!r} [{answer!r}]")
-    if len(prompts) > SHOWN:
-        lines.append(f"  ... and {len(prompts) - SHOWN} more")
+        lines.append(f"  {row}: {prompt!r} [{answer!r}]")
+    if len(texts) > SHOWN:
+        lines.append(f"  ... and {len(texts) - SHOWN} more")
     return "\n".join(lines)
 
 
-def html_table(prompts: "Prompts") -> str:
+def html_table(head: str, rows: Sequence[Sequence[ShownToken]]) -> str:
     """A table of the first rows, token by token: scored tokens on yellow, the subject underlined."""
-    head = f"<p>{escape(summary(prompts).splitlines()[0])}; scored tokens marked, the subject underlined</p>"
     body = "".join(
-        f"<tr><td>{i}</td><td style='text-align:left;white-space:pre-wrap'>{_tokens(prompts, i)}</td></tr>"
-        for i in range(min(SHOWN, len(prompts)))
+        f"<tr><td>{number}</td><td style='text-align:left;white-space:pre-wrap'>{_tokens(row)}</td></tr>"
+        for number, row in enumerate(rows[:SHOWN])
     )
-    return f"{head}<table><tr><th>prompt</th><th style='text-align:left'>tokens</th></tr>{body}</table>"
+    return (
+        f"<p>{escape(head)}; scored tokens marked, the subject underlined</p>"
+        f"<table><tr><th>prompt</th><th style='text-align:left'>tokens</th></tr>{body}</table>"
+    )
 
 
-def _tokens(prompts: "Prompts", row: int) -> str:
-    ids = prompts.tokens[row, : int(prompts.lengths[row])].tolist()
-    names = prompts.tokenizer.convert_ids_to_tokens(ids) if prompts.tokenizer is not None else [str(i) for i in ids]
+def _tokens(row: Sequence[ShownToken]) -> str:
     cells = []
-    for position, name in enumerate(names):
-        style = ANSWER_STYLE if prompts.answer_mask[row, position] else ""
-        style += SUBJECT_STYLE if prompts.subject_mask[row, position] else ""
-        cells.append(f'<span title="{position}: id {ids[position]}" style="{style}">{escape(str(name))}</span>')
+    for position, token in enumerate(row):
+        style = (ANSWER_STYLE if token.scored else "") + (SUBJECT_STYLE if token.subject else "")
+        cells.append(f'<span title="{position}: id {token.id}" style="{style}">{escape(token.text)}</span>')
     return "&thinsp;".join(cells)
 
 
-def _range(values: list[int]) -> str:
+def _range(values: Sequence[int]) -> str:
     low, high = min(values), max(values)
     return str(low) if low == high else f"{low} to {high}"

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from dissect.data.fact import Fact
+from dissect.data.prompt_table import SHOWN, ShownToken, html_table, summary
 from dissect.data.render import AnswerSource
 from dissect.errors import DissectError
 
@@ -118,9 +119,8 @@ class Prompts:
 
     def summary(self) -> str:
         """Number of rows, lengths, and how the first ones read, the answer in brackets."""
-        from dissect.data.prompt_table import summary
-
-        return summary(self)
+        texts = list(zip(self.prompt_texts, self.answer_texts, strict=True))
+        return summary(texts, self.lengths.tolist(), self.answer_lengths.tolist(), answers=self.answers)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -157,6 +157,11 @@ class Prompts:
         return self.summary()
 
     def _repr_html_(self) -> str:
-        from dissect.data.prompt_table import html_table
+        rows = [self._shown_tokens(row) for row in range(min(SHOWN, len(self)))]
+        return html_table(self.summary().splitlines()[0], rows)
 
-        return html_table(self)
+    def _shown_tokens(self, row: int) -> list[ShownToken]:
+        ids = self.tokens[row, : int(self.lengths[row])].tolist()
+        names = self.tokenizer.convert_ids_to_tokens(ids) if self.tokenizer is not None else map(str, ids)
+        marks = (self.answer_mask[row].tolist(), self.subject_mask[row].tolist())
+        return [ShownToken(str(name), *each) for name, *each in zip(names, ids, *marks, strict=False)]

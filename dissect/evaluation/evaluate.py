@@ -9,16 +9,16 @@ from transformer_lens import HookedTransformer
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
-from dissect.evaluation.cast import BASE, RETRAINED, Cast
-from dissect.evaluation.measuring import measured
+from dissect.evaluation.checkpoint_loading import BASE, RETRAINED, Cast
+from dissect.evaluation.evaluation_result import Evaluation, joined
+from dissect.evaluation.measure_checkpoint import measured
 from dissect.evaluation.options import check_options
-from dissect.evaluation.result import Evaluation, joined
 from dissect.evaluation.sets import fact_sets, fingerprint
-from dissect.evaluation.shared import check_shared, shared
+from dissect.evaluation.shared_evaluation import check_shared, shared
 from dissect.evaluation.sources import Source, named, place
-from dissect.metrics import measure as catalogue
-from dissect.metrics.measure import FAMILIES, Measure
-from dissect.metrics.subject import Settings
+from dissect.measures import measure as catalogue
+from dissect.measures.examined import Settings
+from dissect.measures.measure import FAMILIES, Measure
 from dissect.provenance import versions
 
 
@@ -67,7 +67,7 @@ def evaluate(
         base: the checkpoint before unlearning, with which many measures compare.
         retain_model: one trained without the forget facts, for UDS, forget quality and the control of relearning.
         measures: names of measures or of families (behaviour, memorisation, depth, robustness), or ``all``. By default
-            all but those that train something; see ``dissect.metrics.measure.available()``.
+            all but those that train something; see ``dissect.measures.measure.available()``.
         options: what single measures are told, for instance ``{"uds.tau": 0.05}``.
         answers: ``gold`` for the answers of the facts, ``base`` for the base model's own greedy ones in their place.
         template: for questions.

@@ -4,10 +4,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+from dissect.attacks.relearn.relearn import relearn
 from dissect.errors import DissectError, near_miss
-from dissect.evaluation.relearning import relearn
-from dissect.metrics import measure as catalogue
-from dissect.unlearning.config import make_config, names
+from dissect.measures import measure as catalogue
+from dissect.unlearning.config.train_config import make_config, names
 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "bleu": ("smoothing",),

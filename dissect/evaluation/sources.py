@@ -8,8 +8,8 @@ from typing import Any, TypeAlias
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.fingerprint import digest_of
-from dissect.models.sharded import is_sharded
+from dissect.models.files.fingerprint import digest_of
+from dissect.models.sharding.sharded import is_sharded
 
 Source: TypeAlias = str | os.PathLike[str] | HookedTransformer
 

@@ -1,7 +1,7 @@
 """What measures need from the rooms that patch and train."""
 
-from dissect.evaluation.relearning import relearn
-from dissect.metrics.subject import Tools
+from dissect.attacks.relearn.relearn import relearn
+from dissect.measures.examined import Tools
 from dissect.patching.patch import patch
 
 

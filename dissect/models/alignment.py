@@ -10,7 +10,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
-from dissect.models.shards import gathered
+from dissect.models.sharding.shards import gathered
 
 _MEASURES = ("relative_norm", "cosine", "moved")
 _CHUNK = 1 << 24

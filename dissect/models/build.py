@@ -69,7 +69,7 @@ def make_contiguous(model: HookedTransformer) -> None:
 
 
 def unload(model: HookedTransformer) -> None:
-    """Give the memory of the parameters back; ``dissect.models.load.reload`` fills them again.
+    """Give the memory of the parameters back; ``dissect.models.files.load.reload`` fills them again.
 
     Names, shapes, hooks, configuration and tokenizer stay. The buffers, which are small, stay as well.
     """

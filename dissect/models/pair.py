@@ -14,8 +14,8 @@ from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.comparable import check_comparable
-from dissect.models.load import load, reload
-from dissect.models.sharded import is_sharded
+from dissect.models.files.load import load, reload
+from dissect.models.sharding.sharded import is_sharded
 
 ROLES = ("base", "unlearned", "retain")
 

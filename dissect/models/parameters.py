@@ -4,7 +4,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.modules import TiedUnembed
-from dissect.models.shards import is_shard
+from dissect.models.sharding.shards import is_shard
 
 EMBEDDING = -1
 """The layer number of what comes before the first block."""

@@ -9,24 +9,24 @@ import numpy as np
 from dissect.data.prompts import Prompts
 from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.jobs.journal import key_of
+from dissect.jobs.shared_journals import journals_of
+from dissect.jobs.task import deal
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
-from dissect.patching.agreement import check_sample
 from dissect.patching.attribution_result import AttributionResult
-from dissect.patching.checks import check_run
 from dissect.patching.contributions import grain_of
 from dissect.patching.first_order import Ends, Plan, scores_of
+from dissect.patching.patch_checks import check_run
+from dissect.patching.rank_agreement import check_sample
 from dissect.patching.sites import Component, check_components
-from dissect.sweep.asked import check_asked
 from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import batches, scored_positions
+from dissect.sweep.check_asked import check_asked
 from dissect.sweep.grid import Cell, Label, Layers, windows
 from dissect.sweep.intervention import Joint
-from dissect.sweep.journal import key_of
-from dissect.sweep.shared_journals import journals_of
 from dissect.sweep.sweep import check_out
-from dissect.sweep.task import deal
 
 
 def attribute(

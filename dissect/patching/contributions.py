@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.patching import where
-from dissect.patching.select import check_heads, check_neurons
+from dissect.patching.heads_and_neurons import check_heads, check_neurons
 from dissect.patching.sites import SITES
 from dissect.sweep.batch import Batch
 

@@ -14,15 +14,15 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
+from dissect.jobs.journal import Row
+from dissect.jobs.journals import Section
 from dissect.metrics.metric import Metric, Scored
-from dissect.models.forward import logits_at
+from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
 from dissect.patching.gradients import Gradients, Objective, gradients
 from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.grid import Label
-from dissect.sweep.journal import Row
-from dissect.sweep.journals import Section
 from dissect.sweep.trace import trace
 
 Scores = Float[np.ndarray, "component window grain prompt"]

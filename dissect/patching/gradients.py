@@ -10,8 +10,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
-from dissect.models.forward import embed, logits_at
-from dissect.models.partial import run_layers
+from dissect.models.running.forward import embed, logits_at
+from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
 
 Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]

@@ -35,13 +35,13 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import NO_FOIL, check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.models import decompose
 from dissect.models.pair import ModelPair
-from dissect.patching.checks import check_run
+from dissect.models.running import decompose
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
+from dissect.patching.patch_checks import check_run
 from dissect.provenance import versions
-from dissect.sweep.asked import check_asked
 from dissect.sweep.batch import Batch, batches
+from dissect.sweep.check_asked import check_asked
 
 AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""

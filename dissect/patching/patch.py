@@ -10,15 +10,15 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
 from dissect.patching import where as spans
-from dissect.patching.controls import RandomDonor, ShuffledDonor, check_controls
-from dissect.patching.select import check_heads, check_neurons
+from dissect.patching.activation_controls import RandomDonor, ShuffledDonor, check_controls
+from dissect.patching.activation_swap import ActivationSwap
+from dissect.patching.heads_and_neurons import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
-from dissect.patching.swap import ActivationSwap
-from dissect.sweep.asked import check_asked
+from dissect.sweep.check_asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Label, Layers, width_of, windows
-from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import Options, sweep
+from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 """Coefficients m, attention states A, and both: the activation curves of Hong et al. (2024)."""
@@ -57,7 +57,7 @@ def patch(
         neurons: neurons or groups of them, for a dimension ``neurons``; for ``mlp_post``.
         donor, recipient: ``base``, ``unlearned`` or ``retain``.
         controls: ``identity``, ``shuffled``, ``retain``, ``random``, ``single``, or ``True`` for all that there can be:
-            further components with which the curves are to be compared; see ``dissect.patching.controls``.
+            further components with which the curves are to be compared; see ``dissect.patching.activation_controls``.
         options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
             a file, and go on there after an interruption), ``cache``, ``seed``, ``progress``.
 

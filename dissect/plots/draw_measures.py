@@ -6,7 +6,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect.errors import DissectError
-from dissect.evaluation.result import Evaluation
+from dissect.evaluation.evaluation_result import Evaluation
 from dissect.plots import labels, style
 
 _NOT_PLACES = ("model", "value", "low", "high", "n")

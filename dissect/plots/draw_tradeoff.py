@@ -6,8 +6,8 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dissect.errors import DissectError
-from dissect.evaluation.result import Evaluation
-from dissect.evaluation.rows import Row
+from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import Row
 from dissect.plots import labels, style
 
 _ROLE_SYMBOLS = {"base": "x", "retrained": "star"}

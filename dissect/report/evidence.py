@@ -6,15 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from dissect.evaluation.result import Evaluation
-from dissect.evaluation.rows import Row
-from dissect.metrics.bootstrap import of_sums
+from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import Row
 from dissect.report.results import Results
 from dissect.report.shares import Evidence, Share
 from dissect.report.signs import READABLE, RESTORED
 from dissect.report.verdict import KNOWN
 from dissect.restoration.smallest_result import SmallestSet, label
-from dissect.sweep.result import SweepResult
+from dissect.statistics.bootstrap import of_sums
+from dissect.sweep.sweep_result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
 """What counts as answering: the first of which the base model has enough on the forget facts."""

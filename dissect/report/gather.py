@@ -14,16 +14,16 @@ from dissect.data.facts import Facts
 from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
+from dissect.jobs.items import Items
+from dissect.jobs.journal import Row, key_of
+from dissect.jobs.journals import Journals
+from dissect.jobs.shared_journals import journals_of, replica_of
+from dissect.jobs.task import task_of
 from dissect.models.pair import ModelPair
 from dissect.provenance import versions
 from dissect.report.results import ABOUT_FILE, FILES, Results, read_about, write_about
 from dissect.report.settings import ReportSettings
-from dissect.report.work import Work
-from dissect.sweep.items import Items
-from dissect.sweep.journal import Row, key_of
-from dissect.sweep.journals import Journals
-from dissect.sweep.shared_journals import journals_of, replica_of
-from dissect.sweep.task import task_of
+from dissect.report.steps import Work
 
 log = logging.getLogger(__name__)
 

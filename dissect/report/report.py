@@ -10,7 +10,7 @@ from typing import Any
 from dissect.errors import DissectError
 from dissect.evaluation.sets import fact_sets
 from dissect.models.pair import ModelPair
-from dissect.report.build import build
+from dissect.report.compose import build
 from dissect.report.evidence import evidence
 from dissect.report.gather import gather
 from dissect.report.page import Section

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dissect.errors import DissectError
-from dissect.evaluation.result import Evaluation
+from dissect.evaluation.evaluation_result import Evaluation
 from dissect.files import atomic_file
-from dissect.metrics.drift_map import Drift
+from dissect.measures.representation.drift_map import Drift
 from dissect.patching.lens_table import LensTable
 from dissect.restoration.smallest_result import SmallestSet
-from dissect.sweep.result import SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 FORMAT = "dissect-report-1"
 ABOUT_FILE = "report.json"

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +12,12 @@ from dissect.data.world import World
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import evaluate
 from dissect.files import atomic_file, check_new_directory
-from dissect.models.load import load
+from dissect.models.files.load import load
 from dissect.models.pair import load_pair
 from dissect.provenance import versions
 from dissect.report.report import report
 from dissect.reproductions.demo_page import lead, sections
+from dissect.reproductions.demo_settings import DemoSettings
 from dissect.reproductions.world_models import train_base
 from dissect.unlearning.unlearn import unlearn
 
@@ -25,33 +25,8 @@ log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "demo.json"
 """Marks a directory as the demo's own, which may be written again."""
-METHODS: dict[str, dict[str, Any]] = {
-    "ga": {"method": "ga", "lr": 2e-4, "epochs": 4},
-    "npo": {"method": "npo", "lr": 2e-4, "epochs": 12, "retain": True},
-    "undial": {"method": "undial", "lr": 5e-4, "epochs": 12},
-}
-"""Directory to settings; with ``retain`` the retain loss sees half of the other people."""
 COMPARED = ("exact_match", "answer_probability", "uds", "quantisation")
 """What the three checkpoints are compared by."""
-
-
-@dataclass(frozen=True)
-class DemoSettings:
-    """What the demo trains, how it forgets, and which checkpoint it dissects."""
-
-    n_people: int = 200
-    n_attributes: int = 4
-    n_forget: int = 20
-    """So many people are forgotten, with all their attributes."""
-    n_layers: int = 6
-    d_model: int = 128
-    methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
-    dissected: str = "undial"
-    batch_size: int = 16
-    window: int = 3
-    """Layers swapped together: half of them. (The paper swaps 5 of 32.)"""
-    relearning: Mapping[str, Any] = field(default_factory=lambda: {"relearning.lr": 2e-4, "relearning.steps": 30})
-    seed: int = 0
 
 
 def run_demo(

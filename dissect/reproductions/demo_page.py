@@ -2,19 +2,16 @@
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from dissect import plots
-from dissect.evaluation.result import Evaluation
+from dissect.evaluation.evaluation_result import Evaluation
 from dissect.report.page import Code, Drawing, Section
+from dissect.report.sections.answers_section import measures
 from dissect.report.sections.attacks import places
-from dissect.report.sections.behaviour import measures
-
-if TYPE_CHECKING:
-    from dissect.reproductions.demo import DemoSettings
+from dissect.reproductions.demo_settings import DemoSettings
 
 
-def lead(settings: "DemoSettings") -> str:
+def lead(settings: DemoSettings) -> str:
     """What was done."""
     return (
         f"A small model learnt {settings.n_attributes} things about each of {settings.n_people} people who do not "
@@ -24,7 +21,7 @@ def lead(settings: "DemoSettings") -> str:
     )
 
 
-def sections(compared: Evaluation, out: Path, settings: "DemoSettings") -> list[Section]:
+def sections(compared: Evaluation, out: Path, settings: DemoSettings) -> list[Section]:
     """The methods side by side; the same for one's own checkpoints."""
     rounded = [row for row in compared.rows if row.measure == "quantisation" and row.at and row.set == "forget"]
     methods = Section(

@@ -20,11 +20,11 @@ from transformer_lens import HookedTransformer
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
 from dissect.files import atomic_file
-from dissect.models.load import load
-from dissect.unlearning.config import make_config
-from dissect.unlearning.presets import number, preset
-from dissect.unlearning.requests import KINDS as SEVERAL
-from dissect.unlearning.requests import unlearn_requests
+from dissect.models.files.load import load
+from dissect.unlearning.config.presets import number, preset
+from dissect.unlearning.config.train_config import make_config
+from dissect.unlearning.run.requests import KINDS as SEVERAL
+from dissect.unlearning.run.requests import unlearn_requests
 from dissect.unlearning.unlearn import unlearn
 
 KINDS = ("grid", *SEVERAL)

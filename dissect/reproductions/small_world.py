@@ -6,8 +6,9 @@ from typing import Any
 
 from dissect.data.facts import Facts
 from dissect.data.world import World
-from dissect.models.load import load
-from dissect.reproductions.demo import DemoSettings, world_facts, world_models
+from dissect.models.files.load import load
+from dissect.reproductions.demo import world_facts, world_models
+from dissect.reproductions.demo_settings import DemoSettings
 from dissect.unlearning.unlearn import unlearn
 
 SMALL = DemoSettings(

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.metrics.answers import reproduced
 from dissect.models.alignment import align
 from dissect.models.pair import ModelPair
 from dissect.patching.patch import patch
-from dissect.sweep.result import SweepResult
-from dissect.unlearning.watch import Measure
+from dissect.reading.answers import reproduced
+from dissect.sweep.sweep_result import SweepResult
+from dissect.unlearning.run.watch import Measure
 
 
 def recovery(

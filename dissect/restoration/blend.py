@@ -14,7 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from dissect.models.axes import as_matrix, from_matrix, head_axis, neuron_axis
-from dissect.models.spectrum import thin_factors
+from dissect.models.changing.spectrum import thin_factors
 
 
 @runtime_checkable

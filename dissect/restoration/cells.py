@@ -7,12 +7,12 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint
-from dissect.patching.swap import ActivationSwap
+from dissect.patching.activation_swap import ActivationSwap
 from dissect.restoration.blend import Noise, Own, Step
 from dissect.restoration.blocks import Swapped, place_of
+from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 from dissect.restoration.scope import Places, elsewhere, swapped_names
 from dissect.restoration.slices import Slice, Slices, slices
-from dissect.restoration.swap import Parameters, ParameterSwap
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Intervention, Joint

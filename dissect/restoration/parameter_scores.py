@@ -9,10 +9,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import summed, world
-from dissect.models.forward import embed, logits_at
-from dissect.models.partial import run_layers
-from dissect.models.sharded import is_sharded
-from dissect.models.shards import laid_as, own_part
+from dissect.models.running.forward import embed, logits_at
+from dissect.models.running.partial import run_layers
+from dissect.models.sharding.sharded import is_sharded
+from dissect.models.sharding.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
 
 Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]

@@ -7,15 +7,15 @@ from dissect.data.prompts import Prompts
 from dissect.models.pair import ModelPair
 from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
-from dissect.restoration.controls import check_controls, control_donors, without_impossible
+from dissect.restoration.parameter_controls import check_controls, control_donors, without_impossible
+from dissect.restoration.parameter_swap import Parameters
 from dissect.restoration.scope import places
 from dissect.restoration.slices import Slices
-from dissect.restoration.swap import Parameters
-from dissect.sweep.asked import check_asked
+from dissect.sweep.check_asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Group, Layers, width_of
-from dissect.sweep.result import SweepResult
 from dissect.sweep.sweep import Options, Source, sweep
+from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp.W_out",)
 """Value vectors W_V: the parameter curve of Hong et al. (2024)."""
@@ -59,7 +59,7 @@ def restore(
             ``t``.
         donor, recipient: ``base``, ``unlearned`` or ``retain``.
         controls: ``identity``, ``random``, ``noise``, ``retain``, or ``True`` for all that there are models for:
-            further components with which the curves are to be compared; see ``dissect.restoration.controls``.
+            further components with which the curves are to be compared; see ``dissect.restoration.parameter_controls``.
         options: fields of ``dissect.sweep.sweep.Options``, as for ``dissect.patch``.
 
     Returns:

@@ -13,10 +13,10 @@ from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
 from dissect.restoration.candidates import Candidate, candidates_of, in_random_layers
-from dissect.restoration.measuring import Measuring
+from dissect.restoration.parameter_swap import Parameters
+from dissect.restoration.set_recovery import Measuring
 from dissect.restoration.smallest_result import SmallestSet, Step
-from dissect.restoration.swap import Parameters
-from dissect.sweep.asked import check_asked
+from dissect.sweep.check_asked import check_asked
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import held
 

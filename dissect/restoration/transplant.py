@@ -6,17 +6,17 @@ from collections.abc import Iterable, Sequence
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.change import Change
+from dissect.models.changing.change import Change
+from dissect.models.changing.copying import copied
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
-from dissect.models.copying import copied
+from dissect.models.files.stored import StoredParameters
 from dissect.models.pair import ModelPair
-from dissect.models.shards import put
-from dissect.models.stored import StoredParameters
+from dissect.models.sharding.shards import put
 from dissect.restoration.blend import Step
 from dissect.restoration.blocks import Part, part_parameters
+from dissect.restoration.parameter_swap import Parameters, ParameterSwap, mixed
 from dissect.restoration.slices import Slices, single_slice
-from dissect.restoration.swap import Parameters, ParameterSwap, mixed
 
 
 def restored(

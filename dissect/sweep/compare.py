@@ -5,7 +5,7 @@ import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.sweep import statistics
-from dissect.sweep.result import SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 
 def compare(

@@ -1,17 +1,27 @@
 """How a sweep looks in a notebook."""
 
+from collections.abc import Mapping
 from html import escape
+from typing import Any
+
+import xarray as xr
 
 from dissect.sweep.peaks import Peak, peaks
-from dissect.sweep.result import SweepResult
 
 
-def html(result: SweepResult) -> str:
-    """A table with one row a component: where its recovery peaks, and what it is over all cells."""
-    spec, data = result.spec, result.data
+def html(
+    data: xr.Dataset,
+    spec: Mapping[str, Any],
+    metrics: Mapping[str, Mapping[str, str]],
+    tables: Mapping[str, xr.Dataset],
+) -> str:
+    """A table with one row a component: where its recovery peaks, and what it is over all cells.
+
+    ``tables`` holds what `SweepResult.ci` gives for each metric.
+    """
     blocks = []
-    for metric, about in result.metrics.items():
-        rows = "".join(_row(peak) for peak in peaks(result, metric))
+    for metric, about in metrics.items():
+        rows = "".join(_row(peak) for peak in peaks(tables[metric]))
         unit = f" ({about['unit']})" if about["unit"] else ""
         blocks.append(
             f"<p><b>recovery of {escape(metric)}</b>: {escape(about['label'])}{escape(unit)}</p>"

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.forward import check_hook, normed_final, unembedded
+from dissect.models.running.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions, Store
 from dissect.sweep.trace import trace

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from dissect.sweep.result import SweepResult
-
 
 @dataclass(frozen=True)
 class Peak:
@@ -41,9 +39,8 @@ class Peak:
         return ", ".join(f"{dim} {value}" for dim, value in self.at.items())
 
 
-def peaks(result: SweepResult, metric: str = "krs", *, seed: int = 0) -> list[Peak]:
-    """The peak of each component, in their order."""
-    table = result.ci(metric, seed=seed)
+def peaks(table: xr.Dataset) -> list[Peak]:
+    """The peak of each component of what `SweepResult.ci` gives, in their order."""
     return [_peak(table.sel(component=name), str(name)) for name in table["component"].values]
 
 

@@ -18,9 +18,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.metrics.metric import Metric
-from dissect.models.forward import unembedded
-from dissect.models.sharded import whole_head
-from dissect.models.shards import unembedding_identity
+from dissect.models.running.forward import unembedded
+from dissect.models.sharding.sharded import whole_head
+from dissect.models.sharding.shards import unembedding_identity
 
 _COLUMNS = 4096
 """Of the unembedding that are brought to float64 at once."""

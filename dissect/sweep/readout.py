@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
-from dissect.models.forward import normed_final, unembedded
+from dissect.models.running.forward import normed_final, unembedded
 from dissect.sweep.batch import NO_TARGET, Batch
 from dissect.sweep.donor import Donor
 from dissect.sweep.quadratic import Gram, SquaredDistance

@@ -12,18 +12,18 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
+from dissect.jobs.journals import Owners, Section
+from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
-from dissect.models.forward import embed
 from dissect.models.parameters import EMBEDDING
-from dissect.models.partial import Pass, Products, run_passes
+from dissect.models.running.forward import embed
+from dissect.models.running.partial import Pass, Products, run_passes
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Intervention
-from dissect.sweep.journals import Owners, Section
 from dissect.sweep.quadratic import Gram
 from dissect.sweep.readout import Readout, Row, check_targets
-from dissect.sweep.task import deal
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 
 from dissect.errors import DissectError
-from dissect.metrics.bootstrap import bootstrap
+from dissect.statistics.bootstrap import bootstrap
 
 
 def interval(values: xr.DataArray, *, level: float = 0.95, seed: int = 0, dim: str = "prompt") -> xr.Dataset:

@@ -13,6 +13,9 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.jobs.journal import key_of
+from dissect.jobs.shared_journals import journals_of, replica_of
+from dissect.jobs.task import Task, task_of
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
@@ -21,11 +24,8 @@ from dissect.sweep.batch import Batch, batches, scored_positions
 from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
-from dissect.sweep.journal import key_of
-from dissect.sweep.result import SweepResult
 from dissect.sweep.runner import owners_of, run
-from dissect.sweep.shared_journals import journals_of, replica_of
-from dissect.sweep.task import Task, task_of
+from dissect.sweep.sweep_result import SweepResult
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +69,7 @@ class Options:
     journal of its own, and all return the whole result; without ``out`` every rank computes everything."""
     task: str | None = None
     """``"3/8"``: compute the third of eight parts of the cells and nothing else, as one task of a job array. Whichever
-    task comes last writes the result; the others raise ``dissect.sweep.journals.Unfinished``. Needs ``out``."""
+    task comes last writes the result; the others raise ``dissect.jobs.journals.Unfinished``. Needs ``out``."""
     overwrite: bool = False
     """Whether ``out`` may be replaced if it is there."""
     cache: CacheOptions = field(default_factory=CacheOptions)

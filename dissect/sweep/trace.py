@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.forward import caching, embed
-from dissect.models.partial import run_layers
+from dissect.models.running.forward import caching, embed
+from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
 
 

@@ -9,13 +9,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.unlearning.backward import logits_of, residual_rows
-from dissect.unlearning.config import TrainConfig
+from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.gradient.backward import logits_of, residual_rows
+from dissect.unlearning.gradient.objective import whole_texts
+from dissect.unlearning.gradient.prompt_rows import Rows, rows_of
 from dissect.unlearning.losses.top_k import TopK, undial_top_k_rows
 from dissect.unlearning.losses.undial import undial_rows
-from dissect.unlearning.objective import whole_texts
-from dissect.unlearning.reference import Stored, tensors
-from dissect.unlearning.rows import Rows, rows_of
+from dissect.unlearning.run.reference import Stored, tensors
 
 N_TEXTS = 4
 MOST_ROWS = 64

@@ -14,18 +14,18 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
-from dissect.models.load import load
-from dissect.models.sharded import is_sharded
+from dissect.models.files.load import load
+from dissect.models.sharding.sharded import is_sharded
 from dissect.provenance import versions
-from dissect.unlearning.config import TrainConfig, make_config
+from dissect.unlearning.config.presets import preset
+from dissect.unlearning.config.train_config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
-from dissect.unlearning.micro import Augment
-from dissect.unlearning.prepare import Preparation, prepare
-from dissect.unlearning.presets import preset
-from dissect.unlearning.run_files import LOG_FILE, RunFiles, read_log
-from dissect.unlearning.sharded_state import RankedRunFiles
-from dissect.unlearning.trainer import Callback, Diverged, Record, Trainer
-from dissect.unlearning.write import check_destination, check_saved_as, write_model
+from dissect.unlearning.gradient.micro import Augment
+from dissect.unlearning.run.prepare import Preparation, prepare
+from dissect.unlearning.run.ranked_run_files import RankedRunFiles
+from dissect.unlearning.run.run_files import LOG_FILE, RunFiles, read_log
+from dissect.unlearning.run.trainer import Callback, Diverged, Record, Trainer
+from dissect.unlearning.run.write import check_destination, check_saved_as, write_model
 
 
 @dataclass(frozen=True)
@@ -77,11 +77,11 @@ def unlearn(
         monitor: texts whose perplexity may end the run; by default the retained facts.
         teacher: what UnDIAL and KL learn from, if not the model itself as it is before training.
         focus_spans: UnDIAL with focus: a function from a fact to strings of its answer; by default its ``focus``.
-        augment: changes the forget prompts of each micro-batch on the fly; see ``dissect.unlearning.micro.Augment``.
+        augment: changes the forget prompts of each micro-batch on the fly; see ``unlearning.gradient.micro.Augment``.
         save: ``merged`` (a whole checkpoint) or ``adapter`` (PEFT, what low-rank adapters alone can be saved as).
         save_dtype: of the files; by default float32 where AdamW stepped float32 copies, else that of the model.
         reuse: take a finished checkpoint that is in ``out`` as it is, if it is of this very run.
-        callbacks: called as the model trains; see ``dissect.unlearning.trainer.Callback`` and ``dissect.Watch``.
+        callbacks: called as the model trains; see ``dissect.unlearning.run.trainer.Callback`` and ``dissect.Watch``.
         settings: fields of ``TrainConfig`` (``method``, ``lr``, ``epochs``, ...) and ``preset``, or give a ``config``.
 
     Raises:

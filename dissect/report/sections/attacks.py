@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from dissect.evaluation.result import Evaluation
-from dissect.evaluation.rows import Row
+from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import Row
 from dissect.report.page import Section, Table
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent
-from dissect.report.sections.behaviour import SETS
+from dissect.report.sections.answers_section import SETS
 from dissect.report.sections.depth import figures
 
 _RELEARNING = (

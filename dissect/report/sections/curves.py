@@ -10,7 +10,7 @@ from dissect.report.results import Results
 from dissect.report.sections.absent import absent, drawn
 from dissect.sweep.join import concat
 from dissect.sweep.peaks import peaks
-from dissect.sweep.result import SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp_post", "attn_out", "mlp_post+attn_out", "mlp.W_out")
 """Coefficients, attention states, both, value vectors: the four curves of Hong et al. (2024)."""
@@ -39,7 +39,7 @@ def curves(results: Results) -> Section:
         f"{results.about['window']} layers at a time. Recovery (KRS) is 1 where the base model's logits are back at "
         "the positions that predict the answer, 0 where nothing changed, negative where they are further away."
     )
-    rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place, f"{p.overall:.3f}") for p in peaks(main)]
+    rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place, f"{p.overall:.3f}") for p in peaks(main.ci())]
     table = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)
     parts: list[Any] = [words, drawn(lambda: plots.curves(main), "Recovery over centre layers."), _CAUTION, table]
     controlled = [

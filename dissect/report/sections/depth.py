@@ -5,11 +5,11 @@ from typing import Any
 
 from dissect import plots
 from dissect.errors import DissectError
-from dissect.evaluation.result import Evaluation
+from dissect.evaluation.evaluation_result import Evaluation
 from dissect.report.page import Details, Drawing, Section
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent, drawn
-from dissect.report.sections.behaviour import measures
+from dissect.report.sections.answers_section import measures
 
 _CURVES = (
     (

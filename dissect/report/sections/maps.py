@@ -10,7 +10,7 @@ from dissect.plots.labels import counted
 from dissect.report.page import Details, Section
 from dissect.report.results import Results
 from dissect.report.sections.absent import absent, drawn
-from dissect.sweep.result import SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 _POSITIONS, _HEADS = (
     "The base model's state at one token of one layer put in",

@@ -4,7 +4,7 @@ Each is a file of this package with its ``SETTINGS``, what differs on the ``WORL
 of the figure, and a function ``make``.
 """
 
-from dissect.reproductions.figures.catalogue import FIGURES as FIGURES
-from dissect.reproductions.figures.catalogue import Figure as Figure
-from dissect.reproductions.figures.making import Reproduced as Reproduced
-from dissect.reproductions.figures.making import reproduce as reproduce
+from dissect.reproductions.making.catalogue import FIGURES as FIGURES
+from dissect.reproductions.making.catalogue import Figure as Figure
+from dissect.reproductions.making.make_figure import Reproduced as Reproduced
+from dissect.reproductions.making.make_figure import reproduce as reproduce

@@ -20,12 +20,13 @@ from transformer_lens import HookedTransformer
 
 from dissect import plots
 from dissect.data.facts import Facts
-from dissect.metrics.measure import Undefined, mean_of
-from dissect.metrics.similarity_to_base import bleu_to_base, rouge_to_base
-from dissect.metrics.subject import Settings, Subject
-from dissect.reproductions.figures.chosen import Model
+from dissect.errors import Undefined
+from dissect.measures.behaviour.similarity_to_base import bleu_to_base, rouge_to_base
+from dissect.measures.examined import Settings, Subject
+from dissect.measures.measure import mean_of
 from dissect.reproductions.figures.concepts import Concept, another, concepts_of, noised
-from dissect.reproductions.figures.work import Made, Work
+from dissect.reproductions.making.figure_inputs import Model
+from dissect.reproductions.making.figure_work import Made, Work
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "CV-F1": {

@@ -17,17 +17,17 @@ import plotly.graph_objects as go
 from dissect import plots
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.metrics.bootstrap import of_sums
 from dissect.models.pair import ModelPair
 from dissect.patching.patch import THE_PAPERS as ACTIVATIONS
 from dissect.patching.patch import patch
 from dissect.plots import labels
-from dissect.reproductions.figures.chosen import Checkpoint, Model
-from dissect.reproductions.figures.work import Made, Work
+from dissect.reproductions.making.figure_inputs import Checkpoint, Model
+from dissect.reproductions.making.figure_work import Made, Work
 from dissect.restoration.restore import THE_PAPERS as BLOCKS
 from dissect.restoration.restore import restore
+from dissect.statistics.bootstrap import of_sums
 from dissect.sweep.join import concat
-from dissect.sweep.result import SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "D-F2": {"window": 5, "scoring": "answer", "answers": "base", "max_new_tokens": 30, "metric": "krs"}

@@ -12,13 +12,13 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect import plots
-from dissect.reproductions.figures.behaviour import methods_of
-from dissect.reproductions.figures.chosen import Model
-from dissect.reproductions.figures.measuring import Bench, averaged
-from dissect.reproductions.figures.measuring import label as words
-from dissect.reproductions.figures.training import Runs, label_of, rows_of
+from dissect.reproductions.figures.global_behaviour import methods_of
 from dissect.reproductions.figures.training_grid import ASKED, asked_of
-from dissect.reproductions.figures.work import Made, Work
+from dissect.reproductions.making.figure_inputs import Model
+from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.measure_rows import Bench, averaged
+from dissect.reproductions.making.measure_rows import label as words
+from dissect.reproductions.making.training_runs import Runs, label_of, rows_of
 
 _METHODS = {
     "GA": {"method": "ga"},

@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.errors import DissectError
-from dissect.reproductions.figures.chosen import Model
-from dissect.reproductions.figures.measuring import label as words
-from dissect.reproductions.figures.training import Runs, label_of, plain
-from dissect.reproductions.figures.work import Made, Work
+from dissect.reproductions.making.figure_inputs import Model
+from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.measure_rows import label as words
+from dissect.reproductions.making.training_runs import Runs, label_of, plain
 
 ASKED = (
     ("el_3", "sequences"),

@@ -7,9 +7,9 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect import plots
-from dissect.reproductions.figures.chosen import Checkpoint, Model
-from dissect.reproductions.figures.measuring import Bench
-from dissect.reproductions.figures.work import Made, Work
+from dissect.reproductions.making.figure_inputs import Checkpoint, Model
+from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.measure_rows import Bench
 
 SETTINGS: dict[str, dict[str, Any]] = {"UDS": {"tau": 0.05}}
 WORLD: dict[str, dict[str, Any]] = {}

@@ -7,13 +7,13 @@ returns a scalar tensor that is to be minimised. Beside it stands what it is a m
 
 from dissect.unlearning.losses.ceu import ceu, ceu_rows
 from dissect.unlearning.losses.dpo import dpo, dpo_sequences
+from dissect.unlearning.losses.flat_rows import nll_rows, predicting_rows, soft_rows
 from dissect.unlearning.losses.gradient_ascent import gradient_ascent
 from dissect.unlearning.losses.gradient_difference import gradient_difference
-from dissect.unlearning.losses.kl import kl, kl_rows
+from dissect.unlearning.losses.kl_to_reference import kl, kl_rows
 from dissect.unlearning.losses.nll import answer_nll, nll, sequence_nll, token_nll
 from dissect.unlearning.losses.npo import npo, npo_sequences
 from dissect.unlearning.losses.pdu import pdu, pdu_rows
-from dissect.unlearning.losses.rows import nll_rows, predicting_rows, soft_rows
 from dissect.unlearning.losses.satimp import satimp, satimp_rows
 from dissect.unlearning.losses.simnpo import simnpo, simnpo_sequences
 from dissect.unlearning.losses.top_k import TopK, kl_top_k_rows, undial_top_k, undial_top_k_rows

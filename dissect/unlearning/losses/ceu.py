@@ -4,8 +4,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.losses import checks
-from dissect.unlearning.losses.rows import full_precision, scored_next, soft_rows
+from dissect.unlearning.losses import setting_checks as checks
+from dissect.unlearning.losses.flat_rows import full_precision, scored_next, soft_rows
 
 
 def ceu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"], skip: int = 1) -> Float[Tensor, ""]:

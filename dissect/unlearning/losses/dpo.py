@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from dissect.errors import DissectError
-from dissect.unlearning.losses import checks
+from dissect.unlearning.losses import setting_checks as checks
 from dissect.unlearning.losses.nll import answer_nll
 
 

@@ -3,7 +3,7 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dissect.unlearning.losses import checks
+from dissect.unlearning.losses import setting_checks as checks
 from dissect.unlearning.losses.gradient_ascent import gradient_ascent
 from dissect.unlearning.losses.nll import nll
 

@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.losses.rows import IGNORED, nll_rows, predicting_rows
+from dissect.unlearning.losses.flat_rows import IGNORED, nll_rows, predicting_rows
 
 
 def token_nll(

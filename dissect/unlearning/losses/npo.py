@@ -6,9 +6,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from dissect.unlearning.losses import checks
+from dissect.unlearning.losses import setting_checks as checks
+from dissect.unlearning.losses.flat_rows import full_precision
 from dissect.unlearning.losses.nll import answer_nll
-from dissect.unlearning.losses.rows import full_precision
 
 Variant = Literal["sum", "mean", "muse"]
 

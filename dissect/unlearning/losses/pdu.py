@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.losses.rows import IGNORED, full_precision
+from dissect.unlearning.losses.flat_rows import IGNORED, full_precision
 
 
 def pdu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]) -> Float[Tensor, ""]:

@@ -3,8 +3,8 @@
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from dissect.unlearning.losses import checks
-from dissect.unlearning.losses.rows import nll_rows, predicting_rows
+from dissect.unlearning.losses import setting_checks as checks
+from dissect.unlearning.losses.flat_rows import nll_rows, predicting_rows
 
 
 def satimp(

@@ -4,7 +4,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import functional as F
 
-from dissect.unlearning.losses import checks
+from dissect.unlearning.losses import setting_checks as checks
 from dissect.unlearning.losses.nll import answer_nll
 
 

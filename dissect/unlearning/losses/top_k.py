@@ -11,8 +11,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.losses import checks
-from dissect.unlearning.losses.rows import full_precision, predicting_rows
+from dissect.unlearning.losses import setting_checks as checks
+from dissect.unlearning.losses.flat_rows import full_precision, predicting_rows
 
 
 @dataclass(frozen=True, eq=False)

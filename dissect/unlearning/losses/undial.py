@@ -7,9 +7,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.choices import Variant
-from dissect.unlearning.losses import checks
-from dissect.unlearning.losses.rows import IGNORED, full_precision, scored_next, soft_rows
+from dissect.unlearning.config.choices import Variant
+from dissect.unlearning.losses import setting_checks as checks
+from dissect.unlearning.losses.flat_rows import IGNORED, full_precision, scored_next, soft_rows
 
 Form = Literal["cross_entropy", "kl"]
 

@@ -1,0 +1,1 @@
+"""What brings knowledge back that seemed forgotten: one file each."""

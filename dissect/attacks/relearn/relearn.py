@@ -1,0 +1,176 @@
+"""The relearning attack: train a forgetful model on some of the facts, and ask it for others.
+
+That a model learns again what it is trained on says nothing: so does one that never knew it. Only facts that it is
+not trained on can show that something was left, and only more than a control, which never knew them, gains in the
+same way, shows that it was these facts.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from jaxtyping import Float, Shaped
+from tqdm.auto import tqdm
+from transformer_lens import HookedTransformer
+
+from dissect.attacks.relearn.relearned import FORMAT, MEASURES, Relearning
+from dissect.attacks.relearn.relearning_plan import Plan, plan_of
+from dissect.data.prompts import Prompts
+from dissect.data.render import DEFAULT_TEMPLATE
+from dissect.errors import DissectError
+from dissect.models.changing.exchange import check_in_memory, exchanged
+from dissect.models.checkpoint import CheckpointInfo
+from dissect.models.comparable import check_comparable
+from dissect.provenance import versions
+from dissect.reading.token_scores import token_scores
+from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.parameters.trainable import trained_names
+from dissect.unlearning.run.prepare import prepare
+from dissect.unlearning.run.trainer import Record, Trainer
+
+Scores = dict[str, Float[np.ndarray, "step fact"]]
+
+
+def relearn(
+    model: Any,
+    facts: Any,
+    *,
+    control: Any = None,
+    base: Any = None,
+    on: Any = None,
+    steps: int | None = None,
+    every: int | None = None,
+    folds: int = 2,
+    by: Any = "subject",
+    template: str = DEFAULT_TEMPLATE,
+    test_batch_size: int = 32,
+    seed: int = 0,
+    progress: bool = True,
+    **settings: Any,
+) -> Relearning:
+    """Train on a part of ``facts`` and follow what that brings back of the others, which are never trained on.
+
+    The facts are cut into ``folds``; each is held out once, while the model, as it was given, is trained on all others.
+    With 2, every fact is tested after training on the other half. Facts about one subject are never on both sides.
+    Only copies of the weights are trained: the models are as before afterwards, to the bit. While one trains, memory
+    is that of training it and once more the weights that train.
+
+    Args:
+        model: the unlearned model, as all models here from ``dissect.load``.
+        facts: ``Facts`` that it was to forget, with answers.
+        control: a model that never saw the facts, trained and tested in the same way: what anybody gains by it.
+        base: the model before unlearning, which is only asked, to say what there was to be recovered.
+        on: train on these instead, in one fold; all ``facts`` are then tested. None of them may be about a subject or
+            hold a question that is tested.
+        steps: of AdamW; by default 50, or what ``epochs`` makes.
+        every: steps between two tests; by default a tenth of them. The first and the last step are always tested.
+        folds: 2 or more.
+        by: the key in ``extra`` that says what a fact is about; None holds out single facts.
+        template: for questions.
+        test_batch_size: prompts tested together.
+        seed: of the folds and of the order of training.
+        settings: of ``TrainConfig``, such as ``lr`` (2e-5), ``batch_size`` (8), ``blocks``, ``lora_rank``, ``epochs``;
+            ``preset="relearn-uds"`` is the attack of the UDS paper.
+
+    Raises:
+        DissectError: models, facts or settings that do not go together, before any training; a loss that is no longer
+            finite.
+    """
+    models = _models(model, control, base)
+    plan = plan_of(model, facts, on, folds, by, template, seed, settings, steps, every)
+    runs = {name: each for name, each in (("model", model), ("control", control)) if each is not None}
+    found: dict[str, list[tuple[Scores, list[float]]]] = {name: [] for name in runs}
+    with tqdm(total=len(runs) * plan.n_folds * plan.steps, desc="relearning", disable=not progress) as bar:
+        for name, each in runs.items():
+            for fold in range(plan.n_folds):
+                bar.set_postfix_str(f"{name}, fold {fold + 1} of {plan.n_folds}")
+                found[name].append(_followed(each, plan, fold, test_batch_size, bar))
+    before = None if base is None else _tested(base, plan.prompts, test_batch_size)
+    spec = plan.spec | {"models": {name: _about(each) for name, each in models.items()}}
+    return Relearning(_dataset(plan, found, before, spec))
+
+
+def _followed(model: HookedTransformer, plan: Plan, fold: int, batch_size: int, bar: Any) -> tuple[Scores, list[float]]:
+    """Scores of all facts at the steps where they are tested, and the training loss of every step."""
+    preparation = prepare(model, plan.trained(fold), plan.config)
+    looks: list[Scores] = []
+
+    def look(current: HookedTransformer, record: Record) -> None:
+        bar.update(int(record["step"] > 0))
+        if record["step"] in plan.looks:
+            looks.append(_tested(current, plan.prompts, batch_size))
+
+    with exchanged(model, _copies(model, plan.config), f"relearning {plan.spec} fold {fold}"):
+        records = Trainer(model, preparation.data, preparation.config, callbacks=[look]).run(progress=False)
+    return {name: np.stack([each[name] for each in looks]) for name in MEASURES}, [r["loss"] for r in records]
+
+
+def _copies(model: HookedTransformer, config: TrainConfig) -> Iterator[tuple[str, Shaped[torch.Tensor, "..."]]]:
+    """Of every parameter that trains, which writes into it."""
+    for name in trained_names(model, config):
+        yield name, model.get_parameter(name).data.clone(memory_format=torch.preserve_format)
+
+
+def _tested(model: HookedTransformer, prompts: Prompts, batch_size: int) -> dict[str, Float[np.ndarray, "fact"]]:
+    scores = token_scores(model, prompts, batch_size=batch_size)
+    logprob = scores.per_row(scores.logprob)
+    exact = np.array([float((ranks == 1).all()) for ranks in scores.split(scores.rank)])
+    return {"probability": np.exp(logprob), "logprob": logprob, "exact_match": exact}
+
+
+def _dataset(
+    plan: Plan,
+    found: Mapping[str, list[tuple[Scores, list[float]]]],
+    base: Mapping[str, np.ndarray] | None,
+    spec: Mapping[str, Any],
+) -> xr.Dataset:
+    everyone = np.arange(len(plan.fold))
+    variables: dict[str, Any] = {}
+    for measure in MEASURES:
+        # (model, fold, step, fact), of which each fact is taken from the fold that holds it out
+        whole = np.stack([np.stack([scores[measure] for scores, _ in runs]) for runs in found.values()])
+        variables[measure] = (("model", "step", "fact"), whole[:, plan.fold, :, everyone].transpose(1, 2, 0))
+        if measure == "probability" and plan.others is None:
+            trained = (whole.sum(1) - variables[measure][1]) / (plan.n_folds - 1)
+            variables["trained"] = (("model", "step", "fact"), trained)
+        if base is not None:
+            variables[f"base_{measure}"] = ("fact", base[measure])
+    losses = np.array([[losses for _, losses in runs] for runs in found.values()])
+    variables["loss"] = (("model", "fold_trained", "training_step"), losses)
+    coords = {
+        "model": list(found),
+        "step": list(plan.looks),
+        "training_step": np.arange(1, plan.steps + 1),
+        "fact": everyone,
+        "fold": ("fact", plan.fold),
+        "group": ("fact", plan.groups),
+        "prompt_text": ("fact", np.array(plan.prompts.prompt_texts, dtype=str)),
+        "answer_text": ("fact", np.array(plan.prompts.answer_texts, dtype=str)),
+    }
+    attrs = {"format": FORMAT, "spec": json.dumps(dict(spec)), "versions": json.dumps(versions())}
+    return xr.Dataset(variables, coords=coords, attrs=attrs)
+
+
+def _models(model: Any, control: Any, base: Any) -> dict[str, HookedTransformer]:
+    given = {"model": model, "control": control, "base": base}
+    models = {name: each for name, each in given.items() if each is not None or name == "model"}
+    for name, each in models.items():
+        if not isinstance(each, HookedTransformer):
+            raise DissectError(f"{name} is a {type(each).__name__}: give what dissect.load returns")
+        check_in_memory(each)
+        if name != "model":
+            check_comparable(model, each, f"model and {name}")
+    if control is not None and any(control is each for each in (model, base)):
+        raise DissectError("the control knows the facts or is the model itself: give one that never saw them")
+    return models
+
+
+def _about(model: HookedTransformer) -> dict[str, str]:
+    info = getattr(model, "checkpoint", None)
+    if not isinstance(info, CheckpointInfo):
+        return {}
+    about = {"path": str(info.path), "fingerprint": info.fingerprint}
+    return about | ({"quantised": info.quantised} if info.quantised else {})

@@ -1,0 +1,32 @@
+"""What a sweep says, in a few lines of text."""
+
+from collections.abc import Sequence
+
+from dissect.sweep.peaks import peaks
+from dissect.sweep.sweep_result import SweepResult
+
+
+def summary(result: SweepResult, *, seed: int = 0) -> str:
+    """Where the mean recovery of each component is highest, for each metric."""
+    blocks = []
+    for metric in result.metrics:
+        rows = [(f"recovery of {metric}", "highest mean", "95 % interval", "at")]
+        for peak in peaks(result.ci(metric, seed=seed)):
+            if peak.defined:
+                rows.append((peak.component, f"{peak.mean:.3f}", peak.interval, peak.place))
+            else:
+                rows.append((peak.component, "nothing to recover", "", ""))
+        blocks.append(columns(rows))
+        recovery = result.recovery(metric)
+        undefined = int(recovery.isnull().all([dim for dim in recovery.dims if dim != "prompt"]).sum())
+        if undefined:
+            blocks.append(f"{undefined} of {recovery.sizes['prompt']} prompts had nothing to recover and are left out")
+    return "\n\n".join(blocks)
+
+
+def columns(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of text as aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )

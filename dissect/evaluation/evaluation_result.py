@@ -1,0 +1,222 @@
+"""`Evaluation`: the numbers of one or many checkpoints, with their definitions; kept as JSON."""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Int
+
+from dissect.errors import DissectError, near_miss
+from dissect.evaluation.scored_row import Refusal, Row, row_in, row_out
+from dissect.files import atomic_file
+from dissect.measures.measure import Estimate, mean_of
+from dissect.statistics.bootstrap import mean_interval
+
+FORMAT = "dissect-evaluation-1"
+INTERVAL = (
+    "95 % percentile bootstrap over the items, 2000 resamples, whole subjects where facts share them, unless the "
+    "definition says otherwise"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What was measured; ``table()`` shows it, ``save`` keeps it."""
+
+    models: list[dict[str, Any]]
+    """``name``, ``path``, ``fingerprint`` and, of a base or retrained model, its ``role``."""
+    rows: list[Row]
+    refused: list[Refusal]
+    answers: list[dict[str, str]]
+    """Some greedy answers: ``set``, ``prompt``, ``expected``, and by model's name what it said."""
+    measures: dict[str, dict[str, str]]
+    """Label, definition, family, and which values mean that the model knows (``knows``), by name."""
+    spec: dict[str, Any]
+    """Facts, options, seed, versions."""
+
+    @property
+    def names(self) -> list[str]:
+        """The checkpoints, in order."""
+        return [model["name"] for model in self.models]
+
+    def get(self, model: str, measure: str, set: str = "forget", /, **at: float | int | str) -> Row:
+        """One number.
+
+        Raises:
+            DissectError: it was not measured, with the reason if it was refused.
+        """
+        found = [r for r in self.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at)]
+        if found:
+            return found[0]
+        for refusal in self.refused:
+            if (refusal.model, refusal.measure, refusal.set) == (model, measure, set):
+                raise DissectError(f"{measure} of {model} on {set}: {refusal.reason}")
+        raise DissectError(self._missing(model, measure, set, at))
+
+    def has(self, model: str, measure: str, set: str = "forget") -> bool:
+        """Whether there is any number of that kind."""
+        return any((r.model, r.measure, r.set) == (model, measure, set) for r in self.rows)
+
+    def curve(self, measure: str, along: str, set: str = "forget") -> pd.DataFrame:
+        """Every number of a measure that has a place on ``along``: one row each, with all places as columns."""
+        return pd.DataFrame(
+            [
+                {"model": r.model, "value": r.value, "low": r.low, "high": r.high, "n": r.n, **r.at}
+                for r in self.rows
+                if r.measure == measure and r.set == set and along in r.at
+            ]
+        )
+
+    def difference(self, measure: str, first: str, second: str, set: str = "forget", *, seed: int = 0) -> Estimate:
+        """``first`` minus ``second`` over the same facts, with the bootstrap interval of the paired difference.
+
+        Raises:
+            DissectError: a measure that is no mean over facts, or other facts.
+        """
+        a, b = (self.get(model, measure, set).items for model in (first, second))
+        if a is None or b is None or len(a) != len(b):
+            raise DissectError(f"{measure} is no mean over the same facts in both: compare the intervals instead")
+        found = mean_of(np.array(a) - np.array(b), seed=seed)
+        groups = self.subjects(set)
+        if groups is None or found.items is None or len(groups) != len(found.items):
+            return found
+        defined = ~np.isnan(found.items)
+        low, high = mean_interval(found.items[defined], groups[defined], seed=seed)
+        return replace(found, low=low, high=high)
+
+    def subjects(self, set: str) -> Int[np.ndarray, "fact"] | None:
+        """The number of each fact's subject; None where no two facts of the set share one."""
+        found = self.spec.get("subjects", {}).get(set)
+        return None if found is None else np.array(found)
+
+    def frame(self) -> pd.DataFrame:
+        """Every number as a row, the places on curves as columns of their own."""
+        rows = [
+            {**{k: getattr(r, k) for k in ("model", "measure", "set", "value", "low", "high", "n", "unit")}, **r.at}
+            for r in self.rows
+        ]
+        return pd.DataFrame(rows)
+
+    def table(self, *, curves: bool = False) -> pd.DataFrame:
+        """A row a measure and set, a column a checkpoint: value and interval as text.
+
+        Args:
+            curves: also the numbers that are points of a curve.
+        """
+        chosen = [row for row in self.rows if curves or not row.at]
+        keys = list(dict.fromkeys((r.measure, r.set, _place(r.at), r.n) for r in chosen))
+        # how many items there are may differ between models (facts for which a ratio is not defined)
+        keys = list({key[:3]: key for key in reversed(keys)}.values())[::-1]
+        cells = {(r.measure, r.set, _place(r.at), r.model): r.text for r in chosen}
+        data = [
+            {
+                "measure": self.measures.get(key[0], {}).get("label", key[0]),
+                "set": key[1],
+                **({"at": key[2]} if curves else {}),
+                "n": key[3],
+                **{name: cells.get((*key[:3], name), "") for name in self.names},
+            }
+            for key in keys
+        ]
+        return pd.DataFrame(data)
+
+    def side_by_side(self, set: str | None = None) -> pd.DataFrame:
+        """The answers that were kept: what was asked and expected, and a column a checkpoint with what it said."""
+        rows = [row for row in self.answers if set in (None, row["set"])]
+        return pd.DataFrame(rows, columns=["set", "prompt", "expected", *self.names])
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write as JSON, which any language reads; numbers that are not finite are null.
+
+        Raises:
+            DissectError: another suffix than ``.json``.
+        """
+        file = Path(path)
+        if file.suffix.lower() != ".json":
+            raise DissectError(f"an evaluation is written as JSON, got {file.name!r}: use a name that ends in .json")
+        with atomic_file(file) as temporary:
+            temporary.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
+        return file
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> "Evaluation":
+        """Read what ``save`` wrote.
+
+        Raises:
+            DissectError: no such file, or another kind of file.
+        """
+        file = Path(path)
+        if not file.is_file():
+            raise DissectError(f"no such evaluation: {file}: check the path")
+        try:
+            content = json.loads(file.read_text(encoding="utf-8"))
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            raise DissectError(f"{file} is no JSON ({error}): give what dissect evaluate wrote") from error
+        if not isinstance(content, dict) or content.get("format") != FORMAT:
+            raise DissectError(f"{file} is no evaluation: give what dissect evaluate wrote")
+        return cls.from_dict(content)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The content of the file."""
+        return {
+            "format": FORMAT,
+            "interval": INTERVAL,
+            "spec": self.spec,
+            "models": self.models,
+            "measures": self.measures,
+            "rows": [row_out(row) for row in self.rows],
+            "refused": [vars(refusal) for refusal in self.refused],
+            "answers": self.answers,
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> "Evaluation":
+        """From the content of a file."""
+        return cls(
+            models=content["models"],
+            rows=[row_in(row) for row in content["rows"]],
+            refused=[Refusal(**refusal) for refusal in content["refused"]],
+            answers=content["answers"],
+            measures=content["measures"],
+            spec=content["spec"],
+        )
+
+    def _repr_html_(self) -> str:
+        return self.table().to_html(index=False, escape=True)
+
+    def __repr__(self) -> str:
+        return f"Evaluation of {', '.join(self.names)}\n{self.table().to_string(index=False)}"
+
+    def _missing(self, model: str, measure: str, set: str, at: Mapping[str, Any]) -> str:
+        if model not in self.names:
+            return f"no checkpoint {model!r}{near_miss(model, self.names)}: there are {', '.join(self.names)}"
+        there = {row.measure for row in self.rows if row.model == model}
+        if measure not in there:
+            return f"no measure {measure!r} of {model}{near_miss(measure, there)}: there are {', '.join(sorted(there))}"
+        places = [f"{r.set} {_place(r.at)}".strip() for r in self.rows if (r.model, r.measure) == (model, measure)]
+        return f"no {measure} of {model} on {set} {_place(at)}: there are {', '.join(places[:8])}".replace("  ", " ")
+
+
+def joined(parts: Sequence[Evaluation]) -> Evaluation:
+    """Evaluations of different checkpoints on the same facts, as one."""
+    answers: dict[tuple[str, str], dict[str, str]] = {}
+    for part in parts:
+        for row in part.answers:
+            answers.setdefault((row["set"], row["prompt"]), {}).update(row)
+    return Evaluation(
+        models=[model for part in parts for model in part.models],
+        rows=[row for part in parts for row in part.rows],
+        refused=[refusal for part in parts for refusal in part.refused],
+        answers=list(answers.values()),
+        measures={name: about for part in parts for name, about in part.measures.items()},
+        spec=parts[0].spec,
+    )
+
+
+def _place(at: Mapping[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in at.items())

@@ -1,0 +1,74 @@
+"""One number of an evaluation, or why there is none."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from dissect.measures.measure import Estimate
+
+
+@dataclass(frozen=True)
+class Row:
+    """One number of one checkpoint."""
+
+    model: str
+    measure: str
+    set: str
+    value: float
+    low: float
+    high: float
+    n: int
+    unit: str
+    at: Mapping[str, float | int | str] = field(default_factory=dict)
+    """Where on a curve."""
+    items: tuple[float, ...] | None = field(default=None, repr=False)
+    """The value of each fact, in order, where the number is their mean and one number is all there is."""
+
+    @classmethod
+    def of(cls, model: str, measure: str, set: str, found: Estimate) -> "Row":
+        """An estimate with its place."""
+        items = None if found.items is None or found.at else tuple(float(x) for x in found.items)
+        value, low, high = float(found.value), float(found.low), float(found.high)
+        return cls(model, measure, set, value, low, high, int(found.n), found.unit, dict(found.at), items)
+
+    @property
+    def text(self) -> str:
+        """``0.73 (0.68 to 0.77)``: as many digits as the interval leaves certain; three without one."""
+        if not self.high > self.low:
+            return _short(self.value)
+        digits = min(6, max(0, -math.floor(math.log10((self.high - self.low) / 2))))
+        value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
+        return f"{value} ({low} to {high})"
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A measure that is not defined for a checkpoint and a set, and why."""
+
+    model: str
+    measure: str
+    set: str
+    reason: str
+
+
+def _short(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.3g}"
+
+
+def row_out(row: Row) -> dict[str, Any]:
+    """As it stands in JSON, where what is not finite is null."""
+    out = {**vars(row), "at": dict(row.at), "items": None if row.items is None else _finite(row.items)}
+    return out | {key: _finite([out[key]])[0] for key in ("value", "low", "high")}
+
+
+def row_in(row: Mapping[str, Any]) -> Row:
+    """What `row_out` gave, back again."""
+    numbers = {key: math.nan if row[key] is None else row[key] for key in ("value", "low", "high")}
+    items = row.get("items")
+    held = None if items is None else tuple(math.nan if x is None else x for x in items)
+    return Row(**{**row, **numbers, "items": held})
+
+
+def _finite(values: Iterable[float]) -> list[float | None]:
+    return [value if math.isfinite(value) else None for value in values]

@@ -1,0 +1,1 @@
+"""Jobs that can be interrupted, continued and shared by several processes."""

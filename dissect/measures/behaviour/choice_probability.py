@@ -1,0 +1,24 @@
+"""How probable the right answer is among the wrong ones that are offered."""
+
+from dissect.measures.behaviour.alternatives import choice_probability
+from dissect.measures.examined import Subject
+from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+
+
+def mean_choice_probability(subject: Subject) -> Estimate:
+    """Mean over facts."""
+    return mean_of(choice_probability(subject), seed=subject.settings.seed)
+
+
+MEASURE = Measure(
+    name="choice_probability",
+    label="probability among the wrong answers",
+    definition=(
+        "mean over facts of P(a) / (P(a) + sum of P over the wrong answers in 'perturbed'), P = p^(1/tokens): one over "
+        "their number is guessing; TOFU's probability for real authors and world facts"
+    ),
+    family="behaviour",
+    compute=mean_choice_probability,
+    sets=(*FACT_SETS, "real_authors", "world_facts"),
+    knows="high",
+)

@@ -1,0 +1,47 @@
+"""ROUGE-L of what a model says against the expected answers."""
+
+import numpy as np
+
+from dissect.measures.behaviour.overlap import pairs_of, rouge_l
+from dissect.measures.examined import Subject
+from dissect.measures.measure import Estimate, Measure, mean_of
+
+
+def rouge_l_scores(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+    """F1 and recall of each fact's greedy answer; see `dissect.measures.behaviour.overlap.rouge_l`."""
+    stemmer = bool(subject.option("rouge_l.stemmer", True))
+    return subject.memo(("rouge_l", subject.set, stemmer), lambda: rouge_l(pairs_of(subject.answers), stemmer=stemmer))
+
+
+def f1(subject: Subject) -> Estimate:
+    """Mean F1 over facts."""
+    return mean_of(rouge_l_scores(subject)[0], seed=subject.settings.seed)
+
+
+def recall(subject: Subject) -> Estimate:
+    """Mean recall over facts."""
+    return mean_of(rouge_l_scores(subject)[1], seed=subject.settings.seed)
+
+
+_OF_WHAT = (
+    "of the longest common subsequence of words between the greedy answer and the expected one (ROUGE-L, Lin 2004; by "
+    "rouge-score, which knows the letters a-z and digits alone, with Porter stems unless rouge_l.stemmer is false)"
+)
+MEASURES = (
+    Measure(
+        name="rouge_l",
+        label="ROUGE-L F1",
+        definition=f"mean F1 {_OF_WHAT}; what is said beyond the answer lowers it",
+        family="behaviour",
+        compute=f1,
+        knows="high",
+    ),
+    Measure(
+        name="rouge_l_recall",
+        label="ROUGE-L recall",
+        definition=f"mean recall {_OF_WHAT}; as TOFU reports it: what is said beyond the answer does not lower it",
+        family="behaviour",
+        compute=recall,
+        knows="high",
+    ),
+)

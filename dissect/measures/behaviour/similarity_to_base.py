@@ -1,0 +1,112 @@
+"""Whether a model still answers as the base model did: the behavioural evaluation of ConceptVectors."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from dissect.data.render import render
+from dissect.data.tokenise import encode
+from dissect.errors import DissectError, Undefined
+from dissect.measures.behaviour.overlap import rouge_l, sentence_bleu
+from dissect.measures.examined import Subject
+from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.models.running.generate import eos_token_ids, greedy
+
+
+def bleu_to_base(subject: Subject) -> Estimate:
+    """Mean sentence BLEU of the model's answers, with the base model's as reference."""
+    pairs = _pairs(subject)
+    if subject.option("similarity_to_base.published", False):
+        scores = np.array([published_bleu(reference=own, candidate=base) for base, own in pairs])
+    else:
+        scores = sentence_bleu(pairs, smooth_method="exp", tokenize="none")
+    return mean_of(_unless_silent(pairs, scores), seed=subject.settings.seed)
+
+
+def rouge_to_base(subject: Subject) -> Estimate:
+    """Mean ROUGE-L F1 between the model's answers and the base model's."""
+    pairs = _pairs(subject)
+    return mean_of(_unless_silent(pairs, rouge_l(pairs, stemmer=False)[0]), seed=subject.settings.seed)
+
+
+def published_bleu(reference: str, candidate: str) -> float:
+    """NLTK's ``sentence_bleu`` with ``method3``, as ConceptVectors has it.
+
+    From a candidate of four words on it is what sacrebleu gives with exponential (NIST) smoothing. A shorter one is
+    punished for the orders that it is too short for: two equal answers of two words have 0.35.
+    """
+    from nltk.translate import bleu_score
+
+    smoothing = bleu_score.SmoothingFunction().method3
+    words, own = reference.split(), candidate.split()
+    return float(bleu_score.sentence_bleu([words], own, smoothing_function=smoothing)) if own else 0.0
+
+
+def _unless_silent(pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> np.ndarray:
+    """The scores; where somebody says nothing, 1 if both do and 0 if one does."""
+    silent = [not (base and own) for base, own in pairs]
+    return np.where(silent, [float(base == own) for base, own in pairs], scores)
+
+
+def _pairs(subject: Subject) -> list[tuple[str, str]]:
+    """(the base model's answer, this model's) to each fact."""
+    base = subject.base
+    return list(zip(_said(base), _said(subject), strict=True))
+
+
+def _said(subject: Subject) -> list[str]:
+    """Greedy answers; the facts need not have any of their own."""
+    longest = subject.option("similarity_to_base.max_new_tokens", 100)
+    if not isinstance(longest, int) or longest < 1:
+        raise DissectError(f"similarity_to_base.max_new_tokens must be at least 1, got {longest!r}")
+    return subject.memo(("similarity_to_base", subject.set, longest), lambda: _answered(subject, longest))
+
+
+def _answered(subject: Subject, longest: int) -> list[str]:
+    if any(fact.kind == "text" for fact in subject.facts):
+        raise Undefined("plain texts ask nothing that could be answered: give questions or prompts")
+    tokenizer, how = subject.model.tokenizer, subject.settings
+    try:
+        asked = [encode(tokenizer, render(fact, how.template).prompt).without_trailing().ids for fact in subject.facts]
+        new = greedy(
+            subject.model,
+            [torch.tensor(ids) for ids in asked],
+            max_new_tokens=longest,
+            eos_ids=eos_token_ids(subject.model),
+            batch_size=how.batch_size,
+            progress=how.progress,
+        )
+    except DissectError as error:
+        raise Undefined(str(error)) from error
+    return [tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in new]
+
+
+_PROTOCOL = (
+    "of the model's greedy answers of up to similarity_to_base.max_new_tokens (100) tokens to those of the base model "
+    "to the same prompts: 1 where every answer is the base model's own (ConceptVectors, Hong et al. 2024)"
+)
+MEASURES = (
+    Measure(
+        name="similarity_to_base_bleu",
+        label="BLEU to the base model's answers",
+        definition=(
+            f"mean sentence BLEU {_PROTOCOL}; sacrebleu's with words between blanks, effective order up to 4 and "
+            "exponential (NIST) smoothing, NLTK's method3 from four words on, the base model's answer as reference; "
+            "similarity_to_base.published=true is their code: NLTK, this model's answer as reference"
+        ),
+        family="behaviour",
+        compute=bleu_to_base,
+        sets=("forget", "unrelated"),
+        knows="high",
+    ),
+    Measure(
+        name="similarity_to_base_rouge_l",
+        label="ROUGE-L F1 to the base model's answers",
+        definition=f"mean ROUGE-L F1 {_PROTOCOL}; by rouge-score without stems",
+        family="behaviour",
+        compute=rouge_to_base,
+        sets=("forget", "unrelated"),
+        knows="high",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Measures of what the states of each layer still hold."""

@@ -1,0 +1,195 @@
+"""Tuned lens (Belrose et al. 2023): a logit lens whose states are first translated into those of the last layer.
+
+The translators are fitted on the base model alone and then frozen: fitted on an unlearned model they would learn anew
+to read what unlearning stopped it from reading. They see tokens of the retained and unrelated facts, and of the texts
+in the option ``tuned_lens.texts``; never a row that is one of the facts to be forgotten. A fifth of the facts of each
+set is held out, and ``tuned_lens_kl`` says on them how much better than the logit lens it reads.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+from torch.nn import functional
+from transformer_lens import HookedTransformer
+
+from dissect.data.facts import Fact, Facts
+from dissect.data.prompts import Prompts
+from dissect.errors import Undefined
+from dissect.measures.depth.lens_measures import lens_measures
+from dissect.measures.depth.logit_lens_measures import fixed_head
+from dissect.measures.examined import Subject
+from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.reading.layer_lens import LOGITS_AT_ONCE, LayerScores, Lens, layer_scores, logit_lens, states_by_layer
+from dissect.reading.residual_states import drawn, states
+from dissect.reading.tuned_lens_fit import FitSettings, TunedLens, fit
+
+SOURCES = ("retain", "unrelated")
+"""The sets that it is fitted on, where they were given."""
+HELD_OUT = 0.2
+MAX_TOKENS = 8192
+"""Their states after every layer are in memory together, in float32."""
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """A lens, and the facts of each set that it has not seen."""
+
+    lens: TunedLens
+    held_out: Mapping[str, Prompts]
+    n_tokens: int
+    """That it was fitted on."""
+
+
+def tuned_lens(head: HookedTransformer, lens: TunedLens) -> Lens:
+    """The translators, then the final norm, unembedding and soft cap of ``head``."""
+    read = logit_lens(head)
+
+    def translated(layer: int, found: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored d_vocab"]:
+        return read(layer, lens.translated(layer, found))
+
+    return translated
+
+
+def fitted(base: Subject) -> Fitted:
+    """The lens of the base model; fitted once for all checkpoints and sets.
+
+    Raises:
+        Undefined: nothing to fit it on, or an option that makes no sense.
+    """
+    return base.memo("tuned_lens", lambda: _fitted(base))
+
+
+def _fitted(base: Subject) -> Fitted:
+    how = FitSettings(
+        steps=_whole(base, "steps", FitSettings.steps, least=0),
+        seed=base.settings.seed,
+        progress=base.settings.progress,
+    )
+    limit = _whole(base, "max_tokens", MAX_TOKENS, least=1)
+    seen, held_out = _material(base)
+    share, found = max(1, limit // len(seen)), []
+    for prompts in seen:
+        mask = _behind_the_first(prompts)
+        rows = torch.as_tensor(drawn(mask.sum(1).numpy(), share, seed=how.seed))
+        if len(rows):
+            part = prompts[rows]
+            found.append(states(base.model, part, _behind_the_first(part), batch_size=base.settings.batch_size).values)
+    if not found:
+        raise Undefined(f"tuned_lens.max_tokens={limit}: fewer than the shortest text has")
+    values = torch.from_numpy(np.concatenate(found, axis=1)).to(base.device)
+    return Fitted(fit(base.model, values, how), held_out, values.shape[1])
+
+
+def _material(base: Subject) -> tuple[list[Prompts], dict[str, Prompts]]:
+    """What the lens is fitted on, and by set what is held out of it."""
+    forgotten = set(base.on("forget").prompts.texts) if "forget" in base.sets else set()
+    seen, held_out = [], {}
+    for name in SOURCES:
+        if name not in base.sets:
+            continue
+        prompts = base.on(name).prompts
+        rows = np.array([row for row, text in enumerate(prompts.texts) if text not in forgotten], dtype=np.int64)
+        order = np.random.default_rng(base.settings.seed).permutation(rows)
+        n_held = round(HELD_OUT * len(order))
+        if n_held:
+            held_out[name] = prompts[np.sort(order[:n_held]).tolist()]
+        if len(order) > n_held:
+            seen.append(prompts[np.sort(order[n_held:]).tolist()])
+    if texts := base.option("tuned_lens.texts", ()):
+        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
+            raise Undefined(f"tuned_lens.texts={texts!r:.60}: a list of texts")
+        seen.append(base.prompted(Facts(Fact(text=text) for text in texts)))
+    if not seen:
+        raise Undefined(
+            "a tuned lens is fitted on other facts than those to be forgotten, and none were given: pass retain=..., "
+            "unrelated=..., or texts as the option tuned_lens.texts"
+        )
+    return seen, held_out
+
+
+def _behind_the_first(prompts: Prompts) -> Bool[Tensor, "prompt pos"]:
+    """Every token but the first, whose states are unlike all others (attention sinks) and which predicts little."""
+    places = torch.arange(prompts.tokens.shape[1])
+    return (places >= 1) & (places < prompts.lengths[:, None])
+
+
+def _whole(subject: Subject, name: str, default: int, *, least: int) -> int:
+    found = subject.option(f"tuned_lens.{name}", default)
+    if isinstance(found, bool) or not isinstance(found, int) or found < least:
+        raise Undefined(f"tuned_lens.{name}={found!r}: a whole number from {least} on")
+    return found
+
+
+def scores_of(subject: Subject) -> LayerScores:
+    """The answers of the subject's facts, read off its states with the base model's lens; computed once."""
+    head = fixed_head(subject)
+    lens = tuned_lens(head, fitted(subject.base).lens)
+    return subject.memo(
+        ("tuned_lens", subject.set, id(head)),
+        lambda: layer_scores(subject.model, subject.prompts, lens, batch_size=subject.settings.batch_size),
+    )
+
+
+@torch.no_grad()
+def lens_kl(
+    model: HookedTransformer, prompts: Prompts, lens: Lens, *, batch_size: int = 32
+) -> Float[np.ndarray, "layer prompt"]:
+    """KL(p_final ‖ p_lens) in nats, of the model's own output against the lens on its states; mean over the answer."""
+    own, device = logit_lens(model), model.embed.W_E.device
+    found: list[Float[np.ndarray, "layer batch"]] = []
+    for part in prompts.batches(batch_size):
+        where = part.predicting_mask
+        layers = list(states_by_layer(model, part.tokens.to(device), where.to(device)))
+        rows = where.nonzero()[:, 0]
+        total = torch.zeros(len(layers), len(part), dtype=torch.float64)
+        at_once = max(1, LOGITS_AT_ONCE // model.cfg.d_vocab)
+        for piece in torch.arange(len(rows)).split(at_once):
+            target = own(len(layers) - 1, layers[-1][piece]).log_softmax(-1)
+            for layer, found_ in enumerate(layers):
+                logs = lens(layer, found_[piece]).log_softmax(-1)
+                kl = functional.kl_div(logs, target, log_target=True, reduction="none").sum(-1)
+                total[layer].index_add_(0, rows[piece], kl.double().cpu())
+        found.append((total / part.answer_lengths).numpy())
+    return np.concatenate(found, axis=1)
+
+
+def tuned_lens_kl(subject: Subject) -> Sequence[Estimate]:
+    """Of the tuned and of the logit lens, by layer, on facts that the lens was not fitted on."""
+    head, made = fixed_head(subject), fitted(subject.base)
+    if subject.set in SOURCES and subject.set not in made.held_out:
+        raise Undefined("too few facts to hold some out: give at least 3")
+    prompts = made.held_out[subject.set] if subject.set in SOURCES else subject.prompts
+    lenses = {"tuned": tuned_lens(head, made.lens), "logit": logit_lens(head)}
+    how = subject.settings
+    return [
+        mean_of(row, seed=how.seed, layer=layer, lens=name)
+        for name, lens in lenses.items()
+        for layer, row in enumerate(lens_kl(subject.model, prompts, lens, batch_size=how.batch_size))
+    ]
+
+
+_ABOUT = (
+    "tuned lens (Belrose et al. 2023) fitted on the base model with other facts than those to be forgotten, then "
+    "frozen: the residual stream after each layer, where the answer's tokens are predicted, translated and read with "
+    "the base model's final norm and unembedding"
+)
+MEASURES: Sequence[Measure] = (
+    *lens_measures("tuned_lens", "tuned lens", _ABOUT, scores_of, slow=True),
+    Measure(
+        name="tuned_lens_kl",
+        label="what the lens misses (nats)",
+        definition=(
+            "KL divergence from the model's own output to what the lens reads off its states, where answers are "
+            "predicted, on facts that the lens was not fitted on; of the base model it says how good the lens is, "
+            "beside the logit lens (lens: tuned or logit)"
+        ),
+        family="depth",
+        compute=tuned_lens_kl,
+        sets=("forget", *SOURCES),
+        slow=True,
+    ),
+)

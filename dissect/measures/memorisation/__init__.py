@@ -1,0 +1,1 @@
+"""Measures of how much a checkpoint has by heart."""

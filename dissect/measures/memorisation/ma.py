@@ -1,0 +1,25 @@
+"""Memorisation accuracy: how much of a text a model reads as if it knew it by heart."""
+
+from dissect.measures.examined import Subject
+from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+
+
+def memorisation_accuracy(subject: Subject) -> Estimate:
+    """Mean over items of the share of tokens that have rank 1 after those before them."""
+    scores = subject.scores
+    return mean_of(scores.per_row(scores.rank == 1), seed=subject.settings.seed)
+
+
+MEASURE = Measure(
+    name="ma",
+    label="memorisation accuracy (MA)",
+    definition=(
+        "mean over answers or texts of the share of their tokens that are the most likely ones after the true tokens "
+        "before them (Tirumala et al. 2022; Jang et al. 2023); open-unlearning's exact memorisation is the same "
+        "number: neither counts an end of text"
+    ),
+    family="memorisation",
+    compute=memorisation_accuracy,
+    sets=(*FACT_SETS, "nonmembers"),
+    knows="high",
+)

@@ -1,0 +1,1 @@
+"""Measures of how states and weights changed."""

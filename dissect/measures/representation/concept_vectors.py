@@ -1,0 +1,156 @@
+"""Concept vectors: single value vectors known to hold a concept, and what unlearning did to them.
+
+Hong et al. 2024, "Intrinsic Test of Unlearning Using Parametric Knowledge Traces" (arXiv:2406.11614). A vector v is the
+row of a layer's ``W_out`` that belongs to one neuron (a column of ``down_proj.weight``); what it says is read off from
+E·v, E the unembedding, with no norm in between.
+"""
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from dissect.errors import Undefined
+from dissect.measures.examined import Subject
+from dissect.measures.measure import Estimate, Measure, mean_of
+
+TOP = 200
+
+
+def concept_jaccard(subject: Subject) -> Estimate:
+    """|T ∩ T'| / |T ∪ T'| of the tokens that the vector says most, before and after, each by its own unembedding.
+
+    ``concept.unembedding`` = "base" reads both by the base's; ``concept.top`` is how many tokens.
+    """
+    top: Any = subject.option("concept.top", TOP)
+    vocabulary = subject.model.cfg.d_vocab_out
+    if isinstance(top, bool) or not isinstance(top, int) or not 0 < top < vocabulary:
+        raise Undefined(f"concept.top is {top!r}, and must be a number of tokens below the vocabulary's {vocabulary}")
+    unembedding = subject.option("concept.unembedding", "own")
+    if unembedding not in ("own", "base"):
+        raise Undefined(f"concept.unembedding must be own or base, got {unembedding!r}")
+    before = subject.base.model
+    reader = before if unembedding == "base" else subject.model
+
+    def overlap(old: Tensor, new: Tensor) -> float:
+        return jaccard(top_tokens(before, old, top), top_tokens(reader, new, top))
+
+    return _mean(subject, overlap)
+
+
+def concept_cosine(subject: Subject) -> Estimate:
+    """cos(v, v'), at most 1."""
+    return _mean(subject, cosine)
+
+
+def concept_distance(subject: Subject) -> Estimate:
+    """‖v - v'‖."""
+    return _mean(subject, lambda old, new: float(torch.linalg.vector_norm(old - new)))
+
+
+@torch.no_grad()
+def value_vector(model: HookedTransformer, layer: int, neuron: int) -> Float[Tensor, "d_model"]:
+    """What the neuron adds to the residual stream when its coefficient is 1, in float64, on the CPU."""
+    return model.blocks[layer].mlp.W_out[neuron].detach().double().cpu()
+
+
+@torch.no_grad()
+def top_tokens(model: HookedTransformer, vector: Float[Tensor, "d_model"], n: int) -> list[int]:
+    """The n tokens with the highest E·v, the first of equals before the others."""
+    matrix = model.unembed.W_U
+    exact = matrix if matrix.dtype == torch.float64 else matrix.float()
+    scores = vector.to(exact) @ exact
+    return np.argsort(-scores.cpu().numpy(), kind="stable")[:n].tolist()
+
+
+def jaccard(one: Iterable[int], other: Iterable[int]) -> float:
+    """Size of the intersection over that of the union."""
+    a, b = set(one), set(other)
+    return len(a & b) / len(a | b)
+
+
+def cosine(old: Float[Tensor, "d"], new: Float[Tensor, "d"]) -> float:
+    """Of two vectors, at most 1; NaN where one is zero."""
+    scale = float(torch.linalg.vector_norm(old) * torch.linalg.vector_norm(new))
+    return min(1.0, float(old @ new) / scale) if scale > 0 else float("nan")
+
+
+def _mean(subject: Subject, of: Callable[[Tensor, Tensor], float]) -> Estimate:
+    base, places = subject.base.model, concept_places(subject)
+    values = [of(value_vector(base, *place), value_vector(subject.model, *place)) for place in places]
+    return mean_of(np.array(values), seed=subject.settings.seed, unit="vectors")
+
+
+def concept_places(subject: Subject) -> list[tuple[int, int]]:
+    """(layer, neuron) of every concept vector: the option ``concept.vectors``, or what the facts are about.
+
+    Raises:
+        Undefined: there is none, or the model has no such neuron.
+    """
+    given: Any = subject.option("concept.vectors", None)
+    if given is None:
+        marked = [fact.extra for fact in subject.facts if "Layer" in fact.extra and "Dim" in fact.extra]
+        given = [(extra["Layer"], extra["Dim"]) for extra in marked]
+        if not given:
+            raise Undefined(
+                "no concept vector is annotated: use a ConceptVectors file (Layer and Dim in extra), or give "
+                "(layer, neuron) pairs as the option concept.vectors"
+            )
+    return [_place(pair, subject.model) for pair in dict.fromkeys(map(_pair, given))]
+
+
+def _pair(given: Any) -> tuple[Any, ...]:
+    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
+
+
+def _place(pair: tuple[Any, ...], model: HookedTransformer) -> tuple[int, int]:
+    try:
+        layer, neuron = (int(number) for number in pair)
+    except (TypeError, ValueError):
+        raise Undefined(f"a concept vector is a pair (layer, neuron), got {pair!r}") from None
+    cfg = model.cfg
+    if not (0 <= layer < cfg.n_layers and 0 <= neuron < cfg.d_mlp):
+        raise Undefined(
+            f"no neuron {neuron} in layer {layer}: the model has layers 0 to {cfg.n_layers - 1} with neurons 0 to "
+            f"{cfg.d_mlp - 1}. Concept vectors are those of one model: take the file of this one"
+        )
+    return layer, neuron
+
+
+_VECTOR = (
+    "of annotated concept vectors (rows of W_out) in the base model and in this one (ConceptVectors, Hong et al. 2024)"
+)
+
+MEASURES = (
+    Measure(
+        name="concept_jaccard",
+        label="concept vectors: Jaccard",
+        definition=f"Jaccard index of the {TOP} tokens with the highest E·v, each model's own unembedding, {_VECTOR}",
+        family="depth",
+        compute=concept_jaccard,
+        sets=("forget",),
+        knows="high",
+    ),
+    Measure(
+        name="concept_cosine",
+        label="concept vectors: cosine",
+        definition=f"cosine {_VECTOR}",
+        family="depth",
+        compute=concept_cosine,
+        sets=("forget",),
+        knows="high",
+    ),
+    Measure(
+        name="concept_distance",
+        label="concept vectors: distance",
+        definition=f"Euclidean distance {_VECTOR}",
+        family="depth",
+        compute=concept_distance,
+        sets=("forget",),
+        knows="low",
+    ),
+)

@@ -1,0 +1,1 @@
+"""Changes of a model that are undone exactly, and copies of it."""

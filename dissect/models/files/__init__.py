@@ -1,0 +1,1 @@
+"""Checkpoints and adapters on disk: read tensor by tensor, checked, and written back."""

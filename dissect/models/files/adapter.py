@@ -1,0 +1,196 @@
+"""PEFT LoRA adapters, merged into the tensors of their base model as those are read.
+
+A merged tensor is W' = W + s · B A with A of shape (r, in), B of shape (out, r) and s = alpha / r (Hu et al. 2021,
+arXiv:2106.09685), or alpha / sqrt(r) for rank-stabilised LoRA (Kalajdzievski 2023, arXiv:2312.03732). Weights that the
+adapter saved whole (``modules_to_save``, embeddings) take the place of the base's.
+"""
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Shaped
+from torch import Tensor
+
+from dissect.errors import DissectError
+from dissect.models.families.weights import Weight
+from dissect.models.files.hub import read_json
+from dissect.models.files.reader import TensorSource, open_source
+
+# fmt: off
+_HARMLESS = frozenset((
+    "task_type", "modules_to_save", "peft_type", "auto_mapping", "peft_version", "base_model_name_or_path",
+    "revision", "inference_mode", "r", "target_modules", "exclude_modules", "lora_alpha", "lora_dropout",
+    "fan_in_fan_out", "use_rslora", "init_lora_weights", "layers_to_transform", "layers_pattern", "rank_pattern",
+    "alpha_pattern", "megatron_config", "megatron_core", "loftq_config", "eva_config", "qalora_group_size",
+    "ensure_weight_tying", "runtime_config", "lora_ga_config", "corda_config",
+))
+# fmt: on
+"""Settings that are handled here, or that do not enter what a merged tensor is."""
+_OFF = {"bias": "none"}
+"""What else than an empty value means that a feature is off."""
+_PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
+"""Initialisations that leave the base weights as they are."""
+_TENSOR = re.compile(
+    r"^(?:base_model\.model\.)?(?P<module>.+?)"
+    r"(?:\.lora_(?P<embedding>embedding_)?(?P<factor>[AB])(?:\.weight)?|(?:\.base_layer)?\.weight)$"
+)
+"""A factor, or a whole weight that was saved along and takes the place of the base's."""
+
+
+def is_adapter(directory: Path) -> bool:
+    """Whether a directory holds an adapter and no weights of its own."""
+    whole = any(
+        (directory / f"{name}{end}").is_file()
+        for name in ("model.safetensors", "pytorch_model.bin")
+        for end in ("", ".index.json")
+    )
+    return (directory / "adapter_config.json").is_file() and not whole
+
+
+def recorded_base(directory: Path) -> tuple[str, str | None]:
+    """Path or hub id of the base model that an adapter records, and its revision.
+
+    Raises:
+        DissectError: it records none.
+    """
+    config = read_json(directory / "adapter_config.json")
+    base = config.get("base_model_name_or_path")
+    if not base:
+        raise DissectError(f"{directory} is an adapter that records no base model: give it with base=")
+    return str(base), config.get("revision")
+
+
+def adapted_source(
+    source: TensorSource, adapter: Path, weights: list[Weight], stored_names: Mapping[str, str], *, tied: bool
+) -> TensorSource:
+    """``source`` with the adapter merged into its tensors.
+
+    Raises:
+        DissectError: the adapter does more than plain LoRA, or does not fit the base model.
+    """
+    config = read_json(adapter / "adapter_config.json")
+    _check_plain(config, adapter)
+    tensors = open_source(adapter, "adapter_model", "adapter_model")
+    by_module = {weight.name.removesuffix(".weight"): weight for weight in weights}
+    by_module["lm_head"] = next((weight for weight in weights if weight.params == ("unembed.W_U",)), weights[0])
+    changes: dict[str, dict[str, str]] = {}
+    transposed = set()
+    for name in tensors.names():
+        match = _TENSOR.match(name)
+        if match is None:
+            raise DissectError(f"{adapter}: {name} is not a LoRA factor: only plain LoRA adapters can be merged")
+        changes.setdefault(match["module"], {})[match["factor"] or "whole"] = name
+        if match["embedding"]:
+            transposed.add(match["module"])
+    merged = {}
+    for module, names in changes.items():
+        weight = by_module.get(module)
+        if weight is None:
+            raise DissectError(f"{adapter} changes {module}, which the base model does not have: wrong base model?")
+        if tied and (module == "lm_head" or weight.params == ("embed.W_E",)):
+            raise DissectError(
+                f"{adapter} changes {module}, but embedding and output head are tied: merge it with peft first"
+            )
+        if len(names.keys() & {"A", "B"}) == 1:
+            raise DissectError(f"{adapter} has only one of the two factors of {module}: the file is damaged")
+        scale = _scale(config, module, tensors.shape(names["A"])[0]) if "A" in names else 0.0
+        change = _Change(tensors, names, scale, weight.fan_in_first or module in transposed)
+        stored = stored_names[weight.name]
+        if any(shape != source.shape(stored) for shape in change.shapes()):
+            found = list(source.shape(stored))
+            raise DissectError(
+                f"{adapter} changes {module} by {list(change.shapes()[0])}, the base has {found}: wrong base model?"
+            )
+        merged[stored] = change
+    return _Merged(source, merged)
+
+
+def _check_plain(config: Mapping[str, Any], adapter: Path) -> None:
+    kind = config.get("peft_type")
+    if kind != "LORA":
+        raise DissectError(f"{adapter} is an adapter of type {kind!r}: only LORA adapters can be merged")
+    init = config.get("init_lora_weights")
+    if init not in _PLAIN_INITS:
+        raise DissectError(
+            f"{adapter} was initialised with {init!r}, which also changes the base weights: merge it with peft first"
+        )
+    for key, value in config.items():
+        if key not in _HARMLESS and value and value != _OFF.get(key):
+            raise DissectError(
+                f"{adapter} uses {key} = {value!r}, which goes beyond plain LoRA: merge it with peft first"
+            )
+
+
+def _scale(config: Mapping[str, Any], module: str, found_rank: int) -> float:
+    """s for one module; the patterns are regular expressions for the end of the module's name, as in peft."""
+
+    def setting(pattern_key: str, key: str) -> float:
+        for pattern, value in (config.get(pattern_key) or {}).items():
+            if re.match(rf"(.*\.)?({pattern})$", module):
+                return float(value)
+        return float(config.get(key, 8))
+
+    rank, alpha = setting("rank_pattern", "r"), setting("alpha_pattern", "lora_alpha")
+    if rank != found_rank:
+        raise DissectError(f"{module} has LoRA factors of rank {found_rank}, adapter_config.json says {rank:g}")
+    return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What the adapter does to one tensor of the base."""
+
+    tensors: TensorSource
+    names: Mapping[str, str]
+    """Of the factors ``A`` and ``B``, and of the ``whole`` weight that replaces the base's."""
+    scale: float
+    transposed: bool
+
+    def shapes(self) -> list[tuple[int, ...]]:
+        """Of the product of the factors and of the whole weight, as far as they are there."""
+        found: list[tuple[int, ...]] = []
+        if "A" in self.names:
+            out, inner = self.tensors.shape(self.names["B"])[0], self.tensors.shape(self.names["A"])[1]
+            found.append((inner, out) if self.transposed else (out, inner))
+        if "whole" in self.names:
+            found.append(self.tensors.shape(self.names["whole"]))
+        return found
+
+    def apply(self, base: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        if "whole" in self.names:
+            base = self.tensors.read(self.names["whole"])
+        if "A" not in self.names:
+            return base
+        delta = self.tensors.read(self.names["B"]).float() @ self.tensors.read(self.names["A"]).float() * self.scale
+        # Whatever the files' dtype, the sum is taken in float32 at least and rounded once, to the dtype of the model.
+        high = base if base.dtype == torch.float64 else base.float()
+        return high + (delta.T if self.transposed else delta)
+
+
+class _Merged:
+    """A source whose tensors are changed on the way."""
+
+    def __init__(self, source: TensorSource, changes: Mapping[str, _Change]) -> None:
+        self._source = source
+        self._changes = changes
+
+    def names(self) -> Iterable[str]:
+        return self._source.names()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._source.shape(name)
+
+    def dtype(self, name: str) -> str:
+        return self._source.dtype(name)
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        return self._source.order(names)
+
+    def read(self, name: str) -> Shaped[Tensor, "..."]:
+        stored = self._source.read(name)
+        return self._changes[name].apply(stored) if name in self._changes else stored

@@ -1,0 +1,172 @@
+"""Reading the tensors of a checkpoint one by one, without ever holding its files in memory."""
+
+import pickle
+import zipfile
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Shaped
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from dissect.errors import DissectError
+from dissect.models.files.hub import read_json
+
+_HELD = 32 << 20
+"""Bytes read from a mapped file before it is mapped anew, because pages that were read count as memory in use."""
+_SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+@runtime_checkable
+class TensorSource(Protocol):
+    """Tensors by name."""
+
+    def names(self) -> Iterable[str]:
+        """Names of all tensors."""
+        ...
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a tensor, without reading it."""
+        ...
+
+    def dtype(self, name: str) -> str:
+        """Number format that a tensor is stored in, for example ``float32``, without reading it."""
+        ...
+
+    def read(self, name: str) -> Shaped[Tensor, "..."]:
+        """The tensor on the CPU in its stored dtype, to be read only, and let go before the next is read."""
+        ...
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        """``names`` in the order in which reading them takes the least memory."""
+        ...
+
+
+def open_source(directory: Path, stem: str = "model", binary_stem: str = "pytorch_model") -> TensorSource:
+    """The weights in a directory: safetensors before ``pytorch_model.bin``, one file or many.
+
+    Raises:
+        DissectError: there are none, or a file is missing, truncated or no such file at all.
+    """
+    for base, suffix, kind in ((stem, "safetensors", _Safetensors), (binary_stem, "bin", _Binary)):
+        single, index = directory / f"{base}.{suffix}", directory / f"{base}.{suffix}.index.json"
+        if single.is_file():
+            return kind([single])
+        if index.is_file():
+            return kind(_shards(index))
+    raise DissectError(
+        f"{directory} has no weights: neither {stem}.safetensors nor {binary_stem}.bin, nor shards of one"
+    )
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict):
+        raise DissectError(f"{index} has no weight_map")
+    files = [index.parent / name for name in dict.fromkeys(weight_map.values())]
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise DissectError(
+            f"{index.parent} lacks {missing[0]}, which {index.name} names: {len(missing)} shards missing"
+        )
+    return files
+
+
+class _Safetensors:
+    def __init__(self, files: list[Path]) -> None:
+        self._file_of: dict[str, Path] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._dtypes: dict[str, str] = {}
+        self._handle: Any = None
+        self._handle_file: Path | None = None
+        self._read = 0
+        for file in files:
+            handle = self._open(file)
+            for name in handle.keys():  # noqa: SIM118 - a handle is no mapping
+                header = handle.get_slice(name)
+                self._file_of[name] = file
+                self._shapes[name] = tuple(header.get_shape())
+                self._dtypes[name] = _SAFETENSORS_DTYPES.get(header.get_dtype(), header.get_dtype())
+
+    def names(self) -> Iterable[str]:
+        return self._file_of
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def dtype(self, name: str) -> str:
+        return self._dtypes[name]
+
+    def read(self, name: str) -> Shaped[Tensor, "..."]:
+        tensor: Tensor = self._open(self._file_of[name]).get_tensor(name)
+        self._read += tensor.nbytes
+        return tensor
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        # A tensor and its copy in the model are in memory together: the largest first, while the model is small.
+        return sorted(names, key=lambda name: -torch.Size(self.shape(name)).numel())
+
+    def _open(self, file: Path) -> Any:
+        if self._handle_file != file or self._read > _HELD:
+            self._handle, self._handle_file, self._read = None, None, 0
+            try:
+                self._handle = safe_open(file, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise DissectError(f"{file} cannot be read: {error} (truncated or not a safetensors file)") from None
+            self._handle_file = file
+        return self._handle
+
+
+class _Binary:
+    """Pickled weights, read with ``weights_only=True``: they cannot run code."""
+
+    def __init__(self, files: list[Path]) -> None:
+        self._file_of: dict[str, Path] = {}
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._dtypes: dict[str, str] = {}
+        self._tensors: dict[str, Tensor] = {}
+        self._loaded: Path | None = None
+        self._mapped = True
+        self._read = 0
+        for file in files:
+            for name, tensor in self._open(file).items():
+                self._file_of[name] = file
+                self._shapes[name] = tuple(tensor.shape)
+                self._dtypes[name] = str(tensor.dtype).removeprefix("torch.")
+
+    def names(self) -> Iterable[str]:
+        return self._file_of
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def dtype(self, name: str) -> str:
+        return self._dtypes[name]
+
+    def read(self, name: str) -> Shaped[Tensor, "..."]:
+        tensor = self._open(self._file_of[name])[name]
+        self._read += tensor.nbytes
+        return tensor.detach()
+
+    def order(self, names: Iterable[str]) -> list[str]:
+        files = {file: number for number, file in enumerate(dict.fromkeys(self._file_of.values()))}
+        return sorted(names, key=lambda name: (files[self._file_of[name]], -torch.Size(self.shape(name)).numel()))
+
+    def _open(self, file: Path) -> dict[str, Tensor]:
+        if self._loaded != file or (self._mapped and self._read > _HELD):
+            self._tensors, self._loaded, self._read = {}, None, 0
+            found = self._load(file)
+            if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+                raise DissectError(f"{file} is no state dict: a mapping of names to tensors is needed")
+            self._tensors, self._loaded = found, file
+        return self._tensors
+
+    def _load(self, file: Path) -> Any:
+        try:
+            self._mapped = zipfile.is_zipfile(file)  # files of torch before 1.6 are no archives and cannot be mapped
+            return torch.load(file, map_location="cpu", weights_only=True, mmap=self._mapped)
+        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+            reason = (str(error).strip().split("\n") or [""])[0]
+            raise DissectError(f"{file} cannot be read: {reason} (truncated, or more than tensors in it)") from None

@@ -1,0 +1,1 @@
+"""Running a hooked model: in parts, without what is not needed, and token by token."""

@@ -1,0 +1,111 @@
+"""Running a HookedTransformer in parts: from any layer on, and with logits only where they are scored."""
+
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn import functional
+from transformer_lens import HookedTransformer
+from transformer_lens.hook_points import HookPoint
+from transformer_lens.utilities.activation_functions import apply_softcap
+
+from dissect.errors import DissectError
+from dissect.models.running.attention import bias_of
+from dissect.models.sharding.sharded import is_sharded, within
+
+
+def final_residual(
+    model: HookedTransformer,
+    inputs: Int[Tensor, "batch pos"] | Float[Tensor, "batch pos d_model"],
+    *,
+    start_at_layer: int | None = None,
+) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream after the last block.
+
+    ``inputs`` are right-padded tokens, or with ``start_at_layer`` the residual stream before that layer
+    (``n_layers`` returns it unchanged). No mask is needed: under causal attention a real token never sees the padding
+    on its right. The padding side is stated because TransformerLens otherwise takes it from the tokenizer and, for
+    "left", masks every token that happens to equal the padding token.
+    """
+    return model(inputs, start_at_layer=start_at_layer, stop_at_layer=model.cfg.n_layers, padding_side="right")
+
+
+def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    """The residual stream before the first block; see ``final_residual`` for the padding."""
+    # not by a call of a sharded model, which would let its parameters go within a larger pass that still needs them
+    run = model.forward if is_sharded(model) else model
+    return within(model, partial(run, stop_at_layer=0, padding_side="right"), tokens)
+
+
+def normed_final(model: HookedTransformer, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
+    """What the unembedding reads: the final norm of the residual stream after the last block."""
+    return within(model, lambda x: model.unembed.hook_in(model.ln_final(x)), residual)
+
+
+def unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
+    """Logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
+    return within(model, within, model.unembed, _unembedded, model, entering)
+
+
+def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
+    unembed = model.unembed
+    logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
+    logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
+    return logits if logits.dtype == torch.float64 else logits.float()
+
+
+def read_out(
+    model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
+) -> Float[Tensor, "rows pos d_vocab"]:
+    """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
+    return within(model, lambda x: unembedded(model, normed_final(model, x)), residual)
+
+
+def logits_at(
+    model: HookedTransformer, residual: Float[Tensor, "batch pos d_model"], where: Bool[Tensor, "batch pos"]
+) -> Float[Tensor, "scored d_vocab"]:
+    """Logits at the positions ``where``, row by row, from the residual stream after the last block.
+
+    The unembedding is the largest matrix of a small model, and answers are a fraction of the text: the final norm and
+    the unembedding therefore see the chosen positions alone.
+    """
+    return read_out(model, residual[where][None])[0]
+
+
+@contextmanager
+def caching(
+    model: HookedTransformer, names: Collection[str], *, device: torch.device | str | None = None
+) -> Iterator[dict[str, Tensor]]:
+    """Collect the activations at the hooks ``names`` of every forward pass in the body, detached.
+
+    ``device`` is where they are kept; by default where they arise.
+
+    Raises:
+        DissectError: the model has no hook of one of the names.
+    """
+    cache: dict[str, Tensor] = {}
+
+    def keep(activation: Tensor, hook: HookPoint) -> None:
+        assert hook.name is not None
+        kept = activation.detach()
+        cache[hook.name] = kept if device is None else kept.to(device)
+
+    with model.hooks(fwd_hooks=[(check_hook(model, name), keep) for name in names]):
+        yield cache
+
+
+def check_hook(model: HookedTransformer, name: str) -> str:
+    """``name`` if the model has such a hook.
+
+    Raises:
+        DissectError: it has not; the message names the hooks that end alike.
+    """
+    if name not in model.hook_dict:
+        last = name.rsplit(".", 1)[-1]
+        alike = [known for known in model.hook_dict if known.endswith(last)][:3]
+        hint = f"it has {', '.join(alike)}, ..." if alike else "see model.hook_dict for those it has"
+        raise DissectError(f"the model has no activation {name!r}: {hint}")
+    return name

@@ -1,0 +1,80 @@
+"""How well first-order estimates order the cells of a sweep: a sample of them patched exactly."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from scipy import stats
+
+from dissect.data.prompts import Prompts
+from dissect.jobs.journals import Journals
+from dissect.patching.activation_swap import ActivationSwap
+from dissect.patching.attribution_result import AttributionResult
+from dissect.patching.first_order import Plan
+from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Cell
+from dissect.sweep.runner import owners_of, run
+
+_SELECTS = {"head": "heads", "neurons": "neurons", "position": "where"}
+"""Dimension of a result to the argument of ``ActivationSwap`` that selects along it."""
+
+
+def check_sample(
+    result: AttributionResult,
+    plan: Plan,
+    prompts: Prompts,
+    *,
+    n: int,
+    seed: int,
+    batch_size: int,
+    progress: bool,
+    journals: Journals | None = None,
+    first: int = 0,
+) -> None:
+    """Patch ``n`` cells of ``result`` exactly and note in its attributes how the estimates order them.
+
+    Cells are drawn at random without replacement among those that have a value, fewer where there are fewer. Compared
+    are changes of the metric, means over the prompts that have one. ``agreement`` is Spearman's rank correlation: 1
+    where the order is the same, NaN where all are equal. With ``journals`` ranks share the cells, whose batches are
+    counted from ``first`` there; of the tasks of a job array the one that has the estimates runs them all.
+    """
+    source, name = Donor(plan.donor), plan.metric.name
+    dims = result.values(name).dims
+    estimates = (result.values(name) - result.data[f"{name}_recipient"]).transpose(*dims).mean("prompt")
+    places = np.argwhere(estimates.notnull().values)
+    drawn = np.random.default_rng(seed).permutation(len(places))[:n]
+    cells, found = [], []
+    for place in places[np.sort(drawn)]:
+        at = {str(dim): estimates[dim].values[i].item() for dim, i in zip(estimates.dims, place, strict=True)}
+        cells.append(_cell(source, plan, at))
+        found.append({**at, "estimate": float(estimates.values[tuple(place)])})
+    section = None
+    if journals is not None:
+        task = journals.task
+        count = task.count if task.together else 1
+        whose = owners_of(plan.recipient, prompts, cells, batch_size=batch_size, count=count)
+        if not task.together:
+            whose = [[task.number] * len(batch) for batch in whose]
+        section = journals.section(whose, first)
+    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "journal": section}
+    rows = run(plan.recipient, source, prompts, cells, metrics=[plan.metric], **how)[name]
+    for row, exact in zip(found, np.nanmean(rows[2:] - rows[0], axis=1), strict=True):
+        row["exact"] = float(exact)
+    orders = [[row[key] for row in found] for key in ("estimate", "exact")]
+    constant = any(len(set(order)) < 2 for order in orders)
+    result.data.attrs |= {
+        "agreement": float("nan") if constant else float(stats.spearmanr(*orders).statistic),
+        "n_checked": len(found),
+        "checked": json.dumps(found),
+    }
+
+
+def _cell(donor: Donor, plan: Plan, at: Mapping[str, Any]) -> Cell:
+    coords = {dim: label for dim, label in at.items() if dim in _SELECTS}
+    selected: dict[str, Any] = {
+        _SELECTS[dim]: label if dim == "position" else (label,) for dim, label in coords.items()
+    }
+    layers = dict(plan.windows)[at["layer"]]
+    swap = ActivationSwap(donor, plan.components[at["component"]], layers, **selected)
+    return Cell(at["component"], at["layer"], layers, swap, coords)

@@ -1,0 +1,1 @@
+"""What a job needs, computed from a configuration alone."""

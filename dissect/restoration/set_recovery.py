@@ -1,0 +1,118 @@
+"""The recovery of sets of blocks, exactly and to first order."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from transformer_lens import HookedTransformer
+
+from dissect.data.foils import check_foils, foil_targets
+from dissect.data.prompts import Prompts
+from dissect.errors import DissectError
+from dissect.metrics.metric import Metric, Scored
+from dissect.restoration.candidates import Candidate
+from dissect.restoration.parameter_scores import Objective, parameter_scores
+from dissect.restoration.parameter_swap import Parameters, ParameterSwap
+from dissect.sweep.batch import Batch, batches
+from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Cell
+from dissect.sweep.runner import DONOR, FIRST_CELL, RECIPIENT, run
+
+Chosen = Sequence[Candidate]
+
+
+@dataclass
+class Measuring:
+    """How far sets of a donor's blocks bring a recipient back on some prompts."""
+
+    recipient: HookedTransformer
+    donor: Donor
+    parameters: Parameters
+    prompts: Prompts
+    metric: Metric
+    pooled: bool
+    batch_size: int
+    _weights: Float[np.ndarray, "prompt"] | None = field(default=None, init=False)
+    """∂recovery/∂metric of each prompt, known after the first run."""
+
+    def recoveries(self, sets: Sequence[Chosen]) -> list[float]:
+        """Of each set, from an exact run; 0 for the empty one.
+
+        Raises:
+            DissectError: donor and recipient agree on all prompts.
+        """
+        cells = [Cell("set", number, (), self._swap(chosen)) for number, chosen in enumerate(sets)]
+        if not cells:
+            return []
+        rows = self._rows(cells)
+        self._learn(rows)
+        changes = rows[FIRST_CELL:] - rows[RECIPIENT]
+        assert self._weights is not None
+        return [float(np.nansum(change * self._weights)) for change in changes]
+
+    def scores(self, chosen: Chosen, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
+        """What adding each candidate to a set would change, to first order."""
+        if self._weights is None:
+            self._learn(self._rows([]))
+        names = [name for one in candidates if one not in chosen for name in one.names]
+        totals = dict.fromkeys(names, 0.0)
+        for batch in self._batches():
+            self.donor.turn_to(batch)
+            with self._swap(chosen).applied(self.recipient, batch):
+                found = parameter_scores(
+                    self.recipient, batch, self._objective(batch), self.parameters.parameter, names
+                )
+            for name, score in found.items():
+                totals[name] += score
+        return {one: sum(totals.get(name, 0.0) for name in one.names) for one in candidates}
+
+    def _rows(self, cells: Sequence[Cell]) -> Float[np.ndarray, "row prompt"]:
+        found = run(
+            self.recipient,
+            self.donor,
+            self.prompts,
+            cells,
+            metrics=[self.metric],
+            batch_size=self.batch_size,
+            progress=False,
+        )
+        return found[self.metric.name]
+
+    def _swap(self, chosen: Chosen) -> ParameterSwap:
+        return ParameterSwap(self.parameters, tuple(name for one in chosen for name in one.names))
+
+    def _learn(self, rows: Float[np.ndarray, "row prompt"]) -> None:
+        """The weight of each prompt: one over the sum of the gaps, or over its own and their number."""
+        if self._weights is not None:
+            return
+        gap = rows[DONOR] - rows[RECIPIENT]
+        defined = np.isfinite(gap) & (gap != 0)
+        total = float(gap[defined].sum())
+        if not defined.any() or total == 0:
+            raise DissectError(
+                f"donor and recipient agree on {self.metric.name!r} for all prompts: there is nothing to recover"
+            )
+        each = 1 / np.where(defined, gap, np.nan) / defined.sum()
+        self._weights = np.where(defined, 1 / total, np.nan) if self.pooled else each
+
+    def _objective(self, batch: Batch) -> Objective:
+        assert self._weights is not None
+        weights = torch.from_numpy(np.nan_to_num(self._weights[batch.place])).to(batch.tokens.device)
+        reference = self.donor.logits(batch)
+
+        def recovery(logits: Float[Tensor, "scored d_vocab"]) -> Float[Tensor, ""]:
+            scored = Scored(logits, reference, batch.targets, batch.foils)
+            values = self.metric.per_prompt(scored, batch.rows, len(batch.tokens))
+            return (torch.where(values.isfinite(), values, 0.0) * weights).sum()
+
+        return recovery
+
+    def _batches(self) -> list[Batch]:
+        foils = foil_targets(self.prompts) if self.metric.needs_foils else None
+        if foils is not None:
+            check_foils(foils, self.metric.name)
+        device = self.recipient.embed.W_E.device
+        return list(batches(self.prompts, self.batch_size, foils=foils, device=device))

@@ -1,0 +1,1 @@
+"""Intervals and other statistics of arrays; nothing here knows of models."""

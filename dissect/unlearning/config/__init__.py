@@ -1,0 +1,1 @@
+"""Settings of a run: their names, ranges, presets and files."""

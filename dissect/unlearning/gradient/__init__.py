@@ -1,0 +1,1 @@
+"""From micro-batches to gradients."""

@@ -1,0 +1,118 @@
+"""Forward and backward pass over rows, with logits for a part of them at a time."""
+
+from collections.abc import Callable, Iterator
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+from transformer_lens import HookedTransformer
+
+from dissect.models.running.forward import embed, read_out
+from dissect.models.running.partial import run_block, run_layers
+from dissect.models.sharding.sharded import is_sharded, within
+from dissect.unlearning.gradient.prompt_rows import Rows
+
+LOGITS_AT_ONCE = 1 << 24
+"""So many logits (64 MB in float32) are in memory together, times the few copies that a loss makes of them."""
+
+Values = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, "row"]]
+"""From the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""
+Combine = Callable[[Float[Tensor, "row"]], Float[Tensor, ""]]
+"""From that quantity of all rows to the loss."""
+
+
+def residual_rows(model: HookedTransformer, rows: Rows, *, checkpointing: bool = False) -> Float[Tensor, "row d_model"]:
+    """The residual stream after the last block at the scored positions.
+
+    With ``checkpointing`` the backward pass computes every block again, and hooks in blocks fire twice.
+    """
+    residual = embed(model, rows.tokens)
+    if not checkpointing:
+        return run_layers(model, residual, start=0)[rows.where]
+    for block in model.blocks:
+        residual = run_block(block, residual, checkpointing=True)
+    return residual[rows.where]
+
+
+def chunks(n_rows: int, d_vocab: int) -> Iterator[slice]:
+    """Slices of rows whose logits fit into ``LOGITS_AT_ONCE``."""
+    size = max(1, LOGITS_AT_ONCE // d_vocab)
+    for start in range(0, n_rows, size):
+        yield slice(start, min(start + size, n_rows))
+
+
+def logits_of(model: HookedTransformer, residual: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
+    """In float32 at least."""
+    return read_out(model, residual[None])[0]
+
+
+def backward(
+    model: HookedTransformer,
+    forward: Callable[[], Float[Tensor, "row d_model"]],
+    values: Values,
+    combine: Combine,
+    *,
+    linear: bool,
+) -> Float[Tensor, ""]:
+    """Add the gradient of ``combine(values(logits))`` to that of the parameters; the loss, detached.
+
+    Logits and what a loss makes of them exist for one slice of rows at a time: each slice is differentiated as soon as
+    it is computed, as far as the residual stream, and that gradient goes back through the blocks once.
+
+    Args:
+        forward: gives the residual stream at the scored rows.
+        linear: ``combine`` of all rows is the sum of ``combine`` over slices: ``values`` are then final, and a mean is
+            divided by the whole count beforehand. Otherwise, where there are several slices, the unembedding is run
+            twice: once for the values, whose gradient weighs the rows of the second run.
+    """
+    if is_sharded(model):
+        return _backward_in_one(model, forward, values, combine)
+    residual = forward()
+    leaf = residual.detach().requires_grad_()
+    parts = list(chunks(len(residual), model.cfg.d_vocab_out))
+    if len(parts) == 1 or linear:
+        losses = []
+        for part in parts:
+            loss = combine(values(logits_of(model, leaf[part]), part))
+            loss.backward()
+            losses.append(loss.detach())
+        total = torch.stack(losses).sum()
+    else:
+        with torch.no_grad():
+            first = torch.cat([values(logits_of(model, leaf[part]), part) for part in parts])
+        first.requires_grad_()
+        total = combine(first)
+        (weights,) = torch.autograd.grad(total, first)
+        for part in parts:
+            (values(logits_of(model, leaf[part]), part) * weights[part]).sum().backward()
+    assert leaf.grad is not None
+    if residual.requires_grad:
+        residual.backward(leaf.grad)
+    return total.detach()
+
+
+def _backward_in_one(
+    model: HookedTransformer, forward: Callable[[], Float[Tensor, "row d_model"]], values: Values, combine: Combine
+) -> Float[Tensor, ""]:
+    """The same of a sharded model, whose ranks have to gather parameters equally often however many rows each has.
+
+    All of it is one pass of the model, so that embedding and unembedding are gathered once for the forward and once for
+    the backward pass, which computes the logits of each slice again.
+    """
+
+    def part_values(rows: Float[Tensor, "part d_model"], part: slice) -> Float[Tensor, "part"]:
+        return values(logits_of(model, rows), part)
+
+    def loss() -> Float[Tensor, ""]:
+        residual = forward()
+        return within(model.unembed, read, residual)
+
+    def read(residual: Float[Tensor, "row d_model"]) -> Float[Tensor, ""]:
+        parts = chunks(len(residual), model.cfg.d_vocab_out)
+        found = [checkpoint(part_values, residual[part], part, use_reentrant=False) for part in parts]
+        return combine(torch.cat(found))
+
+    total = within(model, loss)
+    total.backward()
+    return total.detach()

@@ -1,0 +1,153 @@
+"""Which parameters a run trains, and by which masters."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from transformer_lens import HookedTransformer
+
+from dissect.errors import DissectError
+from dissect.models.axes import HEADED, NEURONED, head_axis, neuron_axis
+from dissect.models.parameters import (
+    OUTSIDE_BLOCKS,
+    in_checkpoint,
+    layer_block_parameters,
+    outside_block_parameters,
+)
+from dissect.models.sharding.sharded import is_sharded
+from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.parameters.masters import Copy, LowRank, Master, Slice, Whole
+
+LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
+"""What adapters are put on where nothing else is asked for: the UnDIAL paper's choice."""
+
+
+def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:
+    """One master for each parameter that ``config`` trains.
+
+    Raises:
+        DissectError: as ``check_trainable``.
+    """
+    parameters = dict(model.named_parameters())
+    return [_master(name, parameters[name], config) for name in check_trainable(model, config)]
+
+
+def check_trainable(model: HookedTransformer, config: TrainConfig) -> list[str]:
+    """Names of the parameters that are trained.
+
+    Raises:
+        DissectError: a block, layer, head or neuron that the model does not have, or a number format that does not go
+            with the configuration.
+    """
+    parameters = dict(model.named_parameters())
+    found = trained_names(model, config)
+    if not found:
+        raise DissectError("no parameter of the model is to be trained: choose other blocks or layers")
+    if any(parameters[name].is_meta for name in found):
+        raise DissectError("the model's weights are not in memory: load it again")
+    dtype = parameters[found[0]].dtype
+    if dtype not in (torch.float32, torch.float64, torch.bfloat16):
+        raise DissectError(
+            f"the weights are {str(dtype).removeprefix('torch.')}: load(..., dtype='float32' or 'bfloat16')"
+        )
+    if dtype == torch.bfloat16 and is_sharded(model) and not config.bf16_inplace:
+        raise DissectError(
+            "AdamW steps float32 weights, these are sharded bfloat16: load(..., dtype='float32', "
+            "compute_dtype='bfloat16', mesh=...)"
+        )
+    if config.bf16_inplace and dtype != torch.bfloat16:
+        raise DissectError(
+            f"bf16_inplace steps bfloat16 weights, these are {str(dtype).removeprefix('torch.')}: "
+            "load(..., dtype='bfloat16')"
+        )
+    for name in found:
+        for axis, members, word in _parts(name, config):
+            size = parameters[name].shape[axis]
+            if max(members) >= size:
+                raise DissectError(f"no {word} {max(members)} in {name}: it has 0 to {size - 1}")
+    return found
+
+
+def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
+    """Names of the parameters that are trained, in the model's order.
+
+    Raises:
+        DissectError: a block or layer that the model does not have, or a block that has no such part.
+    """
+    stored = in_checkpoint(model)
+    blocks = config.blocks or (LORA_BLOCKS if config.lora_rank else ())
+    if not blocks and config.layers is None and config.heads is None and config.neurons is None:
+        return list(stored)
+    if not blocks:
+        blocks = tuple(_those_with_parts(config, model)) or ("block",)
+    _check_parts(blocks, config)
+    chosen: set[str] = set()
+    for block in blocks:
+        chosen.update(_names(model, block, config.layers))
+    return [name for name in stored if name in chosen]
+
+
+@contextmanager
+def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]:
+    """In the body these parameters ask for gradients and no others; afterwards each asks as it did, and has none."""
+    wanted = set(names)
+    before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in wanted)
+    try:
+        yield
+    finally:
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(before[name])
+            parameter.grad = None
+
+
+def _master(name: str, parameter: torch.nn.Parameter, config: TrainConfig) -> Master:
+    if config.lora_rank:
+        return LowRank(name, parameter, config.lora_rank, config.lora_alpha, config.seed)
+    for axis, members, _ in _parts(name, config):
+        return Slice(name, parameter, axis, sorted(set(members)))
+    if config.bf16_inplace or parameter.dtype in (torch.float32, torch.float64):
+        return Whole(name, parameter)
+    return Copy(name, parameter)
+
+
+def _parts(name: str, config: TrainConfig) -> Iterator[tuple[int, Sequence[int], str]]:
+    """Axis, members and word for the heads or the neurons that are trained, where not all of them are."""
+    if config.heads is not None:
+        yield head_axis(name), config.heads, "head"
+    if config.neurons is not None:
+        yield neuron_axis(name), config.neurons, "neuron"
+
+
+def _names(model: HookedTransformer, block: str, layers: Sequence[int] | None) -> tuple[str, ...]:
+    if block not in OUTSIDE_BLOCKS:
+        chosen = range(model.cfg.n_layers) if layers is None else layers
+        return tuple(name for layer in chosen for name in layer_block_parameters(model, block, layer))
+    if layers is not None:
+        raise DissectError(f"{block!r} stands outside the layers: leave layers={list(layers)} out, or the block")
+    return outside_block_parameters(model, block)
+
+
+def _those_with_parts(config: TrainConfig, model: HookedTransformer) -> Iterator[str]:
+    """The blocks that have the parts asked for, where the blocks are not named."""
+    headed = HEADED if config.heads is not None else ()
+    for block in headed or (NEURONED if config.neurons is not None else ()):
+        try:
+            layer_block_parameters(model, block, 0)
+        except DissectError:
+            continue  # an MLP without a gate
+        yield block
+
+
+def _check_parts(blocks: Sequence[str], config: TrainConfig) -> None:
+    for asked, allowed, word in ((config.heads, HEADED, "heads"), (config.neurons, NEURONED, "neurons")):
+        if asked is not None:
+            for block in blocks:
+                if block not in allowed:
+                    raise DissectError(f"{block!r} cannot be cut into {word}: choose from {', '.join(allowed)}")
+    if config.lora_rank:
+        matrices = (*HEADED, *NEURONED)
+        for block in blocks:
+            if block not in matrices:
+                raise DissectError(f"adapters are put on matrices, not on {block!r}: choose from {', '.join(matrices)}")

@@ -1,0 +1,1 @@
+"""A run: data, reference, loop, states, log, and the written result."""

@@ -1,0 +1,61 @@
+"""In which order facts are seen: all of it decided by the seed before the first step."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+
+from dissect.unlearning.config.train_config import TrainConfig
+
+
+@dataclass(frozen=True)
+class Micro:
+    """One micro-batch: indices of forget facts, and of as many retained ones where there are any."""
+
+    forget: list[int]
+    retain: list[int]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step of the optimiser sees."""
+
+    epoch: int
+    last_of_epoch: bool
+    micros: list[Micro]
+
+
+def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[Step]:
+    """Every step of a run.
+
+    Each epoch passes once over the forget facts in a new order. Retained facts come one for one beside them, in orders
+    of their own that do not repeat a fact before all were seen. ``max_steps`` cuts the run off.
+    """
+    forget = torch.Generator().manual_seed(config.seed)
+    retained = _endless(n_retain, config.epochs * n_forget, config.seed + 1)
+    steps, taken = [], 0
+    for epoch in range(config.epochs):
+        shuffled = torch.randperm(n_forget, generator=forget).tolist()
+        for start in range(0, n_forget, config.step_size):
+            part = shuffled[start : start + config.step_size]
+            micros = []
+            for begin in range(0, len(part), config.batch_size):
+                facts = part[begin : begin + config.batch_size]
+                micros.append(Micro(facts, retained[taken : taken + len(facts)]))
+                taken += len(facts)
+            steps.append(Step(epoch, start + config.step_size >= n_forget, micros))
+    return steps[: config.max_steps]
+
+
+def warmup(config: TrainConfig, n_forget: int) -> int:
+    """Steps over which the learning rate rises."""
+    per_epoch = math.ceil(n_forget / config.step_size)
+    return max(config.warmup_steps, round(config.warmup_epochs * per_epoch))
+
+
+def _endless(n: int, wanted: int, seed: int) -> list[int]:
+    generator = torch.Generator().manual_seed(seed)
+    drawn: list[int] = []
+    while n and len(drawn) < wanted:
+        drawn.extend(torch.randperm(n, generator=generator).tolist())
+    return drawn[:wanted]

@@ -1,0 +1,66 @@
+"""Where a run stands: the values of its leaves and of AdamW's moments, taken from it and given back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from dissect.models.sharding.shards import put
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a run stands before a step."""
+
+    step: int
+    leaves: dict[str, Tensor]
+    optimizer: dict[str, dict[str, Tensor]]
+    """AdamW's moments and step counts by leaf."""
+
+    @classmethod
+    def of(cls, step: int, tensors: Mapping[str, Tensor]) -> "State":
+        """From tensors by ``leaf/name`` and ``exp_avg/name``, as they stand in files."""
+        leaves: dict[str, Tensor] = {}
+        optimizer: dict[str, dict[str, Tensor]] = {}
+        for key, tensor in tensors.items():
+            kind, _, name = key.partition("/")
+            if kind == "leaf":
+                leaves[name] = tensor
+            else:
+                optimizer.setdefault(name, {})[kind] = tensor
+        return cls(step, leaves, optimizer)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The opposite of ``of``."""
+        found = {f"leaf/{name}": leaf for name, leaf in self.leaves.items()}
+        for name, values in self.optimizer.items():
+            found |= {f"{key}/{name}": value for key, value in values.items()}
+        return found
+
+
+def state_of(step: int, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> State:
+    """The state of a run; its tensors are those of the run and not copies."""
+    moments = {
+        name: {key: value for key, value in optimizer.state[leaf].items() if isinstance(value, Tensor)}
+        for name, leaf in leaves.items()
+        if leaf in optimizer.state
+    }
+    return State(step, {name: leaf.detach() for name, leaf in leaves.items()}, moments)
+
+
+def restore(state: State, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
+    """Give leaves and optimiser the values of a state."""
+    for name, leaf in leaves.items():
+        put(leaf, state.leaves[name])
+    for name, values in state.optimizer.items():
+        leaf = leaves[name]
+        optimizer.state[leaf] = {key: _restored(key, value, leaf) for key, value in values.items()}
+
+
+def _restored(key: str, value: Tensor, leaf: Tensor) -> Tensor:
+    if key == "step":
+        return value.clone()
+    moment = torch.empty_like(leaf, requires_grad=False)
+    put(moment, value)
+    return moment

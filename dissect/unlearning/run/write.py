@@ -1,0 +1,90 @@
+"""The end of a run: what was trained, as a checkpoint or as an adapter, with its log."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from transformer_lens import HookedTransformer
+
+from dissect.distributed import on_main
+from dissect.errors import DissectError
+from dissect.files import clear_leftovers
+from dissect.models.dtypes import find_dtype
+from dissect.models.files.save import save_hf
+from dissect.models.files.save_adapter import save_adapter
+from dissect.models.sharding.sharded import is_sharded
+from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.parameters.masters import LowRank, Whole
+from dissect.unlearning.run.run_files import LOG_FILE
+from dissect.unlearning.run.trainer import Trainer
+
+SAVED_AS = ("merged", "adapter")
+
+
+def check_saved_as(config: TrainConfig, save: str) -> None:
+    """Refuse a form that does not exist, or that only adapters have.
+
+    Raises:
+        DissectError: either.
+    """
+    if save not in SAVED_AS:
+        raise DissectError(f"save={save!r}: choose from {', '.join(SAVED_AS)}")
+    if save == "adapter" and not config.lora_rank:
+        raise DissectError("save='adapter' needs adapters: set lora_rank, for instance 8")
+
+
+def check_destination(model: HookedTransformer, path: Path, dtype: str | None) -> None:
+    """Refuse beforehand what could not be written at the end.
+
+    Raises:
+        DissectError: the model was not loaded from a checkpoint, or ``path`` is that checkpoint or no name.
+    """
+    if not path.name:
+        raise DissectError(f"{path} is no name for a checkpoint: give a new directory, for instance runs/unlearned")
+    if dtype is not None:
+        find_dtype(dtype)
+    info = getattr(model, "checkpoint", None)
+    if info is None:
+        raise DissectError("this model was not loaded with dissect.load, so it cannot be written: leave out= away")
+    if path.resolve() == info.path.resolve():
+        raise DissectError(f"{path} is the model that is trained: choose another name, or the base model is lost")
+
+
+def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, overwrite: bool) -> None:
+    """Write the trained model, whole or not at all, with the log of the run."""
+    model, files = trainer.model, trainer.files
+    assert files is not None
+    sharded = is_sharded(model)
+    once = on_main if sharded else (lambda function: function())
+    once(lambda: clear_leftovers(path))
+    extra = {LOG_FILE: once(lambda: (files.path / LOG_FILE).read_text(encoding="utf-8"))}
+    if save == "adapter":
+        factors = {master.name: master.factors for master in trainer.masters if isinstance(master, LowRank)}
+        alpha = trainer.config.lora_alpha
+        once(lambda: save_adapter(model, factors, alpha, path, overwrite=overwrite, extra=extra))
+        return
+    copies = any(not isinstance(master, Whole) for master in trainer.masters)
+    wanted = dtype if dtype is not None else "float32" if copies and model.cfg.dtype != torch.float64 else None
+    with in_full(trainer):
+        save_hf(model, path, overwrite=overwrite, dtype=wanted, extra=extra)
+
+
+@contextmanager
+def in_full(trainer: Trainer) -> Iterator[None]:
+    """In the body the trained parameters have the values that AdamW stepped, unrounded.
+
+    Sharded parameters have them anyway: they are in float32, or AdamW stepped them as they are.
+    """
+    if is_sharded(trainer.model):
+        yield
+        return
+    parameters = dict(trainer.model.named_parameters())
+    before = {master.name: parameters[master.name].data for master in trainer.masters}
+    try:
+        for master in trainer.masters:
+            parameters[master.name].data = master.value()
+        yield
+    finally:
+        for name, data in before.items():
+            parameters[name].data = data
