@@ -3,13 +3,15 @@
 import platform
 from importlib.metadata import PackageNotFoundError, version
 
+from dissect.distribution import own_version
+
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version()}
-    for name in ("dissect", "torch", "transformer-lens", "transformers", "numpy", "scipy", "xarray"):
+    found = {"python": platform.python_version(), "dissect": own_version()}
+    for name in ("torch", "transformer-lens", "transformers", "numpy", "scipy", "xarray"):
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # a source tree that was put on the path without being installed
+        except PackageNotFoundError:
             found[name] = "not installed"
     return found

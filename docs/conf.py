@@ -19,7 +19,7 @@ from tables import ReadableTables  # noqa: E402
 
 project = "dissect"
 author = "the authors of dissect"
-version = release = version_of("dissect")
+version = release = version_of("dissect-unlearning")
 
 extensions = [
     "myst_nb",

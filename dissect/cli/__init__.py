@@ -7,8 +7,6 @@ traceback. Commands import what they need when they run, so that ``dissect --hel
 import logging
 import sys
 from collections.abc import Sequence
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as installed
 from typing import Annotated
 
 import typer
@@ -29,6 +27,7 @@ from dissect.cli import (
 )
 from dissect.cli.arguments.flatten import flattened
 from dissect.distributed import world
+from dissect.distribution import own_version, shadowing
 from dissect.errors import DissectError, Unfinished
 
 app = typer.Typer(
@@ -65,7 +64,7 @@ _USAGE_ERROR: type[Exception] = next(
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(_version())
+        typer.echo(f"dissect {own_version()}")
         raise typer.Exit
     return wanted
 
@@ -91,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
     logging.getLogger("choreographer").setLevel(logging.CRITICAL)  # it logs tracebacks of messages that it skips
+    if other := shadowing():
+        typer.echo(f"warning: {other}", err=True)
     given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(given, prog_name="dissect", standalone_mode=False)
@@ -131,10 +132,3 @@ def _usage(error: Exception) -> str:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dissect"
     return f"{error.format_message().strip().rstrip('.')}: see `{command} --help`"  # type: ignore[attr-defined]
-
-
-def _version() -> str:
-    try:
-        return f"dissect {installed('dissect')}"
-    except PackageNotFoundError:  # a source tree that was put on the path without being installed
-        return "dissect (not installed)"

@@ -19,7 +19,7 @@ def write(figure: go.Figure, path: str | os.PathLike[str], *, width: int | None 
 
     Args:
         path: ``.html`` is one self-contained page that needs no network; ``.png``, ``.pdf`` and ``.svg`` need the
-            extra ``dissect[image]`` and a Chrome or Chromium, found on the PATH or by BROWSER_PATH.
+            extra ``dissect-unlearning[image]`` and a Chrome or Chromium, found on the PATH or by BROWSER_PATH.
         width: of an image, in pixels, 96 to the inch; the figure's own by default, else 860. ``plots.for_paper`` makes
             figures as wide as a paper's column.
         scale: pixels of a ``.png`` for each pixel of the figure.
@@ -52,7 +52,7 @@ def check_path(path: str | os.PathLike[str]) -> Path:
     if file.is_dir():
         raise DissectError(f"{file} is a directory: give the name of a file")
     if suffix in IMAGES and importlib.util.find_spec("kaleido") is None:
-        raise DissectError(f"a {suffix} image needs kaleido: pip install 'dissect[image]', or write .html")
+        raise DissectError(f"a {suffix} image needs kaleido: pip install 'dissect-unlearning[image]', or write .html")
     return file
 
 

@@ -92,7 +92,7 @@ def test_links_of_the_readme_lead_somewhere():
         ("```ruby\nx\n```\n", "nobody knows how to run 'ruby'"),
         ("```sh\nrm -rf x\n```\n", "'rm' is neither ours nor listed"),
         ("```sh\nmake coffee\n```\n", "coffee"),
-        ("```sh\npip install 'dissect[tea]'\n```\n", "no extra 'tea'"),
+        ("```sh\npip install 'dissect-unlearning[tea]'\n```\n", "no extra 'tea'"),
         ("```sh\ndissect plot nothing.nc --out x.html\n```\n", "line 2: dissect plot"),
         ("- in a list\n\n  ```python\n  assert False, 'ran'\n  ```\n", "ran"),
         ("```csv\na,b\n1\n```\n", "unequal"),

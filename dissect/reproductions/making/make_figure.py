@@ -76,7 +76,7 @@ def reproduce(
         quick: a smaller world and smaller settings, to see that all of it runs.
         seed: of everything drawn at random, training included.
         device, dtype: of the models; a dtype in the config comes first.
-        images: also write PNG and PDF; by default where ``dissect[image]`` is installed and a browser is found.
+        images: also write PNG and PDF; by default where the extra ``image`` is installed and a browser is found.
         command: how to repeat it, for the provenance.
         task: ``"3/8"``: the third of eight parts of what is computed, as one task of a job array. The task that comes
             last writes the figure. Under ``torchrun`` the ranks share what is computed in the same way.

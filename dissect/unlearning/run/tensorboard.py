@@ -23,7 +23,7 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise DissectError(
-                f"TensorBoard is not installed ({error}): pip install 'dissect[tensorboard]', or leave it out"
+                f"TensorBoard is not installed ({error}): pip install tensorboard, or leave it out"
             ) from error
         self._make, self._directory = SummaryWriter, os.fspath(directory)
         self._writer: Any = None  # made when there is something to write
