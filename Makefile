@@ -7,7 +7,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 OUT ?= runs/demo
 
-.PHONY: demo test lint format docs bench clean
+.PHONY: demo test lint format docs bench package clean
 
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out $(OUT)
@@ -38,6 +38,12 @@ bench: $(VENV)/.installed
 	$(BIN)/python benchmarks/restoration.py
 	$(BIN)/python benchmarks/generation.py
 
+# Wheel and sdist, and whether the wheel works alone: in an empty environment, outside the clone.
+package: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet build
+	rm -rf dist && $(BIN)/python -m build --outdir dist .
+	PYTHON=$(PYTHON) sh .ci/try_wheel dist/*.whl
+
 # torch comes first and alone: asked for together with the rest, pip may choose another build of several gigabytes.
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -47,4 +53,4 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 clean:
-	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache docs/_build docs/api/generated docs/notebooks
+	rm -rf $(VENV) runs dist build .pytest_cache .mypy_cache .ruff_cache docs/_build docs/api/generated docs/notebooks
