@@ -15,12 +15,21 @@ from transformers import PreTrainedModel
 from dissect.data.facts import Fact, Facts
 from dissect.reproductions.demo import run_demo
 from dissect.reproductions.small_world import SMALL
+from tests.support.leaks import clean_session, leaves_nothing
 from tests.support.tiny import make_checkpoint, randomise
+
+__all__ = ["clean_session", "leaves_nothing"]  # fixtures of every test
 
 TINY = SMALL
 """The world that the demo and the methods are tested on."""
 
 torch.set_num_threads(1)  # tiny models: a second thread costs more than it gives
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have pytest-randomly draw the order alone; `tests.support.leaks` checks that random state stays what it is."""
+    if hasattr(config.option, "randomly_reset_seed"):
+        config.option.randomly_reset_seed = False
 
 
 @pytest.fixture(scope="session")
@@ -79,7 +88,7 @@ def as_ranks() -> Callable[..., list[int | None]]:
 
     def start(count: int, function: Callable[[int], None], *, late: int | None = None) -> list[int | None]:
         def one(rank: int) -> None:
-            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), DISSECT_TIMEOUT="20")
+            os.environ.update(RANK=str(rank), WORLD_SIZE=str(count), LOCAL_RANK=str(rank), DISSECT_TIMEOUT="120")
             time.sleep(0.5 * (rank == late))
             function(rank)
 
@@ -88,7 +97,7 @@ def as_ranks() -> Callable[..., list[int | None]]:
         for process in processes:
             process.start()
         for process in processes:
-            process.join(40)
+            process.join(300)  # seconds that a busy machine may take
             if process.is_alive():
                 process.kill()
         return [process.exitcode for process in processes]

@@ -4,11 +4,11 @@ from collections.abc import Callable, Sequence
 from html import escape
 
 import numpy as np
-import torch
 import xarray as xr
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
 from dissect.models.sharding.shards import gathered
 
@@ -96,7 +96,7 @@ def _dataset(values: np.ndarray, dims: tuple[str, ...], coords: dict[str, list])
     return xr.Dataset({name: (dims, values[..., i]) for i, name in enumerate(_MEASURES)}, coords=coords)
 
 
-@torch.no_grad()
+@without_gradients()
 def compare(base: Find, other: Find, names: Sequence[str]) -> tuple[float, float, float]:
     """Relative norm, cosine and moved share over the parameters ``names`` together, summed in float64."""
     if not names:

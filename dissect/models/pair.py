@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -12,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 from dissect.errors import DissectError
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
+from dissect.models.changing.change import undone_later
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
@@ -82,7 +82,7 @@ class ModelPair:
             )
         return self.shapes(donor, recipient)
 
-    @contextmanager
+    @undone_later
     def sequential(self) -> Iterator["ModelPair"]:
         """In the body only one of the models is in memory; activation and parameter sweeps wake them in turn.
 
@@ -100,8 +100,8 @@ class ModelPair:
                 raise DissectError(f"the {role} model is sharded, and sharded models are not unloaded: use more ranks")
             _check_as_loaded(role, model)
         self._devices = {role: model.embed.W_E.device for role, model in self._models().items()}
-        self.one_at_a_time = True
         try:
+            self.one_at_a_time = True
             for model in self._models().values():
                 unload(model)
             yield self

@@ -1,7 +1,6 @@
 """The intervention of activation patching: a donor's activations in place of the recipient's own."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
+from dissect.models.changing.change import undone
+from dissect.models.changing.hooked import hooked
 from dissect.models.running.partial import GIVABLE
 from dissect.patching import where as positions
 from dissect.patching.sites import SITES, hook_name
@@ -71,7 +72,7 @@ class ActivationSwap(Intervention):
         """The prompts that have the position meant."""
         return positions.mask(self.where, batch.prompts).any(1) if isinstance(self.where, int) else None
 
-    @contextmanager
+    @undone
     def applied(self, model: HookedTransformer, batch: Batch) -> Iterator[None]:
         """Hooks in the body for what is overwritten in part, none afterwards. One pass of ``batch`` runs in the body.
 
@@ -90,7 +91,7 @@ class ActivationSwap(Intervention):
             donated = self.donor.activation(batch, hook.name).to(device=activation.device, dtype=activation.dtype)
             return torch.where(self._chosen(hook.name, activation, chosen), donated, activation)
 
-        with model.hooks(fwd_hooks=[(name, swap) for name in self._names()]):
+        with hooked(model, [(name, swap) for name in self._names()]):
             yield
         if pending:
             raise RuntimeError(f"hooks that never ran: {', '.join(sorted(pending))}")

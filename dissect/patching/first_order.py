@@ -17,6 +17,7 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journal import Row
 from dissect.jobs.journals import Section
 from dissect.metrics.metric import Metric, Scored
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
 from dissect.patching.gradients import Gradients, Objective, gradients
@@ -93,7 +94,7 @@ def scores_of(
 def _batch(plan: Plan, batch: Batch) -> tuple[Scores, Ends]:
     device = batch.tokens.device
     given = trace(plan.donor, batch, plan.all_names, fused_attention=plan.fused_attention)
-    with torch.no_grad():
+    with without_gradients():
         reference = logits_at(plan.donor, given.final, batch.scored.to(given.final.device)).to(device)
 
     def objective(logits: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Gradients of a metric with respect to activations, for all prompts of a batch in one backward pass."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +9,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
+from dissect.models.changing.change import undone
+from dissect.models.changing.gradient_mode import with_gradients
+from dissect.models.changing.hooked import hooked
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
@@ -64,7 +66,7 @@ def gradients(
         return activation
 
     scale = _UNDERFLOW_GUARD.get(model.cfg.dtype, 1.0)
-    with torch.enable_grad(), frozen(model), model.hooks(fwd_hooks=[(name, take) for name in names]):
+    with with_gradients(), frozen(model), hooked(model, [(name, take) for name in names]):
         final = run_layers(model, embed(model, batch.tokens), start=0, fused_attention=fused_attention)
         values = objective(logits_at(model, final, batch.scored))
         total = torch.where(values.isfinite(), values, 0.0).sum()
@@ -76,7 +78,7 @@ def gradients(
     )
 
 
-@contextmanager
+@undone
 def frozen(model: HookedTransformer) -> Iterator[None]:
     """In the body no parameter asks for a gradient; after it each asks as it did before."""
     asking = [parameter for parameter in model.parameters() if parameter.requires_grad]

@@ -35,6 +35,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import NO_FOIL, check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
@@ -47,7 +48,7 @@ AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""
 
 
-@torch.no_grad()
+@without_gradients()
 def logit_attribution(
     pair: ModelPair,
     prompts: Prompts,

@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.data.token_table import token_table, token_texts
 from dissect.errors import DissectError
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.pair import ROLES, ModelPair
 from dissect.patching.lens_table import FORMAT, LensTable
 from dissect.patching.patch_checks import check_run
@@ -28,7 +29,7 @@ NONE = -1
 """Stands for a token that does not exist: padding, and what follows the last one."""
 
 
-@torch.no_grad()
+@without_gradients()
 def logit_lens(
     pair: ModelPair,
     prompts: Prompts,

@@ -15,8 +15,6 @@ from dissect.sweep.sweep_result import SweepResult
 
 _LOWEST, _HIGHEST = -1.0, 1.5
 """How far the axis reaches at most: one ruined prompt can bring a mean to -50 and would flatten all curves."""
-_LEGEND = 690
-"""Pixels in a row of the legend."""
 
 
 def curves(
@@ -98,16 +96,6 @@ def _chosen(result: SweepResult, metric: str, x: str, select: Mapping[str, Any])
     return SweepResult(result.data.sel({dim: kept[dim].values for dim in select}))
 
 
-def _legend_rows(figure: go.Figure) -> int:
-    """Rows that the legend takes, roughly: room is left for so many."""
-    rows, used = 1, 0.0
-    for trace in figure.data:
-        if trace.showlegend is not False:
-            width = 55 + 6.6 * len(trace.name)
-            rows, used = (rows + 1, width) if used and used + width > _LEGEND else (rows, used + width)
-    return rows
-
-
 def _limits(drawn: list[Curve]) -> tuple[float, float]:
     """Ends of the vertical axis that show both models' lines and the curves with their bands."""
     seen = np.concatenate([part for curve in drawn for part in (curve.value, curve.low, curve.high)])
@@ -176,10 +164,12 @@ def _axes(
                 showarrow=False,
                 font={"size": 11.5, "color": style.MUTED},
             )
-    top = 76 + 24 * _legend_rows(figure)
+    left, right = 70, 90
+    names = [str(trace.name) for trace in figure.data if trace.showlegend is not False]
+    top = 71 + style.legend_height(names, beside=left + right)
     figure.update_layout(
         height=style.HEIGHT + top - 100,
-        margin={"l": 70, "r": 90, "t": top},
+        margin={"l": left, "r": right, "t": top},
         legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1.01, "yanchor": "bottom"},
         hovermode="closest",
     )

@@ -13,7 +13,6 @@ from dissect.plots import labels, style
 
 _ROW = 320
 """Pixels of a row of panels."""
-_LETTER = 6.6
 
 
 def panels(
@@ -115,17 +114,14 @@ def finished(figure: go.Figure, title: str, subtitle: str, caption: str, *, rows
     """Title, legend above the panels, note below them, and the height that all of it takes."""
     figure.update_annotations(font={"size": 13})  # the panels' titles
     style.headed(figure, title, subtitle)
-    lines, used = 1, 0.0
-    for name in filter(None, names):
-        taken = 55 + _LETTER * len(name)
-        lines, used = (lines + 1, taken) if used and used + taken > 690 else (lines, used + taken)
-    top = 92 + (22 * lines if used else 0)
+    left, right = 70, 40
+    top = 85 + (style.legend_height(filter(None, names), beside=left + right) or 7)
     text = labels.wrapped([caption]) if caption else ""
     bottom = 70 + 16 * (text.count("<br>") + 1 if text else 0)
     height = rows * _ROW + top + bottom
     figure.update_layout(
         height=height,
-        margin={"t": top, "b": bottom, "l": 70, "r": 40},
+        margin={"t": top, "b": bottom, "l": left, "r": right},
     )
     legend_above(figure)
     return style.captioned(figure, text, below=58)

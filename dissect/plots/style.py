@@ -1,5 +1,7 @@
 """The look of all figures, in one place: palette, template, notes. Handed to each figure, never set globally."""
 
+from collections.abc import Iterable
+
 import plotly.graph_objects as go
 
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -27,6 +29,11 @@ INK, MUTED, GRID = "#222222", "#666666", "#ececec"
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"
 HEIGHT, WIDTH = 500, 860
 """Pixels. The width is that of images; in a browser a figure fills its place."""
+NARROWEST = 672
+"""Pixels: no page draws a figure narrower (42 rem in the style sheets of the report and of the documentation)."""
+_LEGEND_ROW, _LEGEND_KEY, _LETTER = 29, 55, 6.6
+"""Pixels of a legend: the height of a row whose entries are groups, what stands beside a name, and a letter. The last
+two are those of DejaVu Sans, rounded up: of the fonts that a machine may have to draw with it is the widest."""
 
 
 def template() -> go.layout.Template:
@@ -66,6 +73,15 @@ def headed(figure: go.Figure, title: str, subtitle: str) -> go.Figure:
     """Give the figure the template, a title and a quieter line below it."""
     quiet = f'<br><span style="font-size:12.5px;color:{MUTED}">{subtitle}</span>' if subtitle else ""
     return figure.update_layout(template=template(), title={"text": title + quiet, "pad": {"t": 30 if quiet else 16}})
+
+
+def legend_height(names: Iterable[str], *, beside: int) -> int:
+    """Pixels that a legend in rows takes at most: in the narrowest figure, of which margins take ``beside`` pixels."""
+    rows, used = 0, float("inf")
+    for name in names:
+        width = _LEGEND_KEY + _LETTER * len(name)
+        rows, used = (rows + 1, width) if used + width > NARROWEST - beside else (rows, used + width)
+    return _LEGEND_ROW * rows
 
 
 def captioned(figure: go.Figure, text: str, *, below: int) -> go.Figure:

@@ -8,6 +8,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
 from dissect.models.running.generate import eos_token_ids, greedy
 
@@ -21,7 +22,7 @@ class Answer:
     said: str
 
 
-@torch.no_grad()
+@without_gradients()
 def reproduced(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 64) -> Bool[Tensor, "prompt"]:
     """Whether the expected answer is exactly the beginning of the model's greedy continuation.
 

@@ -16,6 +16,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Scored
 from dissect.metrics.rank import rank
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block
 
@@ -76,7 +77,7 @@ def states_by_layer(
         yield residual[where]
 
 
-@torch.no_grad()
+@without_gradients()
 def layer_scores(model: HookedTransformer, prompts: Prompts, lens: Lens, *, batch_size: int = 32) -> LayerScores:
     """Read ``model`` through ``lens`` wherever a token of an answer is predicted."""
     device, at_once = model.embed.W_E.device, max(1, LOGITS_AT_ONCE // model.cfg.d_vocab)

@@ -11,6 +11,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_block, run_layers
 
@@ -85,7 +86,7 @@ def _after(own: Prompts, others: Prompts) -> Prompts:
     )
 
 
-@torch.no_grad()
+@without_gradients()
 def drops_between(
     model: HookedTransformer, prompts: Prompts, donors: Prompts, *, batch_size: int = 32
 ) -> Float[np.ndarray, "layer prompt"]:

@@ -2,15 +2,15 @@
 
 import math
 
-import torch
 from torch.nn import functional
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
 
 
-@torch.no_grad()
+@without_gradients()
 def perplexity(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 32) -> float:
     """exp of the mean of -log p over all scored tokens of all prompts: 1 is certainty, the vocabulary's size guessing.
 

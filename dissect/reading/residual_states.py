@@ -12,6 +12,8 @@ from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
 from dissect.data.prompts import Prompts
+from dissect.models.changing.gradient_mode import without_gradients
+from dissect.models.changing.hooked import hooked
 from dissect.models.running.forward import final_residual
 
 Positions = Literal["last_prompt", "predicting", "answer", "first"]
@@ -48,7 +50,7 @@ def mask_of(prompts: Prompts, positions: Positions) -> Bool[Tensor, "prompt pos"
     return places == chosen
 
 
-@torch.no_grad()
+@without_gradients()
 def states(
     model: HookedTransformer, prompts: Prompts, mask: Bool[Tensor, "prompt pos"], *, batch_size: int = 32
 ) -> States:
@@ -58,7 +60,7 @@ def states(
     device, start = model.embed.W_E.device, 0
     for part in prompts.batches(batch_size):
         where = mask[start : start + len(part), : part.tokens.shape[1]].to(device)
-        with model.hooks(fwd_hooks=[(name, _keeper(kept[name], where)) for name in names]):
+        with hooked(model, [(name, _keeper(kept[name], where)) for name in names]):
             final_residual(model, part.tokens.to(device))
         start += len(part)
     values = np.stack([torch.cat(kept[name]).numpy() for name in names])

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Scored
 from dissect.metrics.rank import rank
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
 
 
@@ -40,7 +40,7 @@ class TokenScores:
         return np.array([part.mean() for part in self.split(values)])
 
 
-@torch.no_grad()
+@without_gradients()
 def token_scores(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 32) -> TokenScores:
     """Read every prompt with its answer and score the answer's tokens, each where it is predicted."""
     columns: list[list[np.ndarray]] = [[], [], [], [], []]

@@ -13,6 +13,7 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import gradients_as_they_are, without_gradients
 from dissect.models.running.forward import read_out
 from dissect.reading.layer_lens import LOGITS_AT_ONCE
 
@@ -46,6 +47,7 @@ class FitSettings:
     progress: bool = False
 
 
+@gradients_as_they_are()
 def fit(
     head: HookedTransformer, states: Float[Tensor, "layer token d_model"], settings: FitSettings | None = None
 ) -> TunedLens:
@@ -67,7 +69,7 @@ def fit(
     generator = torch.Generator().manual_seed(how.seed)
     for _ in tqdm(range(how.steps if n_layers > 1 else 0), desc="tuned lens", unit="step", disable=not how.progress):
         chosen = torch.randint(n_tokens, (min(how.batch_size, n_tokens),), generator=generator).to(states.device)
-        with torch.no_grad():
+        with without_gradients():
             target = _logs(head, states[-1:, chosen])
         for group, weight, bias in zip(groups, weights, biases, strict=True):
             moved = _moved(states[group][:, chosen], weight, bias * scale[group, None])

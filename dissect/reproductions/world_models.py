@@ -18,6 +18,8 @@ from dissect.data.prompts import Prompts
 from dissect.data.world import World
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
+from dissect.models.changing.gradient_mode import gradients_as_they_are, without_gradients
+from dissect.models.changing.random_state import seeded
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ POOL = 8
 """So many batches are sorted by length together: little padding, and still a new order every time."""
 
 
+@gradients_as_they_are()
 def train_base(
     world: World,
     out: str | os.PathLike[str],
@@ -116,7 +119,7 @@ def share_answered(model: LlamaForCausalLM, questions: Prompts, *, batch_size: i
         tokens[rows, batch.lengths] = eos
         scored = F.pad(batch.answer_mask, (0, 1))
         scored[rows, batch.lengths] = True
-        with torch.no_grad():
+        with without_gradients():
             best = model(tokens.to(model.device)).logits.argmax(dim=-1).cpu()
         hit = (best[:, :-1] == tokens[:, 1:]) | ~scored[:, 1:]
         right += int(hit.all(dim=1).sum())
@@ -124,8 +127,7 @@ def share_answered(model: LlamaForCausalLM, questions: Prompts, *, batch_size: i
 
 
 def _new_model(shape: dict[str, Any], seed: int) -> LlamaForCausalLM:
-    with torch.random.fork_rng(devices=[]):  # the caller's random state stays as it is
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = LlamaForCausalLM(LlamaConfig(**shape, initializer_range=MATRIX_STD))
         torch.nn.init.normal_(model.model.embed_tokens.weight, std=EMBEDDING_STD)
     return model

@@ -1,7 +1,6 @@
 """First order over parameters: what putting in a donor's block would do, from one backward pass."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 
 import torch
 from jaxtyping import Float
@@ -9,6 +8,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import summed, world
+from dissect.models.changing.change import undone
+from dissect.models.changing.gradient_mode import with_gradients
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_layers
 from dissect.models.sharding.sharded import is_sharded
@@ -33,7 +34,7 @@ def parameter_scores(
     """
     scores: dict[str, float] = {}
     names = list(names)
-    with _watched(model, names, donated, scores), torch.enable_grad():
+    with _watched(model, names, donated, scores), with_gradients():
         final = run_layers(model, embed(model, batch.tokens), start=0)
         objective(logits_at(model, final, batch.scored)).backward()
         if is_sharded(model):
@@ -58,7 +59,7 @@ def _of_shards(model: HookedTransformer, names: list[str], donated: Callable[[st
     return {name: total / (world().size * copies) for name, total in zip(names, summed(products), strict=True)}
 
 
-@contextmanager
+@undone
 def _watched(
     model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor], scores: dict[str, float]
 ) -> Iterator[None]:

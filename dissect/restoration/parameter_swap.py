@@ -3,12 +3,12 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
 from dissect.models.changing.change import Change
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.files.stored import StoredParameters
 from dissect.models.parameters import first_layer_of
 from dissect.models.sharding.shards import Kept, as_it_is, gathered, put_back, put_in
@@ -115,7 +115,7 @@ class ParameterSwap(Intervention):
         return Change(None, swap, undo)
 
 
-@torch.no_grad()
+@without_gradients()
 def mixed(
     steps: Sequence[Step], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:

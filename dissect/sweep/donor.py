@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions, Store
@@ -89,7 +89,7 @@ class Donor:
             self._kept = self._run(batch) if self._store is None else self._store.get(batch.index)
             self._index = batch.index
 
-    @torch.no_grad()
+    @without_gradients()
     def _run(self, batch: Batch) -> dict[str, Tensor]:
         """The logits and the wanted activations of a pass over ``batch``, as they are kept."""
         passed = trace(self.model, batch, sorted(self._names), fused_attention=self.fused_attention)

@@ -1,14 +1,14 @@
 """What can be applied to a model and undone exactly."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from jaxtyping import Bool
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.change import Change, together
 from dissect.sweep.batch import Batch
 
 
@@ -104,10 +104,6 @@ class Joint(Intervention):
             together = together & mask
         return together
 
-    @contextmanager
-    def applied(self, model: HookedTransformer, batch: Batch) -> Iterator[None]:
+    def applied(self, model: HookedTransformer, batch: Batch) -> Change[None]:
         """Apply all parts; undo them in reverse order."""
-        with ExitStack() as stack:
-            for part in self.parts:
-                stack.enter_context(part.applied(model, batch))
-            yield
+        return together(part.applied(model, batch) for part in self.parts)

@@ -1,10 +1,8 @@
 """Running the cells of a sweep: each resumed at the first layer that it touches."""
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import ExitStack
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
@@ -15,6 +13,8 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journals import Owners, Section
 from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
+from dissect.models.changing.change import together
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.parameters import EMBEDDING
 from dissect.models.running.forward import embed
 from dissect.models.running.partial import Pass, Products, run_passes
@@ -33,7 +33,7 @@ Numbered = tuple[int, Cell]
 """A cell with the number of its row."""
 
 
-@torch.no_grad()
+@without_gradients()
 def run(
     recipient: HookedTransformer,
     donor: Donor,
@@ -182,9 +182,7 @@ class _Run:
     ) -> list[Row]:
         """The metrics under each intervention; several are those of a group."""
         model = self.recipient
-        with ExitStack() as stack:
-            for intervention in interventions:
-                stack.enter_context(intervention.applied(model, batch))
+        with together(intervention.applied(model, batch) for intervention in interventions):
             if interventions[0].first_layer == model.cfg.n_layers:
                 return readout.rows([own.final])
             passes = [self._pass(batch, intervention, own) for intervention in interventions]

@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -18,6 +17,7 @@ from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import Task, task_of
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
+from dissect.models.changing.change import undone_later
 from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
@@ -139,7 +139,7 @@ def check_out(
     return found
 
 
-@contextmanager
+@undone_later
 def held(
     pair: ModelPair,
     recipient: HookedTransformer,

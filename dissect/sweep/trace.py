@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import caching, embed
 from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
@@ -23,7 +23,7 @@ class Trace:
     """The residual stream after the last block."""
 
 
-@torch.no_grad()
+@without_gradients()
 def trace(
     model: HookedTransformer,
     batch: Batch,

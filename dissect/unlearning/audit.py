@@ -9,6 +9,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.models.changing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import logits_of, residual_rows
 from dissect.unlearning.gradient.objective import whole_texts
@@ -33,7 +34,7 @@ class Audit:
     n_texts: int
 
     @classmethod
-    @torch.no_grad()
+    @without_gradients()
     def of(cls, teacher: HookedTransformer, prompts: Prompts, stored: Stored, config: TrainConfig) -> "Audit":
         """Keep what will be compared with."""
         n_texts = min(N_TEXTS, len(prompts))
@@ -41,7 +42,7 @@ class Audit:
         rows = rows_of(prompts, range(n_texts), everywhere=whole_texts(config)).to(device)
         return cls(rows, logits_of(teacher, residual_rows(teacher, rows)[:MOST_ROWS]), stored, config, n_texts)
 
-    @torch.no_grad()
+    @without_gradients()
     def at_end(self, model: HookedTransformer) -> dict[str, Any]:
         """The cosine between the gradients (with respect to the model's logits) of the short and of the whole teacher.
 
@@ -58,7 +59,7 @@ class Audit:
             lambda z: undial_top_k_rows(z, short, targets, self.config.gamma),
         ):
             leaf = logits.detach().requires_grad_()
-            with torch.enable_grad():
+            with with_gradients():
                 (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
             found.append(gradient.double())
         cosine = torch.nn.functional.cosine_similarity(found[0], found[1], dim=1)

@@ -35,7 +35,7 @@ def test_it_runs(name, demo, tmp_path, monkeypatch):
     here = tmp_path / "notebooks"
     here.mkdir()
     shutil.copytree(demo, tmp_path / "runs" / "notebook")  # the same world, made once
-    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(here)}}).execute()
+    NotebookClient(notebook, timeout=1200, resources={"metadata": {"path": str(here)}}).execute()
     shown = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     assert not [output for output in shown if output.output_type == "error"]
     assert any(FIGURE in output.get("data", {}) for output in shown)

@@ -98,7 +98,7 @@ def test_a_dead_rank_ends_the_job_and_the_next_one_goes_on(asked, as_ranks, tmp_
 
     began = time.monotonic()
     assert as_ranks(2, rank) == [0, 9]
-    assert time.monotonic() - began < 15 and not out.exists()
+    assert time.monotonic() - began < 120 and not out.exists()
 
     def rest(number: int) -> None:
         noting(monkeypatch, log)

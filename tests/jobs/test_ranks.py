@@ -113,7 +113,7 @@ def test_a_killed_rank_s_cells_are_all_that_is_left_for_the_next_run(then, asked
 
     began = time.monotonic()
     assert as_ranks(2, rank) == [0, 9]
-    assert time.monotonic() - began < 15 and not out.exists()
+    assert time.monotonic() - began < 120 and not out.exists()
 
     there = sum(json.loads(line).get("row", 0) >= 2 for path in tmp_path.iterdir() for line in path.open())
     log = tmp_path.with_name(f"{tmp_path.name}.log")
@@ -269,7 +269,7 @@ def torchrun(script: Path, count: int, *arguments: str) -> subprocess.CompletedP
     environment = {key: value for key, value in os.environ.items() if key not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
     environment |= {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count), str(script), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=120)
+    return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
 def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):

@@ -49,7 +49,9 @@ def test_measures_are_those_of_the_stored_matrices(architecture, tiny_pair):
 def test_a_change_of_rank_one_has_rank_one(tmp_path):
     def change(model: torch.nn.Module) -> None:
         weight = model.model.layers[1].mlp.up_proj.weight
-        weight += torch.outer(torch.randn(len(weight)), torch.randn(weight.shape[1]))
+        generator = torch.Generator().manual_seed(2)
+        rows, columns = (torch.randn(size, generator=generator) for size in weight.shape)
+        weight += torch.outer(rows, columns)
 
     base = make_checkpoint("llama", tmp_path / "base")
     pair = dissect.load_pair(base, make_checkpoint("llama", tmp_path / "other", change=change), progress=False)

@@ -79,14 +79,14 @@ def test_a_dead_rank_ends_the_job(killed):
     (status, said), died = killed["ended"]
     assert status == "raised" and died == ("died", 9)
     assert "DissectError: rank 0 of 2 lost another rank" in said
-    assert killed["seconds"] < 60
+    assert killed["seconds"] < 300
     assert not killed["out"].exists()
 
 
 def test_a_hanging_rank_is_not_waited_for():
-    (status, said), _ = start_ranks(2, jobs.hang, 6.0, wait=1.5)
+    (status, said), _ = start_ranks(2, jobs.hang, 12.0, wait=4.0)
     assert status == "raised"
-    assert "DissectError: rank 0 of 2 lost another rank, which died or did not answer for 1.5 s" in said
+    assert "DissectError: rank 0 of 2 lost another rank, which died or did not answer for 4 s" in said
 
 
 def test_a_killed_run_ends_as_an_unbroken_one(killed, tmp_path):
@@ -171,7 +171,7 @@ print([name for name in set(sys.modules) - before if name.startswith("torch.dist
 def test_one_process_touches_no_group(tiny_pair, tmp_path):
     """Torch, transformers and TransformerLens import parts of ``torch.distributed`` themselves; dissect adds none."""
     arguments = [sys.executable, "-c", _ALONE, *map(str, tiny_pair("llama")), str(tmp_path / "out")]
-    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=120)
+    ended = subprocess.run(arguments, capture_output=True, text=True, timeout=600)
     assert ended.returncode == 0, ended.stderr
     assert ended.stdout.strip() == "[]"
 

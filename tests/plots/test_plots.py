@@ -382,3 +382,19 @@ def test_positions_of_one_prompt_are_its_tokens():
     assert ticks(data, data["position"]) == ["-3", "-2", "-1", "0"]
     drawn = dissect.plots.heatmap(data, "v", x="position", y="layer", prompt=1)
     assert list(drawn.data[0].x) == ["x (-2)", "? (-1)", "<b>y (0)</b>"]
+
+
+def test_a_legend_has_room_in_the_narrowest_figure_whatever_the_font():
+    """Widths that Chromium measured for DejaVu Sans at 12 pixels, the widest font of a bare machine."""
+    measured = {
+        "coefficients m (mlp_post)": 152.0,
+        "coefficients m (mlp_post) (shuffled)": 213.3,
+        "coefficients m (mlp_post) (retain)": 200.3,
+        "coefficients m (mlp_post) (random noise)": 247.5,
+        "coefficients m (mlp_post) (single layers)": 240.9,
+    }
+    rows, used = 1, 0.0
+    for width in measured.values():
+        rows, used = (rows + 1, width + 45) if used + width + 45 > 512 else (rows, used + width + 45)
+    assert 29 * rows <= style.legend_height(measured, beside=160) <= 29 * len(measured)
+    assert style.legend_height(["m + A"], beside=160) == 29 and style.legend_height([], beside=160) == 0

@@ -106,7 +106,7 @@ def test_a_dead_rank_ends_the_job_and_the_next_one_goes_on(made, whole, as_ranks
 
     began = time.monotonic()
     assert as_ranks(2, rank) == [0, 9]
-    assert time.monotonic() - began < 15
+    assert time.monotonic() - began < 120
     about = json.loads((tmp_path / "report.html.results" / "report.json").read_text())
     assert about["missing"] == {}  # that it was interrupted is no reason why there is nothing
     same(made(tmp_path).results, whole)

@@ -277,7 +277,7 @@ def test_a_random_control_that_cannot_be_is_not_lost_silently(asked, why, tiny_p
 def test_noise_is_as_long_as_the_change(tiny_pair):
     from dissect.restoration.blend import Noise
 
-    own, donated = torch.randn(5, 7), torch.randn(5, 7)
+    own, donated = torch.randn(2, 5, 7, generator=torch.Generator().manual_seed(0))
     mixed = Noise(3)("blocks.0.mlp.W_out", own, donated)
     torch.testing.assert_close((mixed - own).norm(), (donated - own).norm())
     assert torch.equal(mixed, Noise(3)("blocks.0.mlp.W_out", own, donated))

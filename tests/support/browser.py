@@ -128,5 +128,5 @@ def _open(page: Path, home: str, *flags: str) -> Seen:
     command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += ["--virtual-time-budget=20000", "--enable-logging=stderr", "--disable-component-update"]
     command += ["--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={home}/profile"]
-    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=120, check=True)
+    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=600, check=True)
     return Seen([line for line in done.stderr.splitlines() if ":CONSOLE" in line], done.stdout)

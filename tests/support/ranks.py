@@ -20,7 +20,9 @@ class RankFailed(AssertionError):
     """A rank raised; the message is its traceback."""
 
 
-def run_ranks(n: int, function: Callable[..., Any], *args: Any, timeout: float = 90.0, wait: float = 30.0) -> list[Any]:
+def run_ranks(
+    n: int, function: Callable[..., Any], *args: Any, timeout: float = 600.0, wait: float = 120.0
+) -> list[Any]:
     """What ``function(*args)`` returns on each of ``n`` ranks, the group started around it.
 
     Args:
@@ -35,7 +37,7 @@ def run_ranks(n: int, function: Callable[..., Any], *args: Any, timeout: float =
 
 
 def start_ranks(
-    n: int, function: Callable[..., Any], *args: Any, timeout: float = 90.0, wait: float = 30.0
+    n: int, function: Callable[..., Any], *args: Any, timeout: float = 600.0, wait: float = 120.0
 ) -> list[tuple[str, Any]]:
     """How each rank ended: ``returned`` with its result, ``raised`` with its traceback, or ``died`` with its status."""
     with socket.socket() as free, tempfile.TemporaryDirectory() as directory:

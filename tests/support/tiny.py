@@ -172,7 +172,8 @@ def make_model(architecture: str, *, seed: int = 0, **overrides: Any) -> PreTrai
     model_class = getattr(transformers, name)
     config = model_class.config_class(**{**settings, **overrides})
     config._attn_implementation = "eager"  # the soft caps of Gemma-2 exist nowhere else
-    model = model_class(config).eval()
+    with torch.random.fork_rng(devices=[]):  # what the model begins with is drawn, and replaced
+        model = model_class(config).eval()
     randomise(model, seed=seed)
     return model
 

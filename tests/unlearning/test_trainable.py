@@ -93,6 +93,7 @@ def test_a_tied_embedding_stays_one_parameter(tiny_pair, facts, tmp_path):
     assert torch.equal(model.unembed.W_U, model.embed.W_E.T)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapters_are_those_of_peft(family, tiny_pair, facts, tmp_path):
     """The merged weights, the adapter in peft and the adapter in dissect are one model, fused matrices included."""
@@ -230,6 +231,7 @@ def test_trained_blocks_are_found_by_their_names(tiny_pair):
     assert sorted(found) == sorted(expected)
 
 
+@pytest.mark.draws
 @pytest.mark.parametrize("family", ["llama", "gpt2", "neox", "phi3"])
 def test_adapters_train_as_in_peft(family, tiny_pair, facts):
     """Several steps of AdamW in float64 from the same A and B; a step is where their order in memory shows."""

@@ -161,7 +161,7 @@ class RunOptions:
         return not self.quiet and is_main()
 
     def start(self) -> None:
-        """Seed, and refuse a device that is not there.
+        """Refuse a device that is not there.
 
         Raises:
             DissectError: no such device here.
@@ -174,7 +174,6 @@ class RunOptions:
             except (RuntimeError, AssertionError, NotImplementedError) as error:
                 why = str(error).splitlines()[0]
                 raise DissectError(f"--device {self.device} cannot be used here ({why}): try --device cpu") from error
-        torch.manual_seed(self.seed)
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """What `dissect patch` and `dissect restore` have in common."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from dissect.errors import DissectError
 from dissect.jobs.task import task_of
 
 if TYPE_CHECKING:
+    from dissect.models.changing.change import Change
     from dissect.models.pair import ModelPair
     from dissect.sweep.sweep_result import SweepResult
 
@@ -103,16 +103,13 @@ def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
         raise DissectError(f"--quantise {sweeping.quantise} needs all models in memory: leave --sequential out")
 
 
-@contextmanager
-def _quantised(pair: "ModelPair", format: str | None) -> Iterator[None]:
+def _quantised(pair: "ModelPair", format: str | None) -> "Change[None]":
     """All models of the pair rounded, if that was asked for."""
+    from dissect.models.changing.change import together
     from dissect.models.changing.quantised import quantised
 
-    with ExitStack() as stack:
-        for model in (pair.base, pair.unlearned, pair.retain):
-            if format is not None and model is not None:
-                stack.enter_context(quantised(model, format))
-        yield
+    models = [model for model in (pair.base, pair.unlearned, pair.retain) if model is not None]
+    return together(quantised(model, format) for model in models if format is not None)
 
 
 def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:

@@ -23,6 +23,7 @@ from dissect.measures.depth.lens_measures import lens_measures
 from dissect.measures.depth.logit_lens_measures import fixed_head
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.reading.layer_lens import LOGITS_AT_ONCE, LayerScores, Lens, layer_scores, logit_lens, states_by_layer
 from dissect.reading.residual_states import drawn, states
 from dissect.reading.tuned_lens_fit import FitSettings, TunedLens, fit
@@ -134,7 +135,7 @@ def scores_of(subject: Subject) -> LayerScores:
     )
 
 
-@torch.no_grad()
+@without_gradients()
 def lens_kl(
     model: HookedTransformer, prompts: Prompts, lens: Lens, *, batch_size: int = 32
 ) -> Float[np.ndarray, "layer prompt"]:

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 from dissect.errors import Undefined
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.models.changing.gradient_mode import without_gradients
 
 TOP = 200
 
@@ -52,13 +53,13 @@ def concept_distance(subject: Subject) -> Estimate:
     return _mean(subject, lambda old, new: float(torch.linalg.vector_norm(old - new)))
 
 
-@torch.no_grad()
+@without_gradients()
 def value_vector(model: HookedTransformer, layer: int, neuron: int) -> Float[Tensor, "d_model"]:
     """What the neuron adds to the residual stream when its coefficient is 1, in float64, on the CPU."""
     return model.blocks[layer].mlp.W_out[neuron].detach().double().cpu()
 
 
-@torch.no_grad()
+@without_gradients()
 def top_tokens(model: HookedTransformer, vector: Float[Tensor, "d_model"], n: int) -> list[int]:
     """The n tokens with the highest E·v, the first of equals before the others."""
     matrix = model.unembed.W_U

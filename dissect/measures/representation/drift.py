@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 from dissect.measures.representation.drift_map import MEASURES, Drift
 from dissect.models.alignment import compare
 from dissect.models.axes import as_matrix
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.changing.rounding import int8_levels, nf4_levels
 from dissect.models.changing.spectrum import singular_values
 from dissect.models.files.stored import StoredParameters
@@ -69,7 +70,7 @@ def _finder(model: HookedTransformer) -> Find:
 _SPECTRAL = ("spectral_norm", "relative_spectral_norm", "stable_rank", "effective_rank")
 
 
-@torch.no_grad()
+@without_gradients()
 def _measured(base: Find, other: Find, names: Sequence[str], spectra: bool) -> dict[str, float]:
     """All measures over the parameters ``names`` together; those of a matrix where they are one."""
     found = dict.fromkeys(MEASURES, np.nan)

@@ -1,7 +1,6 @@
 """Diagonal Fisher information: how much the log-probability of the answers hangs on each layer's parameters."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,8 @@ from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.models.changing.change import undone
+from dissect.models.changing.gradient_mode import with_gradients
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
 from dissect.models.running.forward import final_residual, logits_at
 from dissect.reading.residual_states import drawn
@@ -73,7 +74,7 @@ def squared_gradients(
     wanted = sorted({name for group in names.values() for name in group})
     found = {key: np.zeros(len(prompts)) for key in names}
     device = model.embed.W_E.device
-    with torch.enable_grad(), _squared(model, wanted) as squares:
+    with with_gradients(), _squared(model, wanted) as squares:
         for i, one in enumerate(prompts.batches(1)):
             squares.clear()
             logits = logits_at(model, final_residual(model, one.tokens.to(device)), one.predicting_mask.to(device))
@@ -84,7 +85,7 @@ def squared_gradients(
     return found
 
 
-@contextmanager
+@undone
 def _squared(model: HookedTransformer, names: list[str]) -> Iterator[dict[str, Tensor]]:
     """In the body a backward pass leaves the squared norm of each named parameter's gradient, and no gradient."""
     squares: dict[str, Tensor] = {}

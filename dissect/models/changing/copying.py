@@ -2,10 +2,10 @@
 
 import copy
 
-import torch
 from transformer_lens import HookedTransformer
 
 from dissect.models.build import build_empty
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.families import find_family
 from dissect.models.files.load_sharded import materialise
@@ -14,7 +14,7 @@ from dissect.models.sharding.sharded import is_sharded, shard
 from dissect.models.sharding.shards import put
 
 
-@torch.no_grad()
+@without_gradients()
 def copied(model: HookedTransformer) -> HookedTransformer:
     """A copy that shares no memory with ``model``; of a sharded one, sharded in the same way.
 

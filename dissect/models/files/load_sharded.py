@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import all_gather_objects
 from dissect.errors import DissectError
 from dissect.models.build import constant_of
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.families.family import Family
 from dissect.models.files.fingerprint import Digest, digest_of
 from dissect.models.files.weight_files import WeightFiles, check_finite
@@ -21,7 +22,7 @@ from dissect.models.sharding.sharded import Sharding
 from dissect.models.sharding.shards import own_part, part_for
 
 
-@torch.no_grad()
+@without_gradients()
 def materialise(model: HookedTransformer, device: torch.device) -> None:
     """Give the parameters of an empty sharded model memory, of this rank's parts alone; buffers keep their values."""
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
@@ -30,7 +31,7 @@ def materialise(model: HookedTransformer, device: torch.device) -> None:
         buffer.copy_(buffers[name])
 
 
-@torch.no_grad()
+@without_gradients()
 def fill_shards(
     files: WeightFiles, model: HookedTransformer, family: Family, config: Mapping[str, Any], *, progress: bool
 ) -> Digest:

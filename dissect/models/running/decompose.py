@@ -6,7 +6,6 @@ C the centring (LayerNorm) or the identity (RMS), so a sum of heads goes through
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +16,9 @@ from transformer_lens.components import LayerNorm, TransformerBlock
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
+from dissect.models.changing.change import undone
+from dissect.models.changing.gradient_mode import without_gradients
+from dissect.models.changing.hooked import hooked
 from dissect.models.modules import OffsetRMSNorm
 from dissect.models.running.forward import embed
 from dissect.models.running.partial import run_layers
@@ -87,7 +89,7 @@ def final_norm(
     return normed, high(seen["ln_final.hook_scale"])[0, :, 0]
 
 
-@torch.no_grad()
+@without_gradients()
 def written_along(
     model: HookedTransformer,
     tokens: Int[Tensor, "batch pos"],
@@ -141,7 +143,7 @@ def _norm_behind_attention(model: HookedTransformer) -> str | None:
     return "ln1" if model.cfg.original_architecture in POST_NORM_ARCHITECTURES else None
 
 
-@contextmanager
+@undone
 def _collecting(
     model: HookedTransformer, names: list[str], where: Bool[Tensor, "batch pos"] | None
 ) -> Iterator[dict[str, Tensor]]:
@@ -152,5 +154,5 @@ def _collecting(
         assert hook.name is not None
         seen[hook.name] = activation.detach() if where is None else activation.detach()[where]
 
-    with model.hooks(fwd_hooks=[(name, keep) for name in names]):
+    with hooked(model, [(name, keep) for name in names]):
         yield seen

@@ -1,7 +1,6 @@
 """Running a HookedTransformer in parts: from any layer on, and with logits only where they are scored."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -13,6 +12,8 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from dissect.errors import DissectError
+from dissect.models.changing.change import undone
+from dissect.models.changing.hooked import hooked
 from dissect.models.running.attention import bias_of
 from dissect.models.sharding.sharded import is_sharded, within
 
@@ -75,7 +76,7 @@ def logits_at(
     return read_out(model, residual[where][None])[0]
 
 
-@contextmanager
+@undone
 def caching(
     model: HookedTransformer, names: Collection[str], *, device: torch.device | str | None = None
 ) -> Iterator[dict[str, Tensor]]:
@@ -93,7 +94,7 @@ def caching(
         kept = activation.detach()
         cache[hook.name] = kept if device is None else kept.to(device)
 
-    with model.hooks(fwd_hooks=[(check_hook(model, name), keep) for name in names]):
+    with hooked(model, [(check_hook(model, name), keep) for name in names]):
         yield cache
 
 

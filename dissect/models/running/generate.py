@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
 from dissect.errors import DissectError
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.kv_cache import Decoder, can_decode
 
 Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
@@ -67,7 +68,7 @@ def greedy(
     )
 
 
-@torch.no_grad()
+@without_gradients()
 def generate(
     model: HookedTransformer,
     prompts: Sequence[Int[Tensor, "_"]],

@@ -8,7 +8,6 @@ goes through ``within``. For a model that is not sharded that is a call of the f
 
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MethodType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +19,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import World
 from dissect.errors import DissectError
 from dissect.models.build import make_contiguous
+from dissect.models.changing.change import undone
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
 
@@ -158,7 +158,7 @@ def within(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _
     return result
 
 
-@contextmanager
+@undone
 def whole(module: nn.Module) -> Iterator[None]:
     """In the body the parameters of ``module`` are ordinary whole tensors, to be read and not written; collective."""
     if not is_sharded(module) or not _in_parts(module):
@@ -175,7 +175,7 @@ def whole(module: nn.Module) -> Iterator[None]:
         module.reshard()  # type: ignore[operator]
 
 
-@contextmanager
+@undone
 def whole_head(model: HookedTransformer) -> Iterator[None]:
     """The same of all that stands after the blocks: final norm and unembedding."""
     with whole(model), whole(model.unembed):

@@ -9,11 +9,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from jaxtyping import Shaped
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.modules import TiedUnembed
 
 _SWAPS = itertools.count(1)
@@ -50,7 +50,7 @@ def part_for(whole: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shape
     return part
 
 
-@torch.no_grad()
+@without_gradients()
 def put(parameter: Tensor, value: Shaped[Tensor, "..."]) -> None:
     """Write a value, whole or sharded, into a parameter, rounded to its format; collective if they lie otherwise."""
     own_part(parameter).copy_(laid_as(value, parameter))
@@ -69,7 +69,7 @@ class Kept:
     swap: int
 
 
-@torch.no_grad()
+@without_gradients()
 def as_it_is(parameter: nn.Parameter) -> Kept:
     """What ``put_back`` needs to undo whatever ``put_in`` does next."""
     if not is_shard(parameter):
@@ -77,7 +77,7 @@ def as_it_is(parameter: nn.Parameter) -> Kept:
     return Kept(own_part(parameter).clone(), swap_of(parameter))
 
 
-@torch.no_grad()
+@without_gradients()
 def put_in(parameter: nn.Parameter, value: Shaped[Tensor, "..."]) -> None:
     """Let a parameter be ``value``, whole or sharded, until ``put_back``.
 
@@ -91,7 +91,7 @@ def put_in(parameter: nn.Parameter, value: Shaped[Tensor, "..."]) -> None:
     parameter._dissect_swap = next(_SWAPS)  # type: ignore[attr-defined]
 
 
-@torch.no_grad()
+@without_gradients()
 def put_back(parameter: nn.Parameter, kept: Kept) -> None:
     """Undo ``put_in``, to the bit."""
     if not is_shard(parameter):

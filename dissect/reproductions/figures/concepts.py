@@ -3,7 +3,6 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +11,8 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError
+from dissect.models.changing.change import undone
+from dissect.models.changing.gradient_mode import without_gradients
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Concept:
         return self.layer, self.neuron
 
 
-@contextmanager
+@undone
 def noised(
     model: HookedTransformer, layer: int, neuron: int, scale: float, generator: torch.Generator
 ) -> Iterator[None]:
@@ -44,7 +45,7 @@ def noised(
         vector.copy_(before)
 
 
-@torch.no_grad()
+@without_gradients()
 def strongest(model: HookedTransformer, token: int) -> tuple[int, int]:
     """Layer and neuron of the value vector v with the highest E·v at a token, E the unembedding."""
     reader = model.unembed.W_U[:, token].float()

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedTransformer
 
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block, run_layers
 from dissect.models.sharding.sharded import is_sharded, within
@@ -79,7 +80,7 @@ def backward(
             losses.append(loss.detach())
         total = torch.stack(losses).sum()
     else:
-        with torch.no_grad():
+        with without_gradients():
             first = torch.cat([values(logits_of(model, leaf[part]), part) for part in parts])
         first.requires_grad_()
         total = combine(first)

@@ -3,7 +3,7 @@
 import math
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.distributed import summed
 from dissect.errors import DissectError
+from dissect.models.changing.change import undone
 from dissect.models.changing.copying import copied
 from dissect.models.sharding.sharded import share_of, whole_head
 from dissect.unlearning.audit import Audit
@@ -199,7 +200,7 @@ class Micros:
         with self._reference() as model:
             return Live(model, rows)
 
-    @contextmanager
+    @undone
     def _reference(self) -> Iterator[HookedTransformer]:
         """The model before training: another one, or this one with its adapters switched off."""
         assert self._live is not None

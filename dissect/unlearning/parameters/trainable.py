@@ -1,13 +1,13 @@
 """Which parameters a run trains, and by which masters."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 
 import torch
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED, head_axis, neuron_axis
+from dissect.models.changing.change import undone
 from dissect.models.parameters import (
     OUTSIDE_BLOCKS,
     in_checkpoint,
@@ -87,7 +87,7 @@ def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
     return [name for name in stored if name in chosen]
 
 
-@contextmanager
+@undone
 def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]:
     """In the body these parameters ask for gradients and no others; afterwards each asks as it did, and has none."""
     wanted = set(names)

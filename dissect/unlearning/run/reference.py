@@ -14,6 +14,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
+from dissect.models.changing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.backward import chunks, logits_of, residual_rows
 from dissect.unlearning.gradient.prompt_rows import Rows, rows_of
 from dissect.unlearning.losses.flat_rows import nll_rows
@@ -54,7 +55,7 @@ class Stored:
         return self.rows.n_bytes
 
 
-@torch.no_grad()
+@without_gradients()
 def take(
     model: HookedTransformer,
     prompts: Prompts,
@@ -103,12 +104,12 @@ class Live:
 
     def __init__(self, model: HookedTransformer, rows: Rows) -> None:
         self._model = model
-        with torch.no_grad():
+        with without_gradients():
             self._residual = residual_rows(model, rows)
 
     def __getitem__(self, part: slice) -> Float[Tensor, "row d_vocab"]:
         """Logits of the rows ``part``."""
-        with torch.no_grad():
+        with without_gradients():
             return logits_of(self._model, self._residual[part])
 
 

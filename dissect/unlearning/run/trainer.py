@@ -14,6 +14,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import on_main, summed
 from dissect.errors import DissectError
+from dissect.models.changing.gradient_mode import with_gradients, without_gradients
 from dissect.models.checkpoint import mark_changed
 from dissect.models.sharding.sharded import is_sharded, share_of
 from dissect.models.sharding.shards import own_part
@@ -83,7 +84,7 @@ class Trainer:
         stopping = Stopping(self.model, self.data.monitor, self.config)
         micros = Micros(self.model, self.data, self.config, self.teacher, trained, steps, progress=progress)
         self.model.eval()
-        with torch.enable_grad(), only_these(self.model, [master.name for master in trained]):
+        with with_gradients(), only_these(self.model, [master.name for master in trained]):
             optimizer = torch.optim.AdamW(
                 list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
             )
@@ -158,7 +159,7 @@ class Trainer:
 
     def _call(self, record: Record) -> None:
         for callback in self.callbacks:
-            with torch.no_grad():
+            with without_gradients():
                 found = callback(self.model, record)
             if found:
                 self._write({"event": "watch", "step": record["step"], **found})

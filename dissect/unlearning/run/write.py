@@ -1,7 +1,6 @@
 """The end of a run: what was trained, as a checkpoint or as an adapter, with its log."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -10,6 +9,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import clear_leftovers
+from dissect.models.changing.change import undone
 from dissect.models.dtypes import find_dtype
 from dissect.models.files.save import save_hf
 from dissect.models.files.save_adapter import save_adapter
@@ -70,7 +70,7 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
         save_hf(model, path, overwrite=overwrite, dtype=wanted, extra=extra)
 
 
-@contextmanager
+@undone
 def in_full(trainer: Trainer) -> Iterator[None]:
     """In the body the trained parameters have the values that AdamW stepped, unrounded.
 
