@@ -526,7 +526,7 @@ def test_a_state_is_written_without_copying_it(tmp_path, monkeypatch):
     from dissect.unlearning.run import run_files
     from dissect.unlearning.run.run_state import State
 
-    matrix, heads = torch.randn(5, 3).T, torch.randn(4, 2, 6).permute(1, 2, 0)
+    matrix, heads = torch.arange(15.0).view(5, 3).T, torch.arange(48.0).view(4, 2, 6).permute(1, 2, 0)
     step = torch.tensor(3.0)
     written = {}
 
