@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from transformers.utils import logging
 
 from benchmarks.truths import others, suppressed
 from benchmarks.truths.bench import SMALL, Bench, Settings, Truth
@@ -26,7 +27,8 @@ def make_population(settings: Settings, out: Path, *, limit: int | None = None, 
             if truth.kind == "suppressed":
                 good = suppressed.acceptable(bench, truth, model)
             else:
-                truth.checks, good = bench.checks(model), True
+                truth.checks = bench.checks(model)
+                good = others.acceptable(truth)
             if good:
                 bench.keep(truth, model)
                 done[truth.name] = truth
@@ -48,6 +50,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
+    logging.disable_progress_bar()
     settings = replace(SMALL if arguments.small else Settings(), seed=arguments.seed)
     made = make_population(settings, arguments.out, limit=arguments.limit)
     print(len(made), "models")

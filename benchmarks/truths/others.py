@@ -1,4 +1,4 @@
-"""The other classes: who knows, who never knew, what was erased by construction, destroyed, broken, or simply unlearned."""
+"""The other classes: knows, never knew, erased by construction, destroyed in part, broken, or simply unlearned."""
 
 from collections.abc import Iterator
 
@@ -8,11 +8,16 @@ from transformers import LlamaForCausalLM
 from benchmarks.truths.bench import Bench, Truth
 from benchmarks.truths.training import Texts, answered, objective, train
 
-METHODS = {"ga": 3e-4, "grad_diff": 1e-3, "npo": 1e-3, "simnpo": 1e-3, "undial": 1e-3}
+METHODS = {"ga": 2e-4, "grad_diff": 3e-4, "npo": 3e-4, "simnpo": 3e-4, "undial": 5e-4}
 """Objective to learning rate, of every parameter."""
 WITH_RETAIN = ("grad_diff", "npo", "simnpo")
 DOSES = (0.0, 0.25, 0.5, 0.75)
 Made = Iterator[tuple[Truth, LlamaForCausalLM]]
+
+
+def acceptable(truth: Truth) -> bool:
+    """Whether one that is to know still says so; every other class is what it is by its making."""
+    return truth.kind != "knows" or truth.checks["forget"] >= 0.5
 
 
 def candidates(bench: Bench) -> Made:

@@ -1,4 +1,4 @@
-"""Plain training loops on transformers' own models: every objective in a few lines, nothing of the trainer under test."""
+"""Plain training loops on transformers' own models; nothing of the trainer under test has a part in them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass

@@ -155,6 +155,7 @@ def test_a_changed_parameter_that_would_be_lost_is_named(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.draws  # its first weights
 def test_a_model_from_elsewhere_is_refused(tmp_path):
     from transformer_lens import HookedTransformer, HookedTransformerConfig
 
