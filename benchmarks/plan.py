@@ -104,7 +104,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 
 def recipes(memory: int = 80 * 10**9) -> None:
     """Peak in one process, and the number of GPUs with the peak of each."""
-    from dissect.models.files.sizes import sizes_of
+    from dissect.models.sizes import sizes_of
     from dissect.planning.plan import USABLE, Job, plan
 
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
@@ -145,7 +145,7 @@ def measure(task: str, directory: str) -> dict[str, Any]:
         return make(directory)
     import resource
 
-    from dissect.models.files.sizes import sizes_of
+    from dissect.models.sizes import sizes_of
     from dissect.planning.plan import Job, plan
 
     job(task, Path(directory).with_name("tiny"), vocab=64)

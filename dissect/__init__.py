@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from dissect.unlearning.run.trainer import Trainer as Trainer
     from dissect.unlearning.run.watch import Watch as Watch
     from dissect.unlearning.unlearn import unlearn as unlearn
+    from dissect.verdicts.result import Verdicts as Verdicts
 
 _HOMES = {
     "DissectError": "dissect.errors",
@@ -55,6 +56,7 @@ _HOMES = {
     "SweepResult": "dissect.sweep.sweep_result",
     "TrainConfig": "dissect.unlearning.config.train_config",
     "Trainer": "dissect.unlearning.run.trainer",
+    "Verdicts": "dissect.verdicts.result",
     "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
@@ -76,6 +78,7 @@ _HOMES = {
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
+    "verdict": "dissect.verdicts.verdict",
     "unlearn_requests": "dissect.unlearning.run.requests",
 }
 """Public name to the module that defines it."""

@@ -84,7 +84,14 @@ class Bench:
         if not path.is_dir():
             s = self.settings
             train_base(
-                self.world, path, people=people, n_layers=s.n_layers, d_model=s.d_model, seed=seed, progress=False
+                self.world,
+                path,
+                people=people,
+                n_layers=s.n_layers,
+                d_model=s.d_model,
+                seed=seed,
+                max_steps=1200,
+                progress=False,
             )
         return self.model(name)
 

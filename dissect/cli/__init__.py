@@ -24,6 +24,7 @@ from dissect.cli import (
     restore,
     smallest,
     unlearn,
+    verdict,
 )
 from dissect.cli.arguments.flatten import flattened
 from dissect.distributed import world
@@ -47,6 +48,7 @@ for _command in (
     restore.restore,
     smallest.smallest,
     attribute.attribute,
+    verdict.verdict,
     evaluate.evaluate,
     plot.plot,
     report.report,

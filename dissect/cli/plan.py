@@ -11,7 +11,7 @@ from dissect.errors import DissectError
 from dissect.unlearning.config.choices import CHOICES
 
 if TYPE_CHECKING:
-    from dissect.models.files.sizes import Sizes
+    from dissect.models.sizes import Sizes
     from dissect.planning.plan import Job, Plan
 
 _UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2**20, "GIB": 2**30}
@@ -72,7 +72,7 @@ def plan(
         reference=reference,
     )
     from dissect.models.files.hub import fetch_config
-    from dissect.models.files.sizes import sizes_of
+    from dissect.models.sizes import sizes_of
 
     typer.echo(described(base, sizes_of(fetch_config(base)), job, memory))
 

@@ -8,9 +8,9 @@ import xarray as xr
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
 from dissect.models.sharding.shards import gathered
+from dissect.undoing.gradient_mode import without_gradients
 
 _MEASURES = ("relative_norm", "cosine", "moved")
 _CHUNK = 1 << 24

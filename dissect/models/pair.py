@@ -11,11 +11,11 @@ from transformers import PreTrainedTokenizerBase
 from dissect.errors import DissectError
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
-from dissect.models.changing.change import undone_later
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
+from dissect.undoing.change import undone_later
 
 ROLES = ("base", "unlearned", "retain")
 

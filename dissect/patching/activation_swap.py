@@ -9,7 +9,6 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
-from dissect.models.changing.change import undone
 from dissect.models.changing.hooked import hooked
 from dissect.models.running.partial import GIVABLE
 from dissect.patching import where as positions
@@ -17,6 +16,7 @@ from dissect.patching.sites import SITES, hook_name
 from dissect.sweep.batch import Batch
 from dissect.sweep.donor import Donor
 from dissect.sweep.intervention import Intervention
+from dissect.undoing.change import undone
 
 _AFTER_ATTENTION = frozenset({"mlp_post", "mlp_out", "resid_mid", "resid_post"})
 

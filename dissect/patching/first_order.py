@@ -17,7 +17,6 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journal import Row
 from dissect.jobs.journals import Section
 from dissect.metrics.metric import Metric, Scored
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
 from dissect.patching.gradients import Gradients, Objective, gradients
@@ -25,6 +24,7 @@ from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.grid import Label
 from dissect.sweep.trace import trace
+from dissect.undoing.gradient_mode import without_gradients
 
 Scores = Float[np.ndarray, "component window grain prompt"]
 """Estimated changes of the metric."""

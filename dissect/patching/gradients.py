@@ -9,12 +9,12 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
-from dissect.models.changing.change import undone
-from dissect.models.changing.gradient_mode import with_gradients
 from dissect.models.changing.hooked import hooked
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
+from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import with_gradients
 
 Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
 """From the logits at the scored positions to one number for each prompt of the batch."""

@@ -35,7 +35,6 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import NO_FOIL, check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
@@ -43,6 +42,7 @@ from dissect.patching.patch_checks import check_run
 from dissect.provenance import versions
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.check_asked import check_asked
+from dissect.undoing.gradient_mode import without_gradients
 
 AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""

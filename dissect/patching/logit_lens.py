@@ -15,7 +15,6 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.data.token_table import token_table, token_texts
 from dissect.errors import DissectError
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.pair import ROLES, ModelPair
 from dissect.patching.lens_table import FORMAT, LensTable
 from dissect.patching.patch_checks import check_run
@@ -24,6 +23,7 @@ from dissect.provenance import versions
 from dissect.reading.layer_lens import LOGITS_AT_ONCE, Lens, states_by_layer
 from dissect.reading.layer_lens import logit_lens as lens_of
 from dissect.sweep.check_asked import check_asked
+from dissect.undoing.gradient_mode import without_gradients
 
 NONE = -1
 """Stands for a token that does not exist: padding, and what follows the last one."""

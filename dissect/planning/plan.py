@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from dissect.errors import DissectError
-from dissect.models.files.sizes import Sizes
+from dissect.models.sizes import Sizes
 from dissect.unlearning.config.choices import CHOICES, COMPARING
 
 ITEM = {"float32": 4, "bfloat16": 2, "float16": 2, "float64": 8}

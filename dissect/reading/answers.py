@@ -8,9 +8,9 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
 from dissect.models.running.generate import eos_token_ids, greedy
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,9 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Scored
 from dissect.metrics.rank import rank
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block
+from dissect.undoing.gradient_mode import without_gradients
 
 LOGITS_AT_ONCE = 1 << 25
 """Entries of the logits that are computed at a time: 128 MB in float32."""

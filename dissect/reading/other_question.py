@@ -11,9 +11,9 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_block, run_layers
+from dissect.undoing.gradient_mode import without_gradients
 
 _SAME_SUBJECT = 2.0
 """Taken off the similarity of a question about the same subject, so that any other comes first."""

@@ -6,8 +6,8 @@ from torch.nn import functional
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @without_gradients()

@@ -12,9 +12,9 @@ from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint
 
 from dissect.data.prompts import Prompts
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.changing.hooked import hooked
 from dissect.models.running.forward import final_residual
+from dissect.undoing.gradient_mode import without_gradients
 
 Positions = Literal["last_prompt", "predicting", "answer", "first"]
 """The last token before the answer; where the answer's tokens are predicted; where they stand; the first of the row."""

@@ -8,8 +8,8 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.metrics.metric import Scored
 from dissect.metrics.rank import rank
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import final_residual, logits_at
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ from torch.nn import functional
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import gradients_as_they_are, without_gradients
 from dissect.models.running.forward import read_out
 from dissect.reading.layer_lens import LOGITS_AT_ONCE
+from dissect.undoing.gradient_mode import gradients_as_they_are, without_gradients
 
 
 @dataclass(frozen=True)

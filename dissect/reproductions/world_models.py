@@ -18,8 +18,8 @@ from dissect.data.prompts import Prompts
 from dissect.data.world import World
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
-from dissect.models.changing.gradient_mode import gradients_as_they_are, without_gradients
-from dissect.models.changing.random_state import seeded
+from dissect.undoing.gradient_mode import gradients_as_they_are, without_gradients
+from dissect.undoing.random_state import seeded
 
 log = logging.getLogger(__name__)
 

@@ -8,13 +8,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import summed, world
-from dissect.models.changing.change import undone
-from dissect.models.changing.gradient_mode import with_gradients
 from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_layers
 from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
+from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import with_gradients
 
 Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
 """From the logits at the scored positions of a batch to what is to be changed."""

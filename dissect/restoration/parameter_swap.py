@@ -7,14 +7,14 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.change import Change
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.files.stored import StoredParameters
 from dissect.models.parameters import first_layer_of
 from dissect.models.sharding.shards import Kept, as_it_is, gathered, put_back, put_in
 from dissect.restoration.blend import Step, blended
 from dissect.sweep.batch import Batch
 from dissect.sweep.intervention import Intervention
+from dissect.undoing.change import Change
+from dissect.undoing.gradient_mode import without_gradients
 
 _AFTER_COEFFICIENTS = ("mlp.W_out", "mlp.b_out", "ln2_post.")
 _AFTER_ATTENTION = ("mlp.", "ln2.", "ln2_post.")

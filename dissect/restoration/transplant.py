@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.changing.change import Change
 from dissect.models.changing.copying import copied
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
@@ -17,6 +16,7 @@ from dissect.restoration.blend import Step
 from dissect.restoration.blocks import Part, part_parameters
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap, mixed
 from dissect.restoration.slices import Slices, single_slice
+from dissect.undoing.change import Change
 
 
 def restored(

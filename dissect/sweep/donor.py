@@ -6,11 +6,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions, Store
 from dissect.sweep.trace import trace
+from dissect.undoing.gradient_mode import without_gradients
 
 _LOGITS, _READ = "logits", "read"
 

@@ -8,8 +8,8 @@ from jaxtyping import Bool
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.change import Change, together
 from dissect.sweep.batch import Batch
+from dissect.undoing.change import Change, together
 
 
 class Intervention(ABC):

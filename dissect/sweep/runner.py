@@ -13,8 +13,6 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journals import Owners, Section
 from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
-from dissect.models.changing.change import together
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.parameters import EMBEDDING
 from dissect.models.running.forward import embed
 from dissect.models.running.partial import Pass, Products, run_passes
@@ -25,6 +23,8 @@ from dissect.sweep.intervention import Intervention
 from dissect.sweep.quadratic import Gram
 from dissect.sweep.readout import Readout, Row, check_targets
 from dissect.sweep.trace import Trace, trace
+from dissect.undoing.change import together
+from dissect.undoing.gradient_mode import without_gradients
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
 """By metric name. The rows are the recipient as it is, the donor as it is, then the cells in their order."""

@@ -17,7 +17,6 @@ from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import Task, task_of
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
-from dissect.models.changing.change import undone_later
 from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
@@ -26,6 +25,7 @@ from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.runner import owners_of, run
 from dissect.sweep.sweep_result import SweepResult
+from dissect.undoing.change import undone_later
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import caching, embed
 from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.changing.gradient_mode import with_gradients, without_gradients
+from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import logits_of, residual_rows
 from dissect.unlearning.gradient.objective import whole_texts

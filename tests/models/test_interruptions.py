@@ -10,13 +10,13 @@ import torch
 
 import dissect
 from dissect.measures.representation.fisher import _squared
-from dissect.models.changing.change import Change, together
-from dissect.models.changing.gradient_mode import gradients_as_they_are, with_gradients, without_gradients
 from dissect.models.changing.hooked import hooked
-from dissect.models.changing.random_state import seeded
 from dissect.models.running.forward import caching
 from dissect.models.running.generate import greedy
 from dissect.patching.gradients import frozen
+from dissect.undoing.change import Change, together
+from dissect.undoing.gradient_mode import gradients_as_they_are, with_gradients, without_gradients
+from dissect.undoing.random_state import seeded
 from dissect.unlearning.parameters.trainable import only_these
 from tests.patching.test_patch import prompts_of
 from tests.support.interrupted import ctrl_c, interrupt, moments, sample, state
@@ -25,7 +25,7 @@ QUIET = {"progress": False}
 
 
 def test_the_library_uses_its_own_contexts_alone():
-    """Those of others have a moment at which Ctrl-C leaves them half done; see `dissect.models.changing.change`."""
+    """Those of others have a moment at which Ctrl-C leaves them half done; see `dissect.undoing.change`."""
     modes = r"torch\.(no_grad|enable_grad|inference_mode|set_grad_enabled)\("
     bare = re.compile(modes + r"|\.hooks\(|ExitStack\(|fork_rng\(")
     code = [

@@ -10,8 +10,8 @@ import dissect
 from dissect.cli import main
 from dissect.cli.plan import command, n_bytes
 from dissect.errors import DissectError
-from dissect.models.files.sizes import sizes_of
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
+from dissect.models.sizes import sizes_of
 from dissect.planning.plan import Job, fitting, n_trained, plan
 from dissect.planning.plan import plan as planning
 from dissect.sweep.cache import CacheOptions

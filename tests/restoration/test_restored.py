@@ -9,7 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 import dissect
-from dissect.models.changing.change import Change
+from dissect.undoing.change import Change
 from tests.patching.test_patch import prompts_of, sha
 from tests.support.tiny import make_checkpoint
 

@@ -12,9 +12,9 @@ from dissect.errors import DissectError
 from dissect.jobs.task import task_of
 
 if TYPE_CHECKING:
-    from dissect.models.changing.change import Change
     from dissect.models.pair import ModelPair
     from dissect.sweep.sweep_result import SweepResult
+    from dissect.undoing.change import Change
 
 
 def run(
@@ -105,8 +105,8 @@ def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
 
 def _quantised(pair: "ModelPair", format: str | None) -> "Change[None]":
     """All models of the pair rounded, if that was asked for."""
-    from dissect.models.changing.change import together
     from dissect.models.changing.quantised import quantised
+    from dissect.undoing.change import together
 
     models = [model for model in (pair.base, pair.unlearned, pair.retain) if model is not None]
     return together(quantised(model, format) for model in models if format is not None)

@@ -23,10 +23,10 @@ from dissect.measures.depth.lens_measures import lens_measures
 from dissect.measures.depth.logit_lens_measures import fixed_head
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.reading.layer_lens import LOGITS_AT_ONCE, LayerScores, Lens, layer_scores, logit_lens, states_by_layer
 from dissect.reading.residual_states import drawn, states
 from dissect.reading.tuned_lens_fit import FitSettings, TunedLens, fit
+from dissect.undoing.gradient_mode import without_gradients
 
 SOURCES = ("retain", "unrelated")
 """The sets that it is fitted on, where they were given."""

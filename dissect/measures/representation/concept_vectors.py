@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 from dissect.errors import Undefined
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
-from dissect.models.changing.gradient_mode import without_gradients
+from dissect.undoing.gradient_mode import without_gradients
 
 TOP = 200
 

@@ -13,13 +13,13 @@ from transformer_lens import HookedTransformer
 from dissect.measures.representation.drift_map import MEASURES, Drift
 from dissect.models.alignment import compare
 from dissect.models.axes import as_matrix
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.changing.rounding import int8_levels, nf4_levels
 from dissect.models.changing.spectrum import singular_values
 from dissect.models.files.stored import StoredParameters
 from dissect.models.pair import ModelPair
 from dissect.models.parameters import stored_layer_blocks, stored_outside_blocks
 from dissect.models.sharding.shards import gathered
+from dissect.undoing.gradient_mode import without_gradients
 
 Find = Callable[[str], Float[Tensor, "..."]]
 

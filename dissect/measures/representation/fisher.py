@@ -13,12 +13,12 @@ from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
 from dissect.measures.examined import Subject
 from dissect.measures.measure import Estimate, Measure, mean_of
-from dissect.models.changing.change import undone
-from dissect.models.changing.gradient_mode import with_gradients
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
 from dissect.models.running.forward import final_residual, logits_at
 from dissect.reading.residual_states import drawn
 from dissect.statistics.bootstrap import bootstrap
+from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import with_gradients
 
 BLOCKS = ("attn", "mlp", "block")
 """Of each layer; ``block`` is all of it, norms included."""

@@ -5,13 +5,13 @@ import copy
 from transformer_lens import HookedTransformer
 
 from dissect.models.build import build_empty
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.families import find_family
 from dissect.models.files.load_sharded import materialise
 from dissect.models.files.tokenizer import attach_tokenizer
 from dissect.models.sharding.sharded import is_sharded, shard
 from dissect.models.sharding.shards import put
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @without_gradients()

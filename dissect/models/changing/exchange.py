@@ -7,8 +7,8 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.changing.change import Change
 from dissect.models.checkpoint import mark_changed
+from dissect.undoing.change import Change
 
 
 def exchanged(

@@ -6,7 +6,7 @@ from typing import Any
 from transformer_lens import HookedTransformer
 from transformer_lens.hook_points import HookPoint, LensHandle
 
-from dissect.models.changing.change import Change
+from dissect.undoing.change import Change
 
 HookFunction = Callable[[Any, HookPoint], Any]
 """From an activation and its hook point to what takes its place, or to None where it stays."""

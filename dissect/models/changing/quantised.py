@@ -10,11 +10,11 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError, near_miss
-from dissect.models.changing.change import Change
 from dissect.models.changing.exchange import check_in_memory, exchanged
 from dissect.models.changing.rounding import FORMATS, rounded
 from dissect.models.checkpoint import checkpoint_of, weights_of
 from dissect.models.families.weights import Weight
+from dissect.undoing.change import Change
 
 
 def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False) -> Change[HookedTransformer]:

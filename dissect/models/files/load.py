@@ -11,7 +11,6 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import world
 from dissect.errors import DissectError
 from dissect.models.build import build_empty, fill_constants, put_parameter
-from dissect.models.changing.gradient_mode import gradients_as_they_are
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of
 from dissect.models.dtypes import find_dtype
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
@@ -22,6 +21,7 @@ from dissect.models.files.load_sharded import fill_shards, materialise
 from dissect.models.files.tokenizer import attach_tokenizer, has_tokenizer, load_tokenizer
 from dissect.models.files.weight_files import WeightFiles, locate
 from dissect.models.sharding.sharded import shard
+from dissect.undoing.gradient_mode import gradients_as_they_are
 
 
 @gradients_as_they_are()

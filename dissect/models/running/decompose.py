@@ -16,14 +16,14 @@ from transformer_lens.components import LayerNorm, TransformerBlock
 from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 
-from dissect.models.changing.change import undone
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.changing.hooked import hooked
 from dissect.models.modules import OffsetRMSNorm
 from dissect.models.running.forward import embed
 from dissect.models.running.partial import run_layers
 from dissect.models.sharding.sharded import whole, whole_head, within
 from dissect.models.sharding.shards import gathered
+from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import without_gradients
 
 EMBED, POS_EMBED = "hook_embed", "hook_pos_embed"
 

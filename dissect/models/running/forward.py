@@ -12,10 +12,10 @@ from transformer_lens.hook_points import HookPoint
 from transformer_lens.utilities.activation_functions import apply_softcap
 
 from dissect.errors import DissectError
-from dissect.models.changing.change import undone
 from dissect.models.changing.hooked import hooked
 from dissect.models.running.attention import bias_of
 from dissect.models.sharding.sharded import is_sharded, within
+from dissect.undoing.change import undone
 
 
 def final_residual(

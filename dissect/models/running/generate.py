@@ -13,8 +13,8 @@ from transformer_lens import HookedTransformer
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
 from dissect.errors import DissectError
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.kv_cache import Decoder, can_decode
+from dissect.undoing.gradient_mode import without_gradients
 
 Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
 """From the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""

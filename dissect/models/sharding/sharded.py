@@ -19,9 +19,9 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import World
 from dissect.errors import DissectError
 from dissect.models.build import make_contiguous
-from dissect.models.changing.change import undone
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
+from dissect.undoing.change import undone
 
 if TYPE_CHECKING:
     from torch.distributed.device_mesh import DeviceMesh

@@ -13,8 +13,8 @@ from jaxtyping import Shaped
 from torch import Tensor, nn
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.modules import TiedUnembed
+from dissect.undoing.gradient_mode import without_gradients
 
 _SWAPS = itertools.count(1)
 

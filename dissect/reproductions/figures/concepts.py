@@ -11,8 +11,8 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError
-from dissect.models.changing.change import undone
-from dissect.models.changing.gradient_mode import without_gradients
+from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import without_gradients
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedTransformer
 
-from dissect.models.changing.gradient_mode import without_gradients
 from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block, run_layers
 from dissect.models.sharding.sharded import is_sharded, within
+from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.prompt_rows import Rows
 
 LOGITS_AT_ONCE = 1 << 24

@@ -15,9 +15,9 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.distributed import summed
 from dissect.errors import DissectError
-from dissect.models.changing.change import undone
 from dissect.models.changing.copying import copied
 from dissect.models.sharding.sharded import share_of, whole_head
+from dissect.undoing.change import undone
 from dissect.unlearning.audit import Audit
 from dissect.unlearning.config.choices import COMPARING
 from dissect.unlearning.config.train_config import TrainConfig

@@ -7,7 +7,6 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED, head_axis, neuron_axis
-from dissect.models.changing.change import undone
 from dissect.models.parameters import (
     OUTSIDE_BLOCKS,
     in_checkpoint,
@@ -15,6 +14,7 @@ from dissect.models.parameters import (
     outside_block_parameters,
 )
 from dissect.models.sharding.sharded import is_sharded
+from dissect.undoing.change import undone
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.parameters.masters import Copy, LowRank, Master, Slice, Whole
 

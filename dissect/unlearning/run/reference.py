@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.models.changing.gradient_mode import without_gradients
+from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.backward import chunks, logits_of, residual_rows
 from dissect.unlearning.gradient.prompt_rows import Rows, rows_of
 from dissect.unlearning.losses.flat_rows import nll_rows

@@ -14,10 +14,10 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import on_main, summed
 from dissect.errors import DissectError
-from dissect.models.changing.gradient_mode import with_gradients, without_gradients
 from dissect.models.checkpoint import mark_changed
 from dissect.models.sharding.sharded import is_sharded, share_of
 from dissect.models.sharding.shards import own_part
+from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
 from dissect.unlearning.gradient.micro import Data, Micros

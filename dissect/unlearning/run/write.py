@@ -9,11 +9,11 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import clear_leftovers
-from dissect.models.changing.change import undone
 from dissect.models.dtypes import find_dtype
 from dissect.models.files.save import save_hf
 from dissect.models.files.save_adapter import save_adapter
 from dissect.models.sharding.sharded import is_sharded
+from dissect.undoing.change import undone
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.parameters.masters import LowRank, Whole
 from dissect.unlearning.run.run_files import LOG_FILE

@@ -2,7 +2,7 @@
 
 import torch
 
-from dissect.models.changing.change import Change
+from dissect.undoing.change import Change
 
 
 def seeded(seed: int) -> Change[None]:

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from dissect.models.changing.change import Change
+from dissect.undoing.change import Change
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

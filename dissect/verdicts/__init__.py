@@ -1,0 +1,1 @@
+"""The verdict: a panel of attacks run, the rule applied, its words and its file."""

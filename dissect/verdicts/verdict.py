@@ -1,0 +1,232 @@
+"""`dissect.verdict`: the panel of attacks and the word, for a pair or for many checkpoints."""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from transformer_lens import HookedTransformer
+
+from dissect.attacks.attack import available, budgets, chosen_attacks
+from dissect.data.facts import Facts
+from dissect.data.render import DEFAULT_TEMPLATE, check_template
+from dissect.distributed import is_main
+from dissect.errors import DissectError
+from dissect.evaluation.sets import answered, fingerprint
+from dissect.evaluation.sources import Source, named, place
+from dissect.jobs.items import Items
+from dissect.jobs.journal import key_of
+from dissect.jobs.shared_journals import journals_of
+from dissect.models.files.load import load
+from dissect.models.pair import ModelPair
+from dissect.models.sharding.sharded import is_sharded
+from dissect.pairing.asking import Asking
+from dissect.pairing.tested import Tested, paired
+from dissect.provenance import versions
+from dissect.sweep.sweep import check_out
+from dissect.verdicts import lines
+from dissect.verdicts.answering import sampled
+from dissect.verdicts.assemble import assembled
+from dissect.verdicts.panel import ANSWERS, Bench, measured
+from dissect.verdicts.result import Verdicts
+
+BASE, RETRAINED = "base", "retrained"
+
+
+def verdict(
+    checkpoints: Any,
+    *,
+    forget: Any,
+    retain: Any = None,
+    base: Any = None,
+    retrained: Any = None,
+    texts: Any = None,
+    attacks: Any = None,
+    options: Mapping[str, Any] | None = None,
+    answers: str = "gold",
+    template: str = DEFAULT_TEMPLATE,
+    chat: Any = None,
+    subject: str = "subject",
+    n_folds: int | None = None,
+    max_new_tokens: int = 30,
+    dtype: str = "float32",
+    device: str | None = None,
+    batch_size: int = 32,
+    seed: int = 0,
+    out: str | os.PathLike[str] | None = None,
+    task: str | None = None,
+    overwrite: bool = False,
+    progress: bool = True,
+) -> Verdicts:
+    """Put checkpoints through a panel of attacks, and say whether the facts were erased.
+
+    Every question is scored against its own answer and those of other subjects, as asked and after each attack; no
+    attack sees a tested fact. A model that never knew who belongs to what cannot tell the true pairing from any other,
+    so re-dealing the answers among the subjects gives an exact test, which needs no retrained model. docs/verdict.md
+    states the rule.
+
+    Args:
+        checkpoints: a pair of ``dissect.load_pair``; or one checkpoint or several (directories, hub ids, loaded
+            models, or a mapping from names) with ``base``; or a list whose first is the base model.
+        forget: what was to be forgotten. Facts of one kind share a ``group`` (or ``attribute``, ``relation``) in their
+            extra, and ``subject`` says whom a fact is about.
+        retain: what was to be kept; several attacks learn from it, and without it nothing is called erased.
+        base: the checkpoint before unlearning.
+        retrained: one trained without the forget facts, put through the same panel beside the others.
+        texts: plain texts, for perplexity.
+        attacks: names of attacks or families, ``"quick"`` (those that train nothing) or ``"all"``, the default.
+        options: what single attacks are told, e.g. ``{"continued_kept.steps": 50}``.
+        answers: ``gold`` for the answers of the facts, ``base`` for the base model's own greedy ones in their place.
+        template, chat: for questions, as in ``Facts.prompts``.
+        subject: the key of ``extra`` that says whom a fact is about.
+        n_folds: folds by subject for relearning; None makes two where that leaves enough re-dealings.
+        max_new_tokens: longest greedy answer in a chat, in tokens; else it is that of the longest right answer.
+        dtype, device, batch_size, seed, progress: as everywhere.
+        out: ``verdict.json`` to write. What is finished stands in ``<out>.partial`` until it is; the same call goes on.
+        task: ``"3/8"``: do the third of eight parts alone, as one task of a job array. Needs ``out``.
+        overwrite: replace ``out``.
+
+    Returns:
+        `Verdicts`, one for each checkpoint, the base model not among them.
+
+    Raises:
+        DissectError: facts of which no answer can be told from another, an attack, option or checkpoint that does not
+            exist, or an ``out`` that is taken; before anything is measured.
+        Unfinished: this task of a job array has done its part, and others have not.
+
+    Example:
+        >>> verdicts = dissect.verdict(pair, forget=facts, retain=others)  # doctest: +SKIP
+        >>> verdicts[0].verdict, verdicts[0].share_left.value  # doctest: +SKIP
+        ('suppressed', 0.88)
+    """
+    before, examined, beside = _sources(checkpoints, base, retrained)
+    forget, retain, texts = (_facts(name, given) for name, given in _named(forget, retain, texts))
+    check_template(template)
+    asking = Asking(template, chat, batch_size, max_new_tokens)
+    if answers not in ("gold", "base"):
+        raise DissectError(f"answers must be gold or base, got {answers!r}")
+    if answers == "base":
+        before = before if isinstance(before, HookedTransformer) else load(before, dtype=dtype, device=device)
+        how = {"template": template, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        forget, retain = (answered(facts, before, **how) for facts in (forget, retain))
+    questions = paired(forget, template=template, subject=subject, n_folds=n_folds, seed=seed)
+    chosen = chosen_attacks(attacks)
+    if all(attack.name != "as_asked" for attack in chosen):
+        chosen = [available()["as_asked"], *chosen]
+    merged = budgets(chosen, dict(options or {}))
+    sources: dict[str, Source] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
+    whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
+    kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
+    asked = {str(getattr(fact, fact.kind)) for fact in forget}
+    bench = Bench(
+        tested=questions,
+        forget=forget,
+        retain=retain.filter(
+            lambda fact: (
+                str(fact.extra.get(subject)) not in questions.names and str(getattr(fact, fact.kind)) not in asked
+            )
+        ),
+        kept=kept,
+        kept_tested=_choice_of(kept, template, subject, seed),
+        texts=texts,
+        attacks=tuple(chosen),
+        budgets=merged,
+        asking=asking,
+        dtype=dtype,
+        device=device,
+        seed=seed,
+        progress=progress and is_main(),
+    )
+    panel = (ANSWERS, *(attack.name for attack in chosen))
+    parts = {name: (ANSWERS, "as_asked") if name == BASE else panel for name in sources}
+    spec = {
+        "sets": {
+            name: {"n": len(facts), "fingerprint": fingerprint(facts)}
+            for name, facts in (("forget", forget), ("retain", retain), ("texts", texts))
+            if len(facts)
+        },
+        "attacks": merged,
+        "answers": answers,
+        "template": template,
+        "chat": chat if chat is None or isinstance(chat, (bool, str)) else dict(chat),
+        "subject": subject,
+        "n_folds": n_folds,
+        "max_new_tokens": max_new_tokens,
+        "lines": {name: getattr(lines, name) for name in dir(lines) if name.isupper()},
+        "dtype": dtype,
+        "seed": seed,
+        "versions": versions(),
+        "checkpoints": {name: place(source) for name, source in sources.items()},
+    }
+
+    def whole(items: Items | None) -> Verdicts:
+        rows = measured(bench, sources, parts, items)
+        return assembled(bench, rows, spec, subject=subject, base=BASE, retrained=None if beside is None else RETRAINED)
+
+    if out is None:
+        return whole(None)
+    with journals_of(_sharded(sources.values()), out, key_of(spec), whose) as journals:
+        verdicts = whole(Items(journals))
+        journals.finish(lambda: verdicts.save(out))
+    return verdicts
+
+
+def _sources(checkpoints: Any, base: Any, retrained: Any) -> tuple[Source, dict[str, Source], Source | None]:
+    """The base model, the others by name, and the retrained one."""
+    if isinstance(checkpoints, ModelPair):
+        if base is not None:
+            raise DissectError("the pair has a base model of its own: leave base out")
+        pair = checkpoints
+        beside = retrained if retrained is not None else getattr(pair, "retrained", getattr(pair, "retain", None))
+        examined = named([pair.unlearned])
+        names = {name if name not in (BASE, RETRAINED) else "unlearned": source for name, source in examined.items()}
+        return pair.base, names, beside
+    if base is None:
+        several = not isinstance(checkpoints, (str, os.PathLike, HookedTransformer, Mapping))
+        if not (several and isinstance(checkpoints, Sequence) and len(checkpoints) > 1):
+            raise DissectError("there is no base model to compare with: pass base=..., or a list that begins with it")
+        base, *checkpoints = checkpoints
+    examined = named(checkpoints)
+    if twice := sorted({BASE, RETRAINED} & set(examined)):
+        if isinstance(checkpoints, Mapping):
+            raise DissectError(f"{twice[0]!r} is the name of a role: give the checkpoint another")
+        examined = {f"{name} (checkpoint)" if name in twice else name: source for name, source in examined.items()}
+    return base, examined, retrained
+
+
+def _named(forget: Any, retain: Any, texts: Any) -> list[tuple[str, Any]]:
+    return [("forget", forget), ("retain", retain), ("texts", texts)]
+
+
+def _facts(name: str, given: Any) -> Facts:
+    """Facts, a file of them, or none."""
+    if given is None:
+        return Facts()
+    if isinstance(given, (str, os.PathLike)):
+        return Facts.read(given)
+    if isinstance(given, Facts):
+        return given
+    if isinstance(given, Iterable):
+        return Facts(given)
+    raise DissectError(f"{name} must be Facts or a file of them, got {type(given).__name__}: use Facts.read")
+
+
+def _choice_of(kept: Facts, template: str, subject: str, seed: int) -> Tested | None:
+    """Retain facts as a forced choice, for models that answer in words of their own; None where they have no groups."""
+    try:
+        return paired(kept, template=template, subject=subject, n_folds=1, seed=seed)
+    except DissectError:
+        return None
+
+
+def _json(out: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
+    if out is not None and Path(out).suffix.lower() != ".json":
+        raise DissectError(f"a verdict is written as JSON, got {Path(out).name!r}: use a name that ends in .json")
+    return out
+
+
+def _sharded(sources: Iterable[Source]) -> HookedTransformer | None:
+    return next((each for each in sources if isinstance(each, HookedTransformer) and is_sharded(each)), None)
+
+
+__all__ = ["verdict"]
