@@ -56,7 +56,7 @@ def smallest(
     pair = load_pair(
         base,
         unlearned,
-        retain=retain_model,
+        retrained=retain_model,
         dtype=running.dtype,
         device=running.device,
         sequential=sequential,

@@ -17,11 +17,11 @@ from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
 
-ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retrained")
 
 
 class ModelPair:
-    """The same model before and after unlearning; with ``retain``, also one trained without the forgotten data.
+    """The same model before and after unlearning; with ``retrained``, also one trained without the forgotten data.
 
     Raises:
         DissectError: the models cannot be compared: another architecture, size, number format, vocabulary or
@@ -29,11 +29,11 @@ class ModelPair:
     """
 
     def __init__(
-        self, base: HookedTransformer, unlearned: HookedTransformer, retain: HookedTransformer | None = None
+        self, base: HookedTransformer, unlearned: HookedTransformer, retrained: HookedTransformer | None = None
     ) -> None:
         self.base = base
         self.unlearned = unlearned
-        self.retain = retain
+        self.retrained = retrained
         self.one_at_a_time = False
         """Whether only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
@@ -66,7 +66,7 @@ class ModelPair:
         """The models that play donor and recipient, which may be empty while one is held at a time.
 
         Raises:
-            DissectError: an unknown role, or ``retain`` where the pair has none.
+            DissectError: an unknown role, or ``retrained`` where the pair has none.
         """
         return self._role(donor), self._role(recipient)
 
@@ -157,7 +157,9 @@ class ModelPair:
             raise DissectError(f"no model {name!r} in a pair: choose from {', '.join(ROLES)}")
         model = getattr(self, name)
         if model is None:
-            raise DissectError("the pair has no retain model: load_pair(base, unlearned, retain=...)")
+            raise DissectError(
+                "the pair has no retrained model: give one with load_pair(base, unlearned, retrained=...)"
+            )
         return model
 
 
@@ -173,7 +175,7 @@ def load_pair(
     base: str | os.PathLike[str] | HookedTransformer,
     unlearned: str | os.PathLike[str] | HookedTransformer,
     *,
-    retain: str | os.PathLike[str] | HookedTransformer | None = None,
+    retrained: str | os.PathLike[str] | HookedTransformer | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
     mesh: Any = None,
@@ -183,7 +185,7 @@ def load_pair(
     """Load checkpoints that are to be compared; models that are loaded already are taken as they are.
 
     Args:
-        base, unlearned, retain: as for ``dissect.load``: directories, hub ids, adapters.
+        base, unlearned, retrained: as for ``dissect.load``: directories, hub ids, adapters.
         dtype, device: of all of them.
         mesh: shard all of them over its ranks; see ``dissect.load``.
         sequential: never hold two models at once: as if all that is done with the pair were done in
@@ -208,7 +210,7 @@ def load_pair(
         return model
 
     first, second = get("base", base), get("unlearned", unlearned)
-    pair = ModelPair(first, second, None if retain is None else get("retain", retain))
+    pair = ModelPair(first, second, None if retrained is None else get("retrained", retrained))
     if sequential:
         pair.one_at_a_time, pair._devices = True, devices
     return pair

@@ -55,9 +55,9 @@ def patch(
             first token of the answer (0; -1 is the last token of the prompt).
         heads: ``each``, or heads or groups of them, for a dimension ``head``; for sites that have heads.
         neurons: neurons or groups of them, for a dimension ``neurons``; for ``mlp_post``.
-        donor, recipient: ``base``, ``unlearned`` or ``retain``.
-        controls: ``identity``, ``shuffled``, ``retain``, ``random``, ``single``, or ``True`` for all that there can be:
-            further components with which the curves are to be compared; see ``dissect.patching.activation_controls``.
+        donor, recipient: ``base``, ``unlearned`` or ``retrained``.
+        controls: ``identity``, ``shuffled``, ``retrained``, ``random``, ``single``, or ``True`` for all that there can
+            be: components to compare the curves with; see ``dissect.patching.activation_controls``.
         options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
             a file, and go on there after an interruption), ``cache``, ``seed``, ``progress``.
 
@@ -71,7 +71,7 @@ def patch(
     how = Options(**options)
     giver, taker = pair.shapes(donor, recipient)
     checked = check_components(taker, components)
-    retrained = pair.retain is not None and "retain" not in (donor, recipient)
+    retrained = pair.retrained is not None and "retrained" not in (donor, recipient)
     wanted = check_controls(controls, len(prompts), retrained=retrained)
     if wanted and any("pattern" in sites for sites in checked.values()) and "shuffled" in wanted:
         raise DissectError("controls: attention patterns of another prompt have no meaning here: leave 'shuffled' out")
@@ -81,8 +81,8 @@ def patch(
         donors["identity"] = Donor(taker, how.cache)
     if "shuffled" in wanted:
         donors["shuffled"] = ShuffledDonor(giver, prompts, seed=how.seed, cache=how.cache)
-    if "retain" in wanted:
-        donors["retain"] = Donor(pair.shapes("retain", recipient)[0], how.cache)
+    if "retrained" in wanted:
+        donors["retrained"] = Donor(pair.shapes("retrained", recipient)[0], how.cache)
     if "random" in wanted:
         donors["random"] = RandomDonor(source, seed=how.seed)
     selections = list(_selections(taker, checked, prompts, positions, heads, neurons))

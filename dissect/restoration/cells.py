@@ -27,7 +27,7 @@ class Builder:
     activations: Mapping[str, Donor]
     """For mixed cells, by control: the donor's under ``""``."""
     parameters: Mapping[str, Parameters]
-    """Of the donor under ``""``, of a third checkpoint under ``retain``."""
+    """Of the donor under ``""``, of a third checkpoint under ``retrained``."""
     scope: str
     seed: int
 
@@ -39,7 +39,7 @@ class Builder:
         # For each donor its own: they keep what they find out about its change.
         parts = {donor: list(slices(self.model, components, cut)) for donor in self.parameters}
         for control in ("", *controls):
-            donor = "retain" if control == "retain" else ""
+            donor = "retrained" if control == "retrained" else ""
             for component in components:
                 label = f"all but {component.label}" if self.scope == "all_but" else component.label
                 label = f"{label} ({control})" if control else label

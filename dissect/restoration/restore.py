@@ -57,8 +57,8 @@ def restore(
         rank: ranks: only the first k singular directions of the change are put in; a dimension ``rank``.
         t: points from 0 (the recipient) to 1 (the donor), between which the weights are interpolated; a dimension
             ``t``.
-        donor, recipient: ``base``, ``unlearned`` or ``retain``.
-        controls: ``identity``, ``random``, ``noise``, ``retain``, or ``True`` for all that there are models for:
+        donor, recipient: ``base``, ``unlearned`` or ``retrained``.
+        controls: ``identity``, ``random``, ``noise``, ``retrained``, or ``True`` for all that there are models for:
             further components with which the curves are to be compared; see ``dissect.restoration.parameter_controls``.
         options: fields of ``dissect.sweep.sweep.Options``, as for ``dissect.patch``.
 
@@ -77,8 +77,8 @@ def restore(
     wanted = without_impossible(check_controls(controls, pair, donor), controls, components, chosen, taker.cfg.n_layers)
     mixed = any(component.sites for component in components)
     activations, parameters = {"": Donor(giver, how.cache)}, {"": Parameters(giver)}
-    if "retain" in wanted:
-        parameters["retain"] = Parameters(pair.shapes("retain", recipient)[0])
+    if "retrained" in wanted:
+        parameters["retrained"] = Parameters(pair.shapes("retrained", recipient)[0])
     if mixed:
         activations |= control_donors(pair, activations[""], taker, wanted, how)
     builder = Builder(taker, activations, parameters, scope, how.seed)

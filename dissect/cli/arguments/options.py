@@ -44,7 +44,7 @@ Unlearned = Annotated[
 SweepOut = Annotated[
     Path, typer.Option("--out", metavar="SWEEP.nc", help="Where to write the sweep (netCDF).", show_default=False)
 ]
-ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retrained")
 
 Task = Annotated[
     str | None,

@@ -58,7 +58,7 @@ def run(
         pair = load_pair(
             base,
             unlearned,
-            retain=sweeping.retain_model,
+            retrained=sweeping.retain_model,
             sequential=sweeping.sequential,
             progress=running.progress,
             **where,
@@ -109,7 +109,7 @@ def _quantised(pair: "ModelPair", format: str | None) -> Iterator[None]:
     from dissect.models.changing.quantised import quantised
 
     with ExitStack() as stack:
-        for model in (pair.base, pair.unlearned, pair.retain):
+        for model in (pair.base, pair.unlearned, pair.retrained):
             if format is not None and model is not None:
                 stack.enter_context(quantised(model, format))
         yield
@@ -127,5 +127,5 @@ def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
             f"--donor and --recipient are both {donor}, so nothing can change: name another (--recipient {other})"
         )
     for option, role in (("--donor", donor), ("--recipient", recipient)):
-        if role == "retain" and retain_model is None:
-            raise DissectError(f"{option} retain needs that model: add --retain-model DIR")
+        if role == "retrained" and retain_model is None:
+            raise DissectError(f"{option} retrained needs that model: add --retain-model DIR")
