@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dissect import plots as plots
-    from dissect import report as report
     from dissect.attacks.relearn.relearn import relearn as relearn
     from dissect.attacks.relearn.relearned import Relearning as Relearning
+    from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
     from dissect.data.prompts import Prompts as Prompts
@@ -69,6 +69,7 @@ _HOMES = {
     "patch": "dissect.patching.patch",
     "quantised": "dissect.models.changing.quantised",
     "relearn": "dissect.attacks.relearn.relearn",
+    "report": "dissect.autopsy.report",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.files.save",
@@ -80,8 +81,8 @@ _HOMES = {
 }
 """Public name to the module that defines it."""
 
-_ROOMS = ("plots", "report")
-"""Public names that are packages; ``report`` can be called."""
+_ROOMS = ("plots",)
+"""Public names that are packages."""
 
 __all__ = [*_HOMES, *_ROOMS]
 

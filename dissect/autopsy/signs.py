@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dissect.report.shares import Evidence, Share, percent
+from dissect.autopsy.shares import Evidence, Share, percent
 
 Side = Literal["suppressed", "erased", "unclear"]
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dissect.report.page import Code, Details, Section, Table
-from dissect.report.results import Results
+from dissect.autopsy.page import Code, Details, Section, Table
+from dissect.autopsy.results import Results
 
 
 def method(results: Results) -> Section:

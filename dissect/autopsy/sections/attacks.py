@@ -2,13 +2,13 @@
 
 from typing import Any
 
+from dissect.autopsy.page import Section, Table
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent
+from dissect.autopsy.sections.answers_section import SETS
+from dissect.autopsy.sections.depth import figures
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.evaluation.scored_row import Row
-from dissect.report.page import Section, Table
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent
-from dissect.report.sections.answers_section import SETS
-from dissect.report.sections.depth import figures
+from dissect.evaluation.scored_row import ScoredRow
 
 _RELEARNING = (
     "Relearning: the model is trained on a part of the forget facts and asked for the others, which it is not trained "
@@ -62,7 +62,7 @@ def attacks(results: Results) -> Section:
     return Section(heading, parts)
 
 
-def places(found: Evaluation, rows: list[Row]) -> Table:
+def places(found: Evaluation, rows: list[ScoredRow]) -> Table:
     """A row for each place of a measure, a column a checkpoint."""
     keys = list(dict.fromkeys((row.set, tuple(row.at.items())) for row in rows if row.at or row.measure in _WHOLE))
     cells = {(row.model, row.set, tuple(row.at.items())): row.text for row in rows}

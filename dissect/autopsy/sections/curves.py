@@ -3,11 +3,11 @@
 from typing import Any
 
 from dissect import plots
+from dissect.autopsy.page import Details, Drawing, Section, Table
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent, drawn
 from dissect.plots.labels import component as label
 from dissect.plots.labels import split_control
-from dissect.report.page import Details, Drawing, Section, Table
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent, drawn
 from dissect.sweep.join import concat
 from dissect.sweep.peaks import peaks
 from dissect.sweep.sweep_result import SweepResult
@@ -18,8 +18,8 @@ _CAUTION = (
     "High recovery from the coefficients or attention states of late layers proves nothing by itself: they come from a "
     "run of the base model and carry the answer that it has already computed, whatever the unlearned model holds. The "
     "thin curves are swaps that carry nothing of this answer: the unlearned model's own activations (identity, exactly "
-    "0), the base model's on another prompt (shuffled), those of a model that was never trained on the facts (retain), "
-    "noise of the same length (random noise); for parameters as many other layers (random layers) and a change of the "
+    "0), the base model's on another prompt (shuffled), those of a model never trained on the facts (retrained), "
+    "noise of the same norm (random noise); for parameters as many other layers (random layers) and a change of the "
     "same size in a random direction (noise). A curve says something where it stands above these, before the last "
     "third of the layers. The one named single layers does carry the answer: it is the same swap in the centre layer "
     "alone, behind which no neighbour can hide."

@@ -6,12 +6,12 @@ from typing import Any
 
 import numpy as np
 
+from dissect.autopsy.results import Results
+from dissect.autopsy.shares import Evidence, Share
+from dissect.autopsy.signs import READABLE, RESTORED
+from dissect.autopsy.verdict import KNOWN
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.evaluation.scored_row import Row
-from dissect.report.results import Results
-from dissect.report.shares import Evidence, Share
-from dissect.report.signs import READABLE, RESTORED
-from dissect.report.verdict import KNOWN
+from dissect.evaluation.scored_row import ScoredRow
 from dissect.restoration.smallest_result import SmallestSet, label
 from dissect.statistics.bootstrap import of_sums
 from dissect.sweep.sweep_result import SweepResult
@@ -21,12 +21,12 @@ ANSWERED = ("exact_match", "rouge_l_recall")
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
 _OF_ACTIVATIONS = {
     "shuffled": "with those of another prompt",
-    "retain": "with those of the retrained model",
+    "retrained": "with those of the retrained model",
     "random": "with noise",
 }
 _OF_PARAMETERS = {
     "random": "in other layers",
-    "retain": "with those of the retrained model",
+    "retrained": "with those of the retrained model",
     "noise": "with as large a change in a random direction",
 }
 """Controls of a swap, and what they put in."""
@@ -96,7 +96,7 @@ def _perplexity(found: Evaluation) -> float | None:
 def _relearned(found: Evaluation) -> dict[str, Share | None]:
     """Recovered shares of both models; the difference of their gains as a share of what was lost."""
 
-    def at(model: str = UNLEARNED, **place: Any) -> Row | None:
+    def at(model: str = UNLEARNED, **place: Any) -> ScoredRow | None:
         return _row(found, model, "relearning", "forget", place)
 
     back, control = at(whose="itself", of="recovered"), at(whose="control", of="recovered")
@@ -215,16 +215,18 @@ def _first_lost(found: Evaluation) -> int | None:
     return min(hit) if hit else None
 
 
-def _row(found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, Any] | None = None) -> Row | None:
+def _row(
+    found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, Any] | None = None
+) -> ScoredRow | None:
     rows = [r for r in found.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at or {})]
     return rows[0] if rows else None
 
 
-def _of(row: Row) -> Share:
+def _of(row: ScoredRow) -> Share:
     return Share(row.value, row.low, row.high, row.n)
 
 
-def _first(rows: Iterable[Row | None]) -> Share | None:
+def _first(rows: Iterable[ScoredRow | None]) -> Share | None:
     return next((_of(row) for row in rows if row is not None and row.value == row.value), None)
 
 

@@ -1,9 +1,9 @@
 """What was compared: the checkpoints and the facts."""
 
-from dissect.report.page import Section, Table
-from dissect.report.results import Results
+from dissect.autopsy.page import Section, Table
+from dissect.autopsy.results import Results
 
-_ROLES = (("base", "before unlearning"), ("unlearned", "after it"), ("retain", "trained without the forget facts"))
+_ROLES = (("base", "before unlearning"), ("unlearned", "after it"), ("retrained", "trained without the forget facts"))
 
 
 def compared(results: Results) -> Section:

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from dissect.report.shares import Evidence, Share, most_said
-from dissect.report.signs import WEAK, Sign, signs_of
+from dissect.autopsy.shares import Evidence, Share, most_said
+from dissect.autopsy.signs import WEAK, Sign, signs_of
 
 Kind = Literal["not forgotten", "suppressed", "erased", "broken", "undecided", "no question"]
 

@@ -4,19 +4,19 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from dissect.report.evidence import evidence
-from dissect.report.numbers import numbers
-from dissect.report.page import Callout, Section, page
-from dissect.report.results import Results
-from dissect.report.sections.answers_section import behaviour
-from dissect.report.sections.attacks import attacks
-from dissect.report.sections.compared import compared
-from dissect.report.sections.curves import curves
-from dissect.report.sections.depth import depth
-from dissect.report.sections.maps import maps
-from dissect.report.sections.method import method
-from dissect.report.sections.weight_changes import weights
-from dissect.report.verdict import Verdict, verdict
+from dissect.autopsy.evidence import evidence
+from dissect.autopsy.numbers import numbers
+from dissect.autopsy.page import Callout, Section, page
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.answers_section import behaviour
+from dissect.autopsy.sections.attacks import attacks
+from dissect.autopsy.sections.compared import compared
+from dissect.autopsy.sections.curves import curves
+from dissect.autopsy.sections.depth import depth
+from dissect.autopsy.sections.maps import maps
+from dissect.autopsy.sections.method import method
+from dissect.autopsy.sections.weight_changes import weights
+from dissect.autopsy.verdict import Verdict, verdict
 
 SECTIONS = (behaviour, depth, curves, maps, weights, attacks, compared, method)
 """In the order of the page; each says itself what it lacks."""

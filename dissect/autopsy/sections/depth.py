@@ -4,12 +4,12 @@ from functools import partial
 from typing import Any
 
 from dissect import plots
+from dissect.autopsy.page import Details, Drawing, Section
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent, drawn
+from dissect.autopsy.sections.answers_section import measures
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.report.page import Details, Drawing, Section
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent, drawn
-from dissect.report.sections.answers_section import measures
 
 _CURVES = (
     (

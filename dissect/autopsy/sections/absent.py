@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import plotly.graph_objects as go
 
+from dissect.autopsy.page import Drawing
+from dissect.autopsy.results import Results
 from dissect.errors import DissectError
-from dissect.report.page import Drawing
-from dissect.report.results import Results
 
 
 def absent(results: Results, step: str, what: str) -> str:

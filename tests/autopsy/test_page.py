@@ -6,8 +6,8 @@ from html.parser import HTMLParser
 import plotly.graph_objects as go
 import pytest
 
+from dissect.autopsy.page import Code, Drawing, Number, Numbers, Section, Table, page
 from dissect.errors import DissectError
-from dissect.report.page import Code, Drawing, Number, Numbers, Section, Table, page
 
 EVIL = "</script><script>alert('x')</script> & <b>"
 

@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from dissect.report.shares import Evidence, Share
-from dissect.report.verdict import verdict
+from dissect.autopsy.shares import Evidence, Share
+from dissect.autopsy.verdict import verdict
 
 
 def share(value: float, width: float = 0.05) -> Share:

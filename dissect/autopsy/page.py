@@ -11,9 +11,9 @@ from typing import TypeAlias
 import plotly.graph_objects as go
 from plotly.offline import get_plotlyjs
 
+from dissect.autopsy.page_style import PAGE, STYLE
 from dissect.errors import DissectError
 from dissect.files import atomic_file
-from dissect.report.page_style import PAGE, STYLE
 
 
 @dataclass(frozen=True)

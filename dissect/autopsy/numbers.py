@@ -2,8 +2,8 @@
 
 from math import nan
 
-from dissect.report.page import Number, Numbers
-from dissect.report.shares import Evidence, Share, most_said
+from dissect.autopsy.page import Number, Numbers
+from dissect.autopsy.shares import Evidence, Share, most_said
 
 
 def numbers(found: Evidence) -> list[Numbers]:

@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 
 import dissect
+from dissect.autopsy import report
+from dissect.autopsy import steps as work
+from dissect.autopsy.report import Report
+from dissect.autopsy.results import Results
 from dissect.errors import JobError, Unfinished
-from dissect.report import report
-from dissect.report import steps as work
-from dissect.report.report import Report
-from dissect.report.results import Results
 from dissect.sweep import runner
 
 SWEEPS = ("activations", "positions", "heads")

@@ -1,34 +1,33 @@
-"""Computing what a report is made of, step by step; what a folder holds already is not computed again.
+"""Computing the results of a report, step by step; what a folder holds already is not computed again.
 
-Processes share each step, as its own function does that, and come to the next together; what cannot be shared comes
-last, each such step done by one of them. What came of a step stands in a journal until all are through.
+Processes share each step, as its own function does, and begin the next together; steps that cannot be shared come
+last, each run by one process. How a step ended is kept in a journal until all steps are through.
 """
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dissect.autopsy.results import ABOUT_FILE, Results, read_about, write_about
+from dissect.autopsy.settings import ReportSettings
+from dissect.autopsy.step_inputs import StepInputs
+from dissect.autopsy.steps import STEPS, chosen_steps
 from dissect.data.facts import Facts
 from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
+from dissect.first_difference import first_difference
 from dissect.jobs.items import Items
-from dissect.jobs.journal import Row, key_of
+from dissect.jobs.journal import JournalRow, key_of
 from dissect.jobs.journals import Journals
 from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import task_of
 from dissect.models.pair import ModelPair
 from dissect.provenance import versions
-from dissect.report.results import ABOUT_FILE, FILES, Results, read_about, write_about
-from dissect.report.settings import ReportSettings
-from dissect.report.steps import Work
 
 log = logging.getLogger(__name__)
-
-OF_ONE = ("smallest", "lens", "drift")
-"""Steps that one process does alone."""
 
 
 def gather(
@@ -42,47 +41,48 @@ def gather(
     save: Callable[[Results], object] = lambda results: None,
     progress: bool = True,
 ) -> Results:
-    """Compute every step that ``folder`` lacks, and read them all; ``save`` is called with them by one process.
+    """Compute every step that ``folder`` lacks, and read them all; one process calls ``save`` with them.
 
     Raises:
-        DissectError: the folder is of other checkpoints, facts or settings. A step that is not defined for this pair is
-            written down with its reason, and the others run.
+        DissectError: an unknown step, or a folder of other checkpoints, facts or settings. A step that is not defined
+            for this pair is noted with its reason, and the others run.
         Unfinished: this task of a job array has done its part, and others have not.
     """
+    steps = chosen_steps(settings.steps)
     about = _about(pair, sets, settings, command)
     before = read_about(folder)
-    if before is not None and (other := _difference(before["identity"], about["identity"])):
+    if before is not None and (other := first_difference(before["identity"], about["identity"], ignored=_is_path)):
         raise DissectError(
             f"{folder} holds a report of other checkpoints, facts or settings ({other}): choose another folder or "
             "delete it"
         )
     about = {**about, "missing": {}, "seconds": {}, **{k: before[k] for k in ("missing", "seconds") if before}}
-    whose = task_of(task, replica_of(pair.base))
-    if before is None and whose.merges:
+    part_of_job = task_of(task, replica_of(pair.base))
+    if before is None and part_of_job.merges:
         write_about(folder, about)
-    work = Work(pair, sets, settings, task, progress and is_main())
-    with journals_of(pair.base, folder / ABOUT_FILE, key_of(about["identity"]), whose) as journals:
-        steps = _Steps(work, folder, about, journals)
-        steps.run()
+    inputs = StepInputs(pair, sets, settings, task, progress and is_main())
+    with journals_of(pair.base, folder / ABOUT_FILE, key_of(about["identity"]), part_of_job) as journals:
+        runner = _StepRunner(inputs, folder, about, journals)
+        runner.run(steps)
 
         def finish() -> None:
-            write_about(folder, steps.about)
+            write_about(folder, runner.about)
             save(Results.read(folder))
 
         journals.finish(finish)
     return Results.read(folder)
 
 
-class _Steps:
+class _StepRunner:
     """Runs the steps, and notes how each ended."""
 
-    def __init__(self, work: Work, folder: Path, about: dict[str, Any], journals: Journals) -> None:
-        self._work, self._folder, self._about, self._journals = work, folder, about, journals
+    def __init__(self, inputs: StepInputs, folder: Path, about: dict[str, Any], journals: Journals) -> None:
+        self._inputs, self._folder, self._about, self._journals = inputs, folder, about, journals
 
     @property
     def about(self) -> dict[str, Any]:
-        """What is known of the report, with what is known of the steps by now."""
-        rows = {step: rows[0] for step in FILES if (rows := self._journals.rows(step))}
+        """Description of the report, with how each step has ended so far."""
+        rows = {step: rows[0] for step in STEPS if (rows := self._journals.rows(step))}
         missing = {step: row["missing"] for step, row in rows.items() if row["missing"] is not None}
         seconds = {step: row["seconds"] for step, row in rows.items() if row["seconds"] is not None}
         return self._about | {
@@ -90,19 +90,18 @@ class _Steps:
             "seconds": self._about["seconds"] | seconds,
         }
 
-    def run(self) -> None:
-        """All that are this process's to do.
+    def run(self, steps: Sequence[str]) -> None:
+        """Run what is this process's to do.
 
         Raises:
             Unfinished: other tasks of a job array have not done their part of a step yet.
         """
-        asked = self._work.settings.steps
-        of_one = [step for step in asked if step in OF_ONE and self._journals.task.count > 1]
-        lacking = [step for step in asked if step not in of_one and not self._shared(step)]
+        alone = [step for step in steps if not STEPS[step].shared and self._journals.task.count > 1]
+        lacking = [step for step in steps if step not in alone and not self._finished(step)]
         try:
-            Items(self._journals).each({step: step for step in of_one}, self._row)
+            Items(self._journals).each({step: step for step in alone}, self._row)
         except Unfinished:
-            if not (lacking or all(self._is_done(step) for step in asked)):  # a task that runs again has nothing to do
+            if not (lacking or all(self._is_done(step) for step in steps)):  # a task that runs again has nothing to do
                 raise
         if lacking:
             raise Unfinished(
@@ -110,8 +109,8 @@ class _Steps:
                 f"{', '.join(lacking)}: run the other tasks, or the same without a task, which does what is missing"
             )
 
-    def _shared(self, step: str) -> bool:
-        """Do this process's part of a step; whether it is finished."""
+    def _finished(self, step: str) -> bool:
+        """Do this process's part of a step, and return whether all of the step is finished."""
         try:
             row = self._row(step)
         except Unfinished:  # unless another task was quicker to put it together
@@ -121,13 +120,13 @@ class _Steps:
             write_about(self._folder, self.about)
         return True
 
-    def _row(self, step: str) -> Row:
-        """Compute a step, unless that was done; why there is nothing, and how long it took."""
+    def _row(self, step: str) -> JournalRow:
+        """Compute a step, unless it is done; return why it has no result, and its seconds."""
         if self._is_done(step):
             return {key: self.about[key].get(step) for key in ("missing", "seconds")}
         started, reason = time.perf_counter(), None
         try:
-            self._work.steps[step](self._file(step))
+            STEPS[step].compute(self._inputs, self._file(step))
         except JobError:
             raise
         except DissectError as error:
@@ -136,14 +135,14 @@ class _Steps:
         return {"missing": reason, "seconds": round(time.perf_counter() - started, 1)}
 
     def _is_done(self, step: str) -> bool:
-        """Whether nothing is to be done for it. Ranks that still have it open wait for this one to come as well."""
+        """Whether the step needs no work. Ranks that still have it open wait for this one to join."""
         if step in self.about["missing"]:
             return True
         file = self._file(step)
         return file.is_file() and not (self._journals.task.together and any(self._folder.glob(f"{file.name}.partial*")))
 
     def _file(self, step: str) -> Path:
-        return self._folder / FILES[step][0]
+        return self._folder / STEPS[step].file
 
 
 def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings, command: str) -> dict[str, Any]:
@@ -170,20 +169,13 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
     }
 
 
-def _difference(there: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str:
-    """The first thing that is not the same, in words; where a checkpoint lies does not matter."""
-    for key in (key for key in {**there, **now} if not str(key).endswith("_path")):
-        old, new = there.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            if found := _difference(old, new, f"{key}: " if where == "" else f"{where}{key}: "):
-                return found
-        elif old != new:
-            return f"{where}{key}: {old!r:.40} there, {new!r:.40} now"
-    return ""
+def _is_path(key: str) -> bool:
+    """Whether a key says where a checkpoint lies, which does not matter."""
+    return key.endswith("_path")
 
 
 def _plain(value: Any) -> Any:
-    """As it is after JSON, so that what was read compares equal to what is to be written."""
+    """Return a value as JSON would give it back, so that it compares equal to one that was read."""
     if isinstance(value, Mapping):
         return {str(key): _plain(item) for key, item in value.items()}
     return [_plain(item) for item in value] if isinstance(value, (list, tuple)) else value

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from dissect.autopsy.page import Details, Section, Table
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.report.page import Details, Section, Table
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent
 
 SETS = {
     "forget": "to be forgotten",

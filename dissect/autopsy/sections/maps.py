@@ -6,10 +6,10 @@ from typing import Any
 import plotly.graph_objects as go
 
 from dissect import plots
+from dissect.autopsy.page import Details, Section
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent, drawn
 from dissect.plots.labels import counted
-from dissect.report.page import Details, Section
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent, drawn
 from dissect.sweep.sweep_result import SweepResult
 
 _POSITIONS, _HEADS = (

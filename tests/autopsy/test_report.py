@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import dissect
+from dissect.autopsy.report import Report, draw
 from dissect.cli import main
-from dissect.report.report import Report, draw
+from tests.autopsy.test_page import Tags
 from tests.conftest import TINY
-from tests.report.test_page import Tags
 from tests.support import truths
 
 STEPS = ("evaluation", "smallest")
@@ -27,8 +27,8 @@ def facts(demo: Path) -> dict[str, dissect.Facts]:
 FILES = {"forget": "forget", "retain": "retain_unseen"}
 
 
-def autopsy(base: Path, unlearned: Path, facts, out: Path, retain_model: Path | None = None, **settings) -> Report:
-    pair = dissect.load_pair(base, unlearned, retain=retain_model, progress=False)
+def autopsy(base: Path, unlearned: Path, facts, out: Path, retrained: Path | None = None, **settings) -> Report:
+    pair = dissect.load_pair(base, unlearned, retrained=retrained, progress=False)
     how = {"steps": STEPS, "measures": MEASURES, "options": TINY.relearning, "progress": False} | settings
     return dissect.report(pair, **facts, out=out / "report.html", **how)
 
@@ -64,7 +64,7 @@ def test_a_ruined_model_is_broken_and_not_erased(demo, facts, tmp_path):
 
 
 def test_it_goes_on_where_it_was_and_draws_without_models(demo, facts, tmp_path, monkeypatch):
-    from dissect.report import steps as work
+    from dissect.autopsy import steps as work
 
     first = autopsy(demo / "base", demo / "ga", facts, tmp_path, steps=("drift",))
     assert set(first.results.missing) >= {"evaluation", "activations"}

@@ -5,12 +5,12 @@ from functools import partial
 from typing import Any
 
 from dissect import plots
+from dissect.autopsy.page import Section, Table
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent, drawn
+from dissect.autopsy.sections.curves import names_of
 from dissect.plots.labels import component as label
 from dissect.plots.labels import counted, split_control
-from dissect.report.page import Section, Table
-from dissect.report.results import Results
-from dissect.report.sections.absent import absent, drawn
-from dissect.report.sections.curves import names_of
 from dissect.restoration.smallest_result import SmallestSet
 from dissect.sweep.peaks import peaks
 from dissect.sweep.sweep_result import SweepResult

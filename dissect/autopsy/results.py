@@ -1,12 +1,13 @@
-"""What a report is made of: stored results, each of which may be missing."""
+"""Stored results that a report is made of, each of which may be missing."""
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dissect.autopsy.steps import STEPS
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
 from dissect.files import atomic_file
@@ -17,24 +18,13 @@ from dissect.sweep.sweep_result import SweepResult
 
 FORMAT = "dissect-report-1"
 ABOUT_FILE = "report.json"
-FILES: dict[str, tuple[str, Callable[[Path], Any]]] = {
-    "evaluation": ("evaluation.json", Evaluation.load),
-    "activations": ("activations.nc", SweepResult.load),
-    "parameters": ("parameters.nc", SweepResult.load),
-    "smallest": ("smallest.json", SmallestSet.load),
-    "positions": ("positions.nc", SweepResult.load),
-    "heads": ("heads.nc", SweepResult.load),
-    "lens": ("lens.nc", LensTable.load),
-    "drift": ("drift.nc", Drift.load),
-}
-"""Step to file and reader."""
 _KEYS = ("identity", "n_facts", "model", "window", "versions")
-"""Without which there is no report."""
+"""Keys without which a report file is damaged."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
-    """What was computed so far; a section whose part is None says that it is missing."""
+    """Results of the steps by name, None where there is none yet; its section then says that it is missing."""
 
     about: Mapping[str, Any]
     """The checkpoints, facts, settings, versions, the command to repeat it."""
@@ -47,11 +37,11 @@ class Results:
     lens: LensTable | None = None
     drift: Drift | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
-    """Step to the reason why there is nothing."""
+    """Step to the reason why it has no result."""
 
     @classmethod
     def read(cls, folder: str | os.PathLike[str]) -> "Results":
-        """What a folder holds of a report, finished or not; no model is needed.
+        """Read the results of a report, finished or not; no model is needed.
 
         Raises:
             DissectError: no such folder, or nothing of a report in it.
@@ -60,13 +50,16 @@ class Results:
         about = read_about(path)
         if about is None:
             raise DissectError(f"{path} holds nothing of a report: give the folder that dissect report wrote")
-        found = {step: read(path / name) for step, (name, read) in FILES.items() if (path / name).is_file()}
-        missing = {step: "it was not computed" for step in FILES if step not in found}
-        return cls(about=about, missing=missing | about.get("missing", {}), **found)
+        files = {name: path / step.file for name, step in STEPS.items()}
+        results: dict[str, Any] = {
+            name: STEPS[name].result.load(file) for name, file in files.items() if file.is_file()
+        }
+        missing = {name: "it was not computed" for name in STEPS if name not in results}
+        return cls(about=about, missing=missing | about.get("missing", {}), **results)
 
 
 def read_about(folder: Path) -> dict[str, Any] | None:
-    """What the folder says it is of; None where it says nothing."""
+    """Read what the folder says about its report; None where there is none."""
     file = folder / ABOUT_FILE
     if not file.is_file():
         return None
@@ -75,14 +68,14 @@ def read_about(folder: Path) -> dict[str, Any] | None:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise DissectError(f"{file} is damaged ({error}): delete the folder, or choose another") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT:
-        raise DissectError(f"{file} is not of a report: choose another folder")
+        raise DissectError(f"{file} does not belong to a report: choose another folder")
     if lacking := [key for key in _KEYS if key not in content]:
         raise DissectError(f"{file} is damaged (it has no {lacking[0]}): delete the folder, or choose another")
     return content
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:
-    """Say what the folder is of."""
+    """Write what the folder holds a report of."""
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_file(folder / ABOUT_FILE) as temporary:
         temporary.write_text(json.dumps({"format": FORMAT, **about}, indent=1, ensure_ascii=False), encoding="utf-8")
