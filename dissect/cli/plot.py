@@ -93,7 +93,7 @@ def _other_than_a_sweep(
     from dissect.restoration.smallest_result import SmallestSet
 
     found = [file for file in files if file.suffix == ".json"]
-    drifts = [file for file in files if file.suffix != ".json" and netcdf.format_of(file) == drift_map.FORMAT]
+    drifts = [file for file in files if file.suffix != ".json" and netcdf.format_of(file) == drift_map.Drift.FORMAT]
     if not found and not drifts:
         return None
     if len(files) > 1:

@@ -15,12 +15,12 @@ import numpy as np
 from dissect.errors import JobError
 from dissect.files import lock
 
-Row = dict[str, Any]
-"""Of a sweep, by metric, one value a prompt as an array; of other work whatever JSON holds."""
-Batch = int | str
-"""Its number; of other work the name of a part."""
-Finished = dict[Batch, dict[int, Row]]
-"""By batch and number."""
+JournalRow = dict[str, Any]
+"""One finished item: in a sweep one array over prompts for each metric; in other work whatever JSON holds."""
+PartName = int | str
+"""Number of a sweep's batch; in other work the name of a part."""
+Finished = dict[PartName, dict[int, JournalRow]]
+"""Finished items by part and number."""
 
 
 def key_of(sweep: Mapping[str, Any]) -> str:
@@ -59,7 +59,7 @@ class Journal:
             self._file.close()
             raise
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: PartName, index: int, row: JournalRow) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
         self.rows.setdefault(batch, {})[index] = row
         self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})

@@ -14,8 +14,8 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.jobs.journal import Row
-from dissect.jobs.journals import Section
+from dissect.jobs.journal import JournalRow
+from dissect.jobs.journals import JournalSection
 from dissect.metrics.metric import Metric, Scored
 from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
@@ -64,7 +64,7 @@ class Plan:
 
 
 def scores_of(
-    plan: Plan, prompts: Prompts, batch_size: int, progress: bool, journal: Section | None = None
+    plan: Plan, prompts: Prompts, batch_size: int, progress: bool, journal: JournalSection | None = None
 ) -> tuple[Scores, Ends]:
     """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt).
 
@@ -77,7 +77,7 @@ def scores_of(
     mine = len(cut) if journal is None else sum(bool(journal.mine(batch.index)) for batch in cut)
     with tqdm(total=mine, desc="attribution", unit="batch", disable=not progress) as bar:
 
-        def compute(batch: Batch) -> Row:
+        def compute(batch: Batch) -> JournalRow:
             scores, (own, theirs) = _batch(plan, batch)
             bar.update()
             return {"scores": scores, "recipient": own, "donor": theirs}

@@ -37,7 +37,7 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
-from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
+from dissect.patching.logit_result import DIMS, LogitAttribution
 from dissect.patching.patch_checks import check_run
 from dissect.provenance import versions
 from dissect.sweep.batch import Batch, batches
@@ -210,7 +210,7 @@ def _labelled(values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[
         "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
     }
     attrs = {
-        "format": FORMAT,
+        "format": LogitAttribution.FORMAT,
         "spec": json.dumps(dict(spec)),
         "unit": "logits",
         "prompts": prompts.fingerprint(),

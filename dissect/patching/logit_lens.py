@@ -16,7 +16,7 @@ from dissect.data.prompts import Prompts
 from dissect.data.token_table import token_table, token_texts
 from dissect.errors import DissectError
 from dissect.models.pair import ROLES, ModelPair
-from dissect.patching.lens_table import FORMAT, LensTable
+from dissect.patching.lens_table import LensTable
 from dissect.patching.patch_checks import check_run
 from dissect.patching.where import inside, offsets, single_positions
 from dissect.provenance import versions
@@ -131,7 +131,7 @@ def _labelled(
         "token": (("position", "prompt"), token_table(prompts, axes["position"])),
     }
     attrs = {
-        "format": FORMAT,
+        "format": LensTable.FORMAT,
         "spec": json.dumps(dict(spec)),
         "prompts": prompts.fingerprint(),
         "versions": json.dumps(versions()),

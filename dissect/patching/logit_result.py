@@ -1,18 +1,14 @@
 """The drop of the answer's logit, part by part, as labelled numbers."""
 
-import json
-import os
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect import netcdf
+from dissect.stored_result import StoredDataset
 
-FORMAT = "dissect-logits-1"
 DIMS: Mapping[str, tuple[str, ...]] = {
     "embed": (),
     "pos_embed": (),
@@ -27,7 +23,7 @@ DIMS: Mapping[str, tuple[str, ...]] = {
 SHOWN = 8
 
 
-class LogitAttribution:
+class LogitAttribution(StoredDataset):
     """How much each part lowered the logit of the answer, for every prompt (mean over its answer positions).
 
     ``data`` is an ``xarray.Dataset`` in logits, positive where the part lowered the answer's logit from the model
@@ -37,13 +33,8 @@ class LogitAttribution:
     themselves give them (before a soft cap), and ``total``, their difference.
     """
 
-    def __init__(self, data: xr.Dataset) -> None:
-        self.data = data
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Which models were compared, and what the answer's logit was measured from."""
-        return json.loads(self.data.attrs["spec"])
+    FORMAT = "dissect-logits-1"
+    WRITER = "LogitAttribution.save"
 
     @property
     def total(self) -> xr.DataArray:
@@ -90,19 +81,6 @@ class LogitAttribution:
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each part and prompt: part, kind, layer, head, prompt, drop."""
         return self.parts().to_dataframe().reset_index()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
-        netcdf.save(self.data, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "LogitAttribution":
-        """Read what ``save`` wrote; no model is needed.
-
-        Raises:
-            DissectError: no such file, or something else.
-        """
-        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         first = ", ".join(f"{row.part} {row.drop:+.3g}" for row in self.top(4).itertuples())

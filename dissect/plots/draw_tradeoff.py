@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.evaluation.scored_row import Row
+from dissect.evaluation.scored_row import ScoredRow
 from dissect.plots import labels, style
 
 _ROLE_SYMBOLS = {"base": "x", "retrained": "star"}
@@ -86,7 +86,7 @@ def _label(evaluation: Evaluation, measure: str) -> str:
     return labels.plain(evaluation.measures.get(measure, {}).get("label", measure))
 
 
-def _whisker(row: Row, colour: str) -> dict[str, Any]:
+def _whisker(row: ScoredRow, colour: str) -> dict[str, Any]:
     if math.isnan(row.low):
         return {}
     return {

@@ -1,18 +1,14 @@
 """The result of a search for the smallest set of blocks: what it found, and the way there."""
 
-import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dissect.errors import DissectError
-from dissect.files import atomic_file
+from dissect.stored_result import StoredRecord
 
-FORMAT = "dissect-smallest-1"
 Part = str | tuple[int, str]
 """A block outside the layers, or (layer, block)."""
 
@@ -36,11 +32,14 @@ class Step:
 
 
 @dataclass(frozen=True)
-class SmallestSet:
+class SmallestSet(StoredRecord):
     """Blocks that are enough, none of which can be left out.
 
     ``dissect.restored(model, donor, blocks=found.members)`` puts them in, ``dissect.transplant`` does it for good.
     """
+
+    FORMAT = "dissect-smallest-1"
+    WRITER = "`dissect smallest` or SmallestSet.save"
 
     members: list[Part]
     """In the order in which they were added."""
@@ -67,29 +66,15 @@ class SmallestSet:
         """The way: one row a step."""
         return pd.DataFrame([asdict(step) | {"part": label(step.part)} for step in self.path])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON; an existing file is replaced whole or not at all."""
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return asdict(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SmallestSet":
-        """Read what ``save`` wrote.
-
-        Raises:
-            DissectError: no such file, or something else.
-        """
-        file = Path(path)
-        if not file.is_file():
-            raise DissectError(f"no file {file}: give what SmallestSet.save or `dissect smallest` wrote")
-        try:
-            content = json.loads(file.read_text())
-            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-                raise DissectError(f"{file} is no smallest set: give what `dissect smallest` or SmallestSet.save wrote")
-            steps = [Step(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
-            return cls(**content | {"path": steps, "members": [_part(part) for part in content["members"]]})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DissectError(f"{file} cannot be read ({error}): it is damaged or something else") from error
+    def from_dict(cls, content: Mapping[str, Any]) -> "SmallestSet":
+        """Build the set from the content of a file."""
+        steps = [Step(**step | {"part": _part(step["part"])}) for step in content["path"]]
+        return cls(**{**content, "path": steps, "members": [_part(part) for part in content["members"]]})
 
     def __repr__(self) -> str:
         rows = [f"  {label(part):<24}{self.recovery - lost:+.3f}" for part, lost in self._losses()]

@@ -13,7 +13,7 @@ from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
 from dissect.provenance import versions
 from dissect.sweep.grid import Cell
-from dissect.sweep.sweep_result import FORMAT, SweepResult
+from dissect.sweep.sweep_result import SweepResult
 
 _COORDINATES = ("prompt", "prompt_text", "answer_text", "n_scored")
 
@@ -71,7 +71,7 @@ def assemble(
         **dict(zip(_COORDINATES, _prompt_columns(prompts, n_scored), strict=True)),
     }
     attrs = {
-        "format": FORMAT,
+        "format": SweepResult.FORMAT,
         "spec": json.dumps(dict(spec)),
         "metrics": json.dumps({m.name: {"label": m.label, "unit": m.unit, "better": m.better} for m in metrics}),
         "prompts": prompts.fingerprint(),

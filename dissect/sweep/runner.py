@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.jobs.journals import Owners, Section
+from dissect.jobs.journals import JournalSection, Owners
 from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
 from dissect.models.parameters import EMBEDDING
@@ -44,7 +44,7 @@ def run(
     scoring: str = "answer",
     batch_size: int = 32,
     cells_per_pass: int = 1,
-    journal: Section | None = None,
+    journal: JournalSection | None = None,
     progress: bool = True,
 ) -> Values:
     """Measure the recipient under the intervention of every cell, and both models as they are.

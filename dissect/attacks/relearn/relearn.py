@@ -16,7 +16,7 @@ from jaxtyping import Float, Shaped
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from dissect.attacks.relearn.relearned import FORMAT, MEASURES, Relearning
+from dissect.attacks.relearn.relearned import MEASURES, Relearning
 from dissect.attacks.relearn.relearning_plan import Plan, plan_of
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
@@ -150,7 +150,7 @@ def _dataset(
         "prompt_text": ("fact", np.array(plan.prompts.prompt_texts, dtype=str)),
         "answer_text": ("fact", np.array(plan.prompts.answer_texts, dtype=str)),
     }
-    attrs = {"format": FORMAT, "spec": json.dumps(dict(spec)), "versions": json.dumps(versions())}
+    attrs = {"format": Relearning.FORMAT, "spec": json.dumps(dict(spec)), "versions": json.dumps(versions())}
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 
