@@ -15,10 +15,10 @@ from dissect.autopsy.settings import ReportSettings
 from dissect.autopsy.step_inputs import StepInputs
 from dissect.autopsy.steps import STEPS, chosen_steps
 from dissect.data.facts import Facts
+from dissect.differences import first_difference
 from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
-from dissect.first_difference import first_difference
 from dissect.jobs.items import Items
 from dissect.jobs.journal import JournalRow, key_of
 from dissect.jobs.journals import Journals

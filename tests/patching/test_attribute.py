@@ -28,7 +28,7 @@ def margin(scored: Scored) -> torch.Tensor:
     return scored.logits.gather(-1, scored.targets[:, None])[:, 0] - scored.logits[:, 7]
 
 
-MARGIN = Metric(name="margin", label="margin over token 7", measure=margin, better="higher", needs_targets=True)
+MARGIN = Metric(name="margin", label="margin over token 7", score=margin, better="higher", needs_targets=True)
 
 
 def load(tiny_pair, architecture: str, *, dtype: str = "float64", apart: float = 1.0) -> dissect.ModelPair:

@@ -144,7 +144,7 @@ def test_a_metric_and_a_dimension_may_not_share_a_name(both, facts):
     result, _ = swept(both("llama"), facts, ["mlp.W_out"], layers=[1], rank=[1, 2], metrics=["rank"])
     assert result.recovery("rank").sizes["low_rank"] == 2
     for name, others in (("t", []), ("layer", []), ("n_scored", []), ("krs_donor", ["krs"])):
-        clash = Metric(name=name, label="clash", measure=lambda scored: scored.logits[:, 0])
+        clash = Metric(name=name, label="clash", score=lambda scored: scored.logits[:, 0])
         with pytest.raises(dissect.DissectError, match=f"called '{name}'.*another name"):
             swept(both("llama"), facts, ["mlp.W_out"], t=[0.5], metrics=[*others, clash])
 

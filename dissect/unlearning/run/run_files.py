@@ -17,7 +17,6 @@ from torch import Tensor
 
 from dissect.errors import DissectError
 from dissect.files import atomic_file
-from dissect.first_difference import first_difference
 from dissect.unlearning.run.run_state import State
 from dissect.unlearning.run.sharded_state import WHOLE_PARTS, forget_parts, load_parts
 
@@ -54,10 +53,9 @@ class RunFiles:
             found = _read(marker)
             if _without_names(found) != _without_names(wanted):
                 if not overwrite:
-                    other = first_difference(found, wanted)
                     raise DissectError(
-                        f"{self.path} holds an unfinished run of other settings ({other}): give those again to go on "
-                        "with it, delete it, or ask for overwriting"
+                        f"{self.path} holds an unfinished run of other settings ({_difference(found, wanted)}): give "
+                        "those again to go on with it, delete it, or ask for overwriting"
                     )
                 self.remove()
         elif self.path.is_dir() and any(file.name[0] != "." for file in self.path.iterdir()):
@@ -205,6 +203,16 @@ def _axes_in_memory(tensor: Tensor) -> list[int]:
 
 def _unpacked(tensor: Tensor, axes: Sequence[int] | None) -> Tensor:
     return tensor if axes is None else tensor.permute([axes.index(axis) for axis in range(tensor.ndim)])
+
+
+def _difference(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    keys: Sequence[str] = sorted(set(found) | set(wanted))
+    for key in keys:
+        if found.get(key) != wanted.get(key):
+            if isinstance(found.get(key), dict) and isinstance(wanted.get(key), dict):
+                return _difference(found[key], wanted[key])
+            return f"{key} {found.get(key)!r:.60} there, {wanted.get(key)!r:.60} here"
+    return "nothing"
 
 
 def _write(path: Path, text: str) -> None:
