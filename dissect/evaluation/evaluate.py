@@ -16,12 +16,14 @@ from dissect.evaluation.options import check_options
 from dissect.evaluation.sets import fact_sets, fingerprint
 from dissect.evaluation.shared_evaluation import check_shared, shared
 from dissect.evaluation.sources import Source, named, place
+from dissect.keywords import keywords
 from dissect.measures import measure as catalogue
 from dissect.measures.examined import Settings
 from dissect.measures.measure import FAMILIES, Measure
 from dissect.provenance import versions
 
 
+@keywords()
 def evaluate(
     models: Any,
     *,

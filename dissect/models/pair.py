@@ -10,6 +10,7 @@ from transformer_lens import HookedTransformer
 from transformers import PreTrainedTokenizerBase
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
 from dissect.models.checkpoint import checkpoint_of
@@ -169,6 +170,7 @@ def _check_as_loaded(role: str, model: HookedTransformer) -> None:
         raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
 
 
+@keywords()
 def load_pair(
     base: str | os.PathLike[str] | HookedTransformer,
     unlearned: str | os.PathLike[str] | HookedTransformer,

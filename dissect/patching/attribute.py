@@ -12,6 +12,7 @@ from dissect.errors import DissectError
 from dissect.jobs.journal import key_of
 from dissect.jobs.shared_journals import journals_of
 from dissect.jobs.task import deal
+from dissect.keywords import keywords
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
@@ -29,6 +30,7 @@ from dissect.sweep.intervention import Joint
 from dissect.sweep.sweep import check_out
 
 
+@keywords()
 def attribute(
     pair: ModelPair,
     prompts: Prompts,

@@ -35,6 +35,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import NO_FOIL, check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
@@ -48,6 +49,7 @@ AGAINST = ("nothing", "mean", "foil")
 
 
 @torch.no_grad()
+@keywords()
 def logit_attribution(
     pair: ModelPair,
     prompts: Prompts,

@@ -15,6 +15,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.data.token_table import token_table, token_texts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.pair import ROLES, ModelPair
 from dissect.patching.lens_table import FORMAT, LensTable
 from dissect.patching.patch_checks import check_run
@@ -29,6 +30,7 @@ NONE = -1
 
 
 @torch.no_grad()
+@keywords()
 def logit_lens(
     pair: ModelPair,
     prompts: Prompts,

@@ -8,6 +8,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.patching import where as spans
 from dissect.patching.activation_controls import RandomDonor, ShuffledDonor, check_controls
@@ -24,6 +25,7 @@ THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 """Coefficients m, attention states A, and both: the activation curves of Hong et al. (2024)."""
 
 
+@keywords()
 def patch(
     pair: ModelPair,
     prompts: Prompts,

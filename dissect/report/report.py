@@ -9,6 +9,7 @@ from typing import Any
 
 from dissect.errors import DissectError
 from dissect.evaluation.sets import fact_sets
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.report.compose import build
 from dissect.report.evidence import evidence
@@ -28,6 +29,7 @@ class Report:
     results: Results
 
 
+@keywords()
 def report(
     pair: Any,
     *,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from dissect.data.prompts import Prompts
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.restoration.blocks import Component, check_components
 from dissect.restoration.cells import Builder, check_scope
@@ -21,6 +22,7 @@ THE_PAPERS = ("mlp.W_out",)
 """Value vectors W_V: the parameter curve of Hong et al. (2024)."""
 
 
+@keywords()
 def restore(
     pair: ModelPair,
     prompts: Prompts,

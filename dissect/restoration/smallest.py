@@ -9,6 +9,7 @@ from tqdm.auto import tqdm
 
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
@@ -23,6 +24,7 @@ from dissect.sweep.sweep import held
 Chosen = tuple[Candidate, ...]
 
 
+@keywords()
 def smallest_set(
     pair: ModelPair,
     prompts: Prompts,

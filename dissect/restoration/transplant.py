@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.changing.change import Change
 from dissect.models.changing.copying import copied
 from dissect.models.checkpoint import mark_changed
@@ -19,6 +20,7 @@ from dissect.restoration.parameter_swap import Parameters, ParameterSwap, mixed
 from dissect.restoration.slices import Slices, single_slice
 
 
+@keywords()
 def restored(
     model: HookedTransformer,
     donor: HookedTransformer | str | os.PathLike[str],
@@ -54,6 +56,7 @@ def restored(
     return Change(model, swap.do, swap.undo)
 
 
+@keywords()
 def transplant(
     pair: ModelPair,
     *,

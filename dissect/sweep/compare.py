@@ -4,10 +4,12 @@ import numpy as np
 import xarray as xr
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.sweep import statistics
 from dissect.sweep.sweep_result import SweepResult
 
 
+@keywords()
 def compare(
     first: SweepResult, second: SweepResult, metric: str = "krs", *, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:

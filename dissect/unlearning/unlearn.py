@@ -14,6 +14,7 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.models.sharding.sharded import is_sharded
 from dissect.provenance import versions
@@ -41,6 +42,7 @@ class UnlearningRun:
     """The checkpoint's directory, if it was written."""
 
 
+@keywords()
 def unlearn(
     model: Any,
     *,

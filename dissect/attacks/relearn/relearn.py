@@ -21,6 +21,7 @@ from dissect.attacks.relearn.relearning_plan import Plan, plan_of
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.changing.exchange import check_in_memory, exchanged
 from dissect.models.checkpoint import CheckpointInfo
 from dissect.models.comparable import check_comparable
@@ -34,6 +35,7 @@ from dissect.unlearning.run.trainer import Record, Trainer
 Scores = dict[str, Float[np.ndarray, "step fact"]]
 
 
+@keywords()
 def relearn(
     model: Any,
     facts: Any,

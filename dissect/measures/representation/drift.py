@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.keywords import keywords
 from dissect.measures.representation.drift_map import MEASURES, Drift
 from dissect.models.alignment import compare
 from dissect.models.axes import as_matrix
@@ -23,6 +24,7 @@ from dissect.models.sharding.shards import gathered
 Find = Callable[[str], Float[Tensor, "..."]]
 
 
+@keywords()
 def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Drift:
     """Measure how far each block of the unlearned model is from the base model's.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError, near_miss
+from dissect.keywords import keywords
 from dissect.models.changing.change import Change
 from dissect.models.changing.exchange import check_in_memory, exchanged
 from dissect.models.changing.rounding import FORMATS, rounded
@@ -17,6 +18,7 @@ from dissect.models.checkpoint import checkpoint_of, weights_of
 from dissect.models.families.weights import Weight
 
 
+@keywords()
 def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False) -> Change[HookedTransformer]:
     """``model`` as it computes after quantisation, in the body only.
 

@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import barrier, on_main
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
+from dissect.keywords import keywords
 from dissect.models.build import constant_of
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of, weights_of
 from dissect.models.dtypes import dtype_name, find_dtype
@@ -30,6 +31,7 @@ _NOT_WRITTEN = ("_name_or_path", "auto_map", "quantization_config", "transformer
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
+@keywords()
 def save_hf(
     model: HookedTransformer,
     out: str | os.PathLike[str],

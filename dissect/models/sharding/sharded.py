@@ -19,6 +19,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import World
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.build import make_contiguous
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
@@ -79,6 +80,7 @@ def share_of(model: HookedTransformer) -> World:
     return model.sharding.share if is_sharded(model) else World()
 
 
+@keywords()
 def shard(
     model: HookedTransformer,
     mesh: "DeviceMesh",

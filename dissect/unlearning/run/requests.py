@@ -7,12 +7,14 @@ from typing import Any
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.unlearning.unlearn import UnlearningRun, unlearn
 
 KINDS = ("in_turn", "growing")
 
 
+@keywords()
 def unlearn_requests(
     model: str | os.PathLike[str],
     requests: Sequence[Facts],
