@@ -1,6 +1,6 @@
 """`dissect attribute`: an activation sweep to first order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -57,15 +57,12 @@ def _attribute() -> "Callable[..., SweepResult]":
         pair: "ModelPair",
         prompts: "Prompts",
         *,
-        metrics: Sequence[str],
         scoring: str,
         **arguments: Any,
     ) -> "SweepResult":
-        if len(metrics) != 1:
-            raise DissectError(f"--metrics {','.join(metrics)}: a gradient is that of one metric, name one")
         if scoring != "answer":
-            raise DissectError("--scoring published: attribution scores the answer's positions, leave it out")
-        result = first_order(pair, prompts, metric=metrics[0], **arguments)
+            raise DissectError("--scoring published: attribution scores the positions of the answer, leave it out")
+        result = first_order(pair, prompts, **arguments)
         if result.agreement is not None and is_main():
             typer.echo(f"rank agreement with {result.n_checked} cells run exactly: {result.agreement:.3f}")
         return result

@@ -33,7 +33,8 @@ def patch(
     heads: Annotated[str, typer.Option(metavar="each|0,3+4", help="Single heads, or groups joined by +.")] = "",
     neurons: Annotated[str, typer.Option(metavar="7,9+12", help="Single neurons of mlp_post, or groups.")] = "",
     controls: Annotated[
-        str, typer.Option(metavar="all|A,B", help="Of identity, shuffled, random, single: curves to compare with.")
+        str,
+        typer.Option(metavar="all|A,B", help="Curves to compare with: identity, shuffled, retrained, random, single."),
     ] = "",
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,

@@ -98,7 +98,7 @@ def report(
     pair = load_pair(
         base,
         unlearned,
-        retain=retain_model,
+        retrained=retain_model,
         dtype=running.dtype,
         device=running.device,
         progress=running.progress,

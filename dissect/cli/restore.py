@@ -48,7 +48,7 @@ def restore(
         str, typer.Option(metavar="0,0.5,1", help="Points t on the way from the recipient (0) to the donor (1).")
     ] = "",
     controls: Annotated[
-        str, typer.Option(metavar="all|A,B", help="Of identity, random, noise, retain: curves to compare with.")
+        str, typer.Option(metavar="all|A,B", help="Curves to compare with: identity, random, noise, retrained.")
     ] = "",
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,

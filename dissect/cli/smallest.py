@@ -28,8 +28,8 @@ def smallest(
     max_size: Annotated[int | None, typer.Option(help="Give up at so many blocks.")] = None,
     donor: Annotated[str, options.choice("--donor", "Where the blocks come from.", *options.ROLES)] = "base",
     recipient: Annotated[str, options.choice("--recipient", "The model that runs.", *options.ROLES)] = "unlearned",
-    retain_model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data, for the role retain.")
+    retrained: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False,
@@ -44,7 +44,7 @@ def smallest(
     model forget. `dissect plot FOUND.json` draws the way.
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
-    sweeping.check_roles(donor, recipient, retain_model)
+    sweeping.check_roles(donor, recipient, retrained)
     chosen = values.numbered(layers, "--layers")
     candidates = values.listed(blocks, "--blocks") if blocks else None
     asked = prompting.facts(facts)
@@ -56,7 +56,7 @@ def smallest(
     pair = load_pair(
         base,
         unlearned,
-        retain=retain_model,
+        retrained=retrained,
         dtype=running.dtype,
         device=running.device,
         sequential=sequential,

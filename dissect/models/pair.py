@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformer_lens import HookedTransformer
@@ -18,23 +18,26 @@ from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
 
-ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retrained")
+FORMER_ROLES = {"retain": "retrained"}
+"""What a role was called, to the name that it has now."""
 
 
+@keywords(renamed={"retain": "retrained"})
 class ModelPair:
-    """The same model before and after unlearning; with ``retain``, also one trained without the forgotten data.
+    """One model before and after unlearning; with ``retrained``, also one trained without the forget data.
 
     Raises:
-        DissectError: the models cannot be compared: another architecture, size, number format, vocabulary or
-            tokenizer. The message names the first difference and both values.
+        DissectError: the models cannot be compared: another architecture, size, dtype, vocabulary or tokenizer. The
+            message names the first difference and both values.
     """
 
     def __init__(
-        self, base: HookedTransformer, unlearned: HookedTransformer, retain: HookedTransformer | None = None
+        self, base: HookedTransformer, unlearned: HookedTransformer, retrained: HookedTransformer | None = None
     ) -> None:
         self.base = base
         self.unlearned = unlearned
-        self.retain = retain
+        self.retrained = retrained
         self.one_at_a_time = False
         """Whether only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
@@ -42,6 +45,15 @@ class ModelPair:
         for role, model in self._models().items():
             if role != "base":
                 check_comparable(base, model, f"base and {role}")
+
+    @property
+    def retain(self) -> NoReturn:
+        """What ``retrained`` was called.
+
+        Raises:
+            DissectError: always, with the new name.
+        """
+        raise DissectError("pair.retain is now called pair.retrained")
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -67,7 +79,7 @@ class ModelPair:
         """The models that play donor and recipient, which may be empty while one is held at a time.
 
         Raises:
-            DissectError: an unknown role, or ``retain`` where the pair has none.
+            DissectError: an unknown role, or ``retrained`` where the pair has none.
         """
         return self._role(donor), self._role(recipient)
 
@@ -155,10 +167,14 @@ class ModelPair:
 
     def _role(self, name: str) -> HookedTransformer:
         if name not in ROLES:
+            if name in FORMER_ROLES:
+                raise DissectError(f"no model {name!r} in a pair: it is now called {FORMER_ROLES[name]!r}")
             raise DissectError(f"no model {name!r} in a pair: choose from {', '.join(ROLES)}")
         model = getattr(self, name)
         if model is None:
-            raise DissectError("the pair has no retain model: load_pair(base, unlearned, retain=...)")
+            raise DissectError(
+                "the pair has no retrained model: give one with load_pair(base, unlearned, retrained=...)"
+            )
         return model
 
 
@@ -170,12 +186,12 @@ def _check_as_loaded(role: str, model: HookedTransformer) -> None:
         raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
 
 
-@keywords()
+@keywords(renamed={"retain": "retrained"})
 def load_pair(
     base: str | os.PathLike[str] | HookedTransformer,
     unlearned: str | os.PathLike[str] | HookedTransformer,
     *,
-    retain: str | os.PathLike[str] | HookedTransformer | None = None,
+    retrained: str | os.PathLike[str] | HookedTransformer | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
     mesh: Any = None,
@@ -185,7 +201,7 @@ def load_pair(
     """Load checkpoints that are to be compared; models that are loaded already are taken as they are.
 
     Args:
-        base, unlearned, retain: as for ``dissect.load``: directories, hub ids, adapters.
+        base, unlearned, retrained: as for ``dissect.load``: directories, hub ids, adapters.
         dtype, device: of all of them.
         mesh: shard all of them over its ranks; see ``dissect.load``.
         sequential: never hold two models at once: as if all that is done with the pair were done in
@@ -210,7 +226,7 @@ def load_pair(
         return model
 
     first, second = get("base", base), get("unlearned", unlearned)
-    pair = ModelPair(first, second, None if retain is None else get("retain", retain))
+    pair = ModelPair(first, second, None if retrained is None else get("retrained", retrained))
     if sequential:
         pair.one_at_a_time, pair._devices = True, devices
     return pair

@@ -6,7 +6,7 @@ carry the answer that it has already computed, and any activation of the usual s
 - ``identity``: the recipient's own activations. Recovery is exactly 0, or the engine is wrong.
 - ``shuffled``: the donor's activations on another prompt, put in at positions of the same role. What they bring back is
   not about this prompt's answer.
-- ``retain``: the same activations of a model that was never trained on the forgotten data: of the same text, at the
+- ``retrained``: the same activations of a model that was never trained on the forgotten data: of the same text, at the
   same place, without the answer. Where the pair has one.
 - ``random``: noise, at each position as long as the donor's activation.
 - ``single``: windows of one layer, from which nothing can be hidden behind a neighbour.
@@ -28,7 +28,7 @@ from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions
 from dissect.sweep.donor import Donor
 
-CONTROLS = ("identity", "shuffled", "retain", "random", "single")
+CONTROLS = ("identity", "shuffled", "retrained", "random", "single")
 
 
 def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bool) -> tuple[str, ...]:
@@ -41,16 +41,16 @@ def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bo
         DissectError: one that does not exist, a shuffled donor for a single prompt, no retrained model.
     """
     if isinstance(asked, bool):
-        possible = {"retain": retrained, "shuffled": n_prompts > 1}
+        possible = {"retrained": retrained, "shuffled": n_prompts > 1}
         asked = [control for control in CONTROLS if possible.get(control, True)] if asked else ()
     chosen = (asked,) if isinstance(asked, str) else tuple(asked)
     for control in chosen:
         if control not in CONTROLS:
             raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
-    if "retain" in chosen and not retrained:
+    if "retrained" in chosen and not retrained:
         raise DissectError(
-            "controls: 'retain' needs a third checkpoint that is neither donor nor recipient: load_pair(..., "
-            "retain=...), on the command line --retain-model DIR"
+            "controls: 'retrained' needs a retrained model that is neither donor nor recipient: give one with "
+            "load_pair(..., retrained=...), on the command line --retrained DIR"
         )
     if "shuffled" in chosen and n_prompts < 2:
         raise DissectError("controls: a shuffled donor needs a second prompt to take activations from")

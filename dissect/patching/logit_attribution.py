@@ -39,10 +39,9 @@ from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
 from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
-from dissect.patching.patch_checks import check_run
 from dissect.provenance import versions
 from dissect.sweep.batch import Batch, batches
-from dissect.sweep.check_asked import check_asked
+from dissect.sweep.check_inputs import check_inputs, check_run
 
 AGAINST = ("nothing", "mean", "foil")
 """What the answer's logit can be measured from."""
@@ -65,7 +64,7 @@ def logit_attribution(
     Positive: the part lowered the answer's logit on the way from ``before`` to ``after``. Parts add up to the drop.
 
     Args:
-        before, after: ``base``, ``unlearned`` or ``retain``.
+        before, after: ``base``, ``unlearned`` or ``retrained``.
         against: what the answer's logit is measured from. ``nothing``: the logit itself, which also moves when all
             logits do. ``mean``: the mean logit of the vocabulary. ``foil``: a wrong answer's token, at the one position
             where it parts from the answer (``dissect.data.foils``); prompts without one are NaN.
@@ -78,7 +77,7 @@ def logit_attribution(
         DissectError: a model that the pair does not have, an unknown ``against``, prompts longer than the context, no
             foils where they are asked for.
     """
-    check_asked(pair, prompts)
+    check_inputs(pair, prompts)
     models = pair.roles(before, after)
     if against not in AGAINST:
         raise DissectError(f"against={against!r}: choose from {', '.join(AGAINST)}")

@@ -13,7 +13,7 @@ CONTROLS = {
     "random": ("longdash", "hexagon"),
     "single layers": ("dash", "hourglass"),
     "noise": ("longdashdot", "diamond-tall"),
-    "retain": ("1px,6px", "bowtie"),
+    "retrained": ("1px,6px", "bowtie"),
 }
 """Dash and marker of each kind of control: the same in all figures, no two alike."""
 

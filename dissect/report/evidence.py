@@ -21,12 +21,12 @@ ANSWERED = ("exact_match", "rouge_l_recall")
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
 _OF_ACTIVATIONS = {
     "shuffled": "with those of another prompt",
-    "retain": "with those of the retrained model",
+    "retrained": "with those of the retrained model",
     "random": "with noise",
 }
 _OF_PARAMETERS = {
     "random": "in other layers",
-    "retain": "with those of the retrained model",
+    "retrained": "with those of the retrained model",
     "noise": "with as large a change in a random direction",
 }
 """Controls of a swap, and what they put in."""

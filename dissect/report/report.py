@@ -56,7 +56,7 @@ def report(
     the checkpoints of the evaluation and the cells of the sweeps; smallest set, lens and drift are one rank's each.
 
     Args:
-        pair: from ``dissect.load_pair``; with a ``retain`` model depth is UDS and relearning has its control.
+        pair: from ``dissect.load_pair``; with a ``retrained`` model depth is UDS and relearning has its control.
         forget: what was to be forgotten, with answers.
         retain: what was to be kept; without it the verdict cannot tell forgetting from damage.
         unrelated, texts, nonmembers, sets: further facts, as for ``dissect.evaluate``.

@@ -83,7 +83,7 @@ class Work:
             forget=sets.pop("forget"),
             sets=sets,
             base=self.pair.base,
-            retain_model=self.pair.retain,
+            retain_model=self.pair.retrained,
             measures=_measures(self.settings, self.pair),
             answers="base" if self._unanswered() else "gold",
             template=self.settings.template,

@@ -73,7 +73,7 @@ def run_demo(
         progress=progress,
     )
     compared.save(out / "methods.json")
-    pair = load_pair(base, out / settings.dissected, retain=retrained, dtype=dtype, device=device, progress=False)
+    pair = load_pair(base, out / settings.dissected, retrained=retrained, dtype=dtype, device=device, progress=False)
     made = report(
         pair,
         forget=facts["forget"],

@@ -3,7 +3,7 @@
 - ``identity``: the recipient's own parameters. Recovery is exactly 0, or the engine is wrong.
 - ``random``: the same block in as many random layers outside the window: is it these layers, or would any do?
 - ``noise``: noise as long as the change, on the same entries: is it what is put in, or that something is?
-- ``retain``: the blocks of a third checkpoint, the pair's ``retain`` model.
+- ``retrained``: the blocks of the pair's retrained model.
 
 Where activations go in together with a block, they are controls of the same kind.
 """
@@ -17,38 +17,42 @@ from dissect.errors import DissectError
 from dissect.models.pair import ModelPair
 from dissect.patching.activation_controls import RandomDonor
 from dissect.restoration.blocks import Swapped
-from dissect.restoration.scope import Places
 from dissect.sweep.donor import Donor
+from dissect.sweep.grid import Windows
 from dissect.sweep.sweep import Options
 
 log = logging.getLogger(__name__)
 
-CONTROLS = ("identity", "random", "noise", "retain")
+CONTROLS = ("identity", "random", "noise", "retrained")
 
 
 def check_controls(asked: Sequence[str] | bool, pair: ModelPair, donor: str) -> tuple[str, ...]:
     """The controls asked for; ``True`` stands for all that the pair has models for.
 
     Raises:
-        DissectError: one that does not exist, or ``retain`` where the pair has no third checkpoint or it is the donor.
+        DissectError: one that does not exist, or ``retrained`` where the pair has no such model or it is the donor.
     """
-    third = pair.retain is not None and donor != "retain"
+    third = pair.retrained is not None and donor != "retrained"
     if isinstance(asked, bool):
-        asked = [control for control in CONTROLS if control != "retain" or third] if asked else ()
+        asked = [control for control in CONTROLS if control != "retrained" or third] if asked else ()
     chosen = (asked,) if isinstance(asked, str) else tuple(asked)
     for control in chosen:
         if control not in CONTROLS:
             raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
-    if "retain" in chosen and not third:
+    if "retrained" in chosen and not third:
         raise DissectError(
-            "controls: 'retain' needs a third checkpoint that is not the donor: load_pair(..., retain=...), on the "
-            "command line --retain-model DIR"
+            "controls: 'retrained' needs a retrained model that is not the donor: give one with "
+            "load_pair(..., retrained=...), on the command line --retrained DIR"
         )
     return tuple(dict.fromkeys(chosen))
 
 
 def without_impossible(
-    wanted: tuple[str, ...], asked: Sequence[str] | bool, components: Sequence[Swapped], chosen: Places, n_layers: int
+    wanted: tuple[str, ...],
+    asked: Sequence[str] | bool,
+    components: Sequence[Swapped],
+    layer_sets: Windows,
+    n_layers: int,
 ) -> tuple[str, ...]:
     """The controls that the cells leave room for: ``random`` needs as many layers outside of one as it holds.
 
@@ -61,8 +65,8 @@ def without_impossible(
         return wanted
     if not any(component.in_layers for component in components):
         why = "puts a block into other layers, and these blocks stand outside the layers: leave it out"
-    elif all(2 * len(members) > n_layers for _, members in chosen):
-        fewest = min(len(members) for _, members in chosen)
+    elif all(2 * len(members) > n_layers for _, members in layer_sets):
+        fewest = min(len(members) for _, members in layer_sets)
         why = (
             f"needs as many layers outside a cell as in it, and these hold {fewest} or more of {n_layers}: use a "
             "smaller window, or leave it out"
@@ -84,6 +88,6 @@ def control_donors(
         found["identity"] = Donor(recipient, how.cache)
     if "noise" in wanted:
         found["noise"] = RandomDonor(donor, seed=how.seed)
-    if "retain" in wanted:
-        found["retain"] = Donor(pair.shapes("retain", "base")[0], how.cache)
+    if "retrained" in wanted:
+        found["retrained"] = Donor(pair.shapes("retrained", "base")[0], how.cache)
     return found

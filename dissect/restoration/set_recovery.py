@@ -44,7 +44,7 @@ class Measuring:
         Raises:
             DissectError: donor and recipient agree on all prompts.
         """
-        cells = [Cell("set", number, (), self._swap(chosen)) for number, chosen in enumerate(sets)]
+        cells = [Cell("set", number, (), intervention=self._swap(chosen)) for number, chosen in enumerate(sets)]
         if not cells:
             return []
         rows = self._rows(cells)

@@ -17,7 +17,7 @@ from dissect.restoration.candidates import Candidate, candidates_of, in_random_l
 from dissect.restoration.parameter_swap import Parameters
 from dissect.restoration.set_recovery import Measuring
 from dissect.restoration.smallest_result import SmallestSet, Step
-from dissect.sweep.check_asked import check_asked
+from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import held
 
@@ -69,7 +69,7 @@ def smallest_set(
         DissectError: something asked for does not exist, the metric has no gradient, or the models agree on the
             prompts, so that there is nothing to recover.
     """
-    check_asked(pair, prompts)
+    check_inputs(pair, prompts)
     giver, taker = pair.shapes(donor, recipient)
     measured = metrics_by_name.get(metric)
     _check(measured, threshold, beam, max_size)

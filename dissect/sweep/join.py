@@ -56,7 +56,7 @@ def concat(*results: SweepResult) -> SweepResult:
 def _check_fit(first: SweepResult, other: SweepResult) -> None:
     if first.data.attrs["prompts"] != other.data.attrs["prompts"]:
         raise DissectError("these sweeps are of different prompts: run them on the same ones")
-    for key in ("donor", "recipient", "scoring", "base_fingerprint", "unlearned_fingerprint", "retain_fingerprint"):
+    for key in ("donor", "recipient", "scoring", "base_fingerprint", "unlearned_fingerprint", "retrained_fingerprint"):
         if first.spec.get(key) != other.spec.get(key):
             raise DissectError(f"these sweeps differ in {key}: {first.spec.get(key)!r} and {other.spec.get(key)!r}")
     for metric in set(first.metrics) & set(other.metrics):

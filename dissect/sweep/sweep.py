@@ -22,6 +22,7 @@ from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
 from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
+from dissect.sweep.check_inputs import check_run
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.runner import owners_of, run
@@ -35,7 +36,7 @@ _LOGITS_A_PASS = 1 << 28
 
 
 @runtime_checkable
-class Source(Protocol):
+class Supply(Protocol):
     """Something that interventions take from the donor's model: activations or parameters."""
 
     model: HookedTransformer
@@ -54,7 +55,7 @@ class Source(Protocol):
 class Options:
     """How a sweep is run and measured, whatever it swaps."""
 
-    metrics: Sequence[str | Metric] = ("krs",)
+    metrics: str | Metric | Sequence[str | Metric] = "krs"
     """Names of ``dissect.metrics``, or metrics of one's own."""
     scoring: str = "answer"
     """``answer`` or ``published``; see ``dissect.sweep.batch.SCORINGS``."""
@@ -87,7 +88,7 @@ def sweep(
     cells: Sequence[Cell],
     options: Options,
     *,
-    others: Sequence[Source] = (),
+    others: Sequence[Supply] = (),
     spec: Mapping[str, Any],
 ) -> SweepResult:
     """Run ``cells`` on the recipient and label what comes out.
@@ -99,23 +100,19 @@ def sweep(
         DissectError: a metric that does not exist, prompts that are too long, a batch size below one, the journal of
             another sweep.
     """
-    metrics = _metrics(options.metrics)
+    metrics = metrics_of(options.metrics)
     check_names(cells, metrics)
-    if options.batch_size < 1:
-        raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
+    check_run(recipient, prompts, options.batch_size)
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
     task = check_out(recipient, options.out, options.task, overwrite=options.overwrite)
-    longest = int(prompts.lengths.max())
-    if longest > recipient.cfg.n_ctx:
-        raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
     scored_positions(prompts, options.scoring)
     check_cache(options.cache)
     spec = {**spec, "scoring": options.scoring, "seed": options.seed}
     # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched into
     # itself is to differ by nothing.
     fused = not any(cell.intervention.needs_patterns for cell in cells)
-    sources: list[Source] = [donor, *others]
+    sources: list[Supply] = [donor, *others]
     for source in sources:
         source.fused_attention = fused
     _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
@@ -143,7 +140,7 @@ def check_out(
 def held(
     pair: ModelPair,
     recipient: HookedTransformer,
-    sources: Sequence[Source],
+    sources: Sequence[Supply],
     prompts: Prompts,
     *,
     batch_size: int,
@@ -224,11 +221,16 @@ def donor_bytes(donor: Donor, prompts: Prompts, options: Options) -> int:
     return activations + scored * (4 * cfg.d_vocab + cfg.dtype.itemsize * cfg.d_model)
 
 
-def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
-    several = (asked,) if isinstance(asked, (str, Metric)) else tuple(asked)
-    found = [metrics_by_name.get(one) for one in several]
-    check_unique([metric.name for metric in found], "metrics")
-    return found
+def metrics_of(names: str | Metric | Sequence[str | Metric]) -> list[Metric]:
+    """Metrics by their names; those that are metrics already stay as they are.
+
+    Raises:
+        DissectError: no metric of that name, none at all, or one twice.
+    """
+    several = (names,) if isinstance(names, (str, Metric)) else tuple(names)
+    metrics = [metrics_by_name.get(name) for name in several]
+    check_unique([metric.name for metric in metrics], "metrics")
+    return metrics
 
 
 def _identity(

@@ -177,7 +177,7 @@ def test_a_result_is_saved_shown_and_tabled(tiny_pair, tmp_path):
     ("asked", "said"),
     [
         ({"before": "teacher"}, "no model 'teacher'"),
-        ({"after": "retain"}, "no retain model"),
+        ({"recipient": "retrained"}, "no retrained model"),
         ({"against": "everything"}, "against='everything'"),
         ({"batch_size": 0}, "batch_size=0"),
     ],

@@ -28,7 +28,7 @@ FILES = {"forget": "forget", "retain": "retain_unseen"}
 
 
 def autopsy(base: Path, unlearned: Path, facts, out: Path, retain_model: Path | None = None, **settings) -> Report:
-    pair = dissect.load_pair(base, unlearned, retain=retain_model, progress=False)
+    pair = dissect.load_pair(base, unlearned, retrained=retain_model, progress=False)
     how = {"steps": STEPS, "measures": MEASURES, "options": TINY.relearning, "progress": False} | settings
     return dissect.report(pair, **facts, out=out / "report.html", **how)
 

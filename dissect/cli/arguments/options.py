@@ -44,7 +44,7 @@ Unlearned = Annotated[
 SweepOut = Annotated[
     Path, typer.Option("--out", metavar="SWEEP.nc", help="Where to write the sweep (netCDF).", show_default=False)
 ]
-ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retrained")
 
 Task = Annotated[
     str | None,
@@ -61,8 +61,8 @@ class SweepOptions:
     metrics: Annotated[str, typer.Option(metavar="krs,kl,...", help="What to measure, separated by commas.")] = "krs"
     donor: Annotated[str, choice("--donor", "Where the swapped parts come from.", *ROLES)] = "base"
     recipient: Annotated[str, choice("--recipient", "The model that runs.", *ROLES)] = "unlearned"
-    retain_model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data, for the role retain.")
+    retrained: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data.")
     ] = None
     scoring: Annotated[
         str,

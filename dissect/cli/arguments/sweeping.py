@@ -58,7 +58,7 @@ def run(
         pair = load_pair(
             base,
             unlearned,
-            retain=sweeping.retain_model,
+            retrained=sweeping.retrained,
             sequential=sweeping.sequential,
             progress=running.progress,
             **where,
@@ -98,7 +98,7 @@ def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
     windows([0], sweeping.window, 1)
     for name in metrics:
         metric.get(name)
-    check_roles(sweeping.donor, sweeping.recipient, sweeping.retain_model)
+    check_roles(sweeping.donor, sweeping.recipient, sweeping.retrained)
     if sweeping.quantise is not None and sweeping.sequential:
         raise DissectError(f"--quantise {sweeping.quantise} needs all models in memory: leave --sequential out")
 
@@ -109,17 +109,17 @@ def _quantised(pair: "ModelPair", format: str | None) -> Iterator[None]:
     from dissect.models.changing.quantised import quantised
 
     with ExitStack() as stack:
-        for model in (pair.base, pair.unlearned, pair.retain):
+        for model in (pair.base, pair.unlearned, pair.retrained):
             if format is not None and model is not None:
                 stack.enter_context(quantised(model, format))
         yield
 
 
-def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
+def check_roles(donor: str, recipient: str, retrained: str | None) -> None:
     """Two different models, both of which there are.
 
     Raises:
-        DissectError: one model in both roles, which would take its time to find that nothing changes; or no retain.
+        DissectError: one model in both roles, where nothing can change; or no retrained model.
     """
     if donor == recipient:
         other = next(role for role in ("base", "unlearned") if role != donor)
@@ -127,5 +127,5 @@ def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
             f"--donor and --recipient are both {donor}, so nothing can change: name another (--recipient {other})"
         )
     for option, role in (("--donor", donor), ("--recipient", recipient)):
-        if role == "retain" and retain_model is None:
-            raise DissectError(f"{option} retain needs that model: add --retain-model DIR")
+        if role == "retrained" and retrained is None:
+            raise DissectError(f"{option} retrained needs that model: add --retrained DIR")

@@ -3,7 +3,7 @@
 from dissect.report.page import Section, Table
 from dissect.report.results import Results
 
-_ROLES = (("base", "before unlearning"), ("unlearned", "after it"), ("retain", "trained without the forget facts"))
+_ROLES = (("base", "before unlearning"), ("unlearned", "after it"), ("retrained", "trained without the forget facts"))
 
 
 def compared(results: Results) -> Section:

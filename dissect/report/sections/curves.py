@@ -18,7 +18,7 @@ _CAUTION = (
     "High recovery from the coefficients or attention states of late layers proves nothing by itself: they come from a "
     "run of the base model and carry the answer that it has already computed, whatever the unlearned model holds. The "
     "thin curves are swaps that carry nothing of this answer: the unlearned model's own activations (identity, exactly "
-    "0), the base model's on another prompt (shuffled), those of a model that was never trained on the facts (retain), "
+    "0), the base model's on another prompt (shuffled), those of a model never trained on the facts (retrained), "
     "noise of the same length (random noise); for parameters as many other layers (random layers) and a change of the "
     "same size in a random direction (noise). A curve says something where it stands above these, before the last "
     "third of the layers. The one named single layers does carry the answer: it is the same swap in the centre layer "
