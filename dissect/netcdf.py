@@ -13,7 +13,7 @@ ENGINE: Literal["h5netcdf"] = "h5netcdf"
 _WRITERS = {
     "dissect-sweep-1": "`dissect patch`, `restore`, `attribute` or SweepResult.save",
     "dissect-drift-1": "`dissect inspect --drift` or Drift.save",
-    "dissect-logits-1": "LogitAttribution.save",
+    "dissect-logits-2": "LogitAttribution.save",
     "dissect-lens-1": "LensTable.save",
     "dissect-relearning-1": "Relearning.save",
 }
@@ -41,8 +41,10 @@ def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
     if data.attrs.get("format") != expected:
-        found = data.attrs.get("format")
-        what = f"is another kind of result ({found})" if found in _WRITERS else "is no result of dissect"
+        seen = str(data.attrs.get("format"))
+        if seen.rpartition("-")[0] == expected.rpartition("-")[0]:
+            raise DissectError(f"{file} was written by another version of dissect ({seen}): compute it again")
+        what = f"is another kind of result ({seen})" if seen in _WRITERS else "is no result of dissect"
         raise DissectError(f"{file} {what}: give what {_WRITERS[expected]} wrote")
     return data
 
