@@ -19,27 +19,30 @@ def attribute(
     base: options.Base,
     unlearned: options.Unlearned,
     *,
-    facts: Annotated[
-        str, typer.Option(metavar="FILE", help="What to ask: JSONL, CSV, Parquet, ...", show_default=False)
-    ],
+    facts: options.FactsFile,
     out: options.SweepOut,
     components: Annotated[
-        str, typer.Option(metavar="A,B,A+B", help="Activation sites, separated by commas; + for together.")
+        str, typer.Option(metavar="A,B,A+B", help="Activation sites to score, separated by commas; + adds sites up.")
     ] = "mlp_post,attn_out",
     per: Annotated[
-        str | None, options.choice("--per", "Apart for each of these.", "head", "neuron", "position")
+        str | None,
+        options.choice("--per", "Score each head, neuron or position separately.", "head", "neuron", "position"),
     ] = None,
-    ig_steps: Annotated[int, typer.Option(help="Average the gradient over so many points on the way.")] = 0,
-    check: Annotated[int, typer.Option(help="Run so many cells exactly and report the rank agreement.")] = 24,
+    ig_steps: Annotated[
+        int, typer.Option(help="Average the gradient over this many points between the models (integrated gradients).")
+    ] = 0,
+    check: Annotated[
+        int, typer.Option(help="Number of cells to run exactly as well, to report the rank agreement.")
+    ] = 24,
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Estimate an activation sweep, all cells at once.
+    """Estimate an activation sweep from one gradient.
 
-    To first order, from two forward passes and one backward pass: for a first look, or where there are too many cells
-    for the exact sweep. The gradient is that of one metric (--metrics), and windows add up their members. Writes a
-    sweep for `dissect plot`.
+    Estimates every cell to first order, from two forward passes and one backward pass: for a first look, or where an
+    exact sweep has too many cells. Takes one metric (--metrics); a window is the sum of its layers. Writes a sweep for
+    `dissect plot`.
     """
     what = {
         "components": values.listed(components, "--components"),

@@ -105,7 +105,7 @@ def test_smallest_set_and_its_figure(files, capsys):
     assert cli.main(["plot", "found.json", "--out", "path.html"]) == 0
     capsys.readouterr()
     assert cli.main(["plot", "found.json", "found.json", "--out", "path.html"]) == 2
-    assert "is no sweep but a smallest set, which is drawn alone" in one_line(capsys)
+    assert "is a smallest set, not a sweep, and is drawn alone" in one_line(capsys)
     assert cli.main(["plot", "found.json", "--at", "layer=1", "--out", "path.html"]) == 2
     assert "drawn whole" in one_line(capsys)
 
@@ -140,7 +140,7 @@ def test_drift_map_and_its_figure(files, capsys):
     for arguments, said in (
         ([*files[:2], "--drift", "drift.nc"], "--drift drift.nc exists"),
         ([*files[:2], "--drift", "drift.csv"], "--drift drift.csv: use a name that ends in .nc"),
-        ([files[0], "--drift", "new.nc"], "name the second one"),
+        ([files[0], "--drift", "new.nc"], "name UNLEARNED as well"),
     ):
         assert cli.main(["inspect", *arguments]) == 2
         assert said in one_line(capsys)
