@@ -209,6 +209,13 @@ def load_pair(
 
     Raises:
         DissectError: one cannot be loaded, or they cannot be compared.
+
+    Example:
+        >>> dissect.load_pair("runs/demo/base", "runs/demo/npo", retrained="runs/demo/retrained")
+        ModelPair: LlamaForCausalLM, ... layers of width ...
+          base      runs/demo/base
+          unlearned runs/demo/npo
+          retrained runs/demo/retrained
     """
     if mesh is not None and sequential:
         raise DissectError("sequential=True holds one model at a time, a mesh holds all in parts: choose one of them")

@@ -92,6 +92,15 @@ def attribute(
 
     Raises:
         DissectError: something asked for does not exist, or the metric has no gradient; before any model runs.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> heads = dissect.attribute(pair, prompts[:4], ["z"], metrics="logprob", per="head", check=3)
+        >>> heads.recovery("logprob").dims
+        ('component', 'layer', 'head', 'prompt')
+        >>> heads.checked[["layer", "head", "estimate", "exact"]]  # three cells that were patched exactly as well
+           layer  head  estimate ...
     """
     check_inputs(pair, prompts)
     donor_model, recipient_model = pair.roles(donor, recipient)

@@ -79,6 +79,13 @@ def logit_attribution(
     Raises:
         DissectError: a model that the pair does not have, an unknown ``baseline``, prompts longer than the context, no
             foils where they are asked for.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> drop = dissect.logit_attribution(pair, prompts[:4])
+        >>> drop.top(3)[["part", "drop"]]
+                         part ...
     """
     check_inputs(pair, prompts)
     models = pair.roles(donor, recipient)

@@ -53,6 +53,13 @@ def logit_lens(
 
     Raises:
         DissectError: no prompts, a model that the pair does not have, one model held at a time, k below 1.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> lens = dissect.logit_lens(pair, prompts[:4])
+        >>> lens.table(prompt=0)  # the likeliest token after each layer, where the answer begins
+                   base ...
     """
     check_inputs(pair, prompts)
     check_run(pair.base, prompts, batch_size)

@@ -98,6 +98,15 @@ def patch(
 
     Raises:
         DissectError: something asked for does not exist; before any model runs.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> result = dissect.patch(pair, prompts[:4], ["mlp_post", "attn_out"], window=3)
+        >>> result
+        SweepResult(component 2, layer ..., prompt 4; components mlp_post, attn_out; metrics krs)
+        >>> result.recovery("krs").mean("prompt").dims
+        ('component', 'layer')
     """
     check_inputs(pair, prompts)
     options = Options(

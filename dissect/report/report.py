@@ -73,6 +73,14 @@ def report(
     Raises:
         DissectError: no pair or facts, settings that do not exist, a folder of another report.
         Unfinished: this task of a job array has done its part, and others have not.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> quick = {"steps": ["evaluation"], "measures": ["exact_match"]}
+        >>> page = dissect.report(pair, forget=forget, out="runs/report.html", **quick)
+        >>> page.path.name
+        'report.html'
     """
     if not isinstance(pair, ModelPair):
         raise DissectError(f"a report is of a pair, got {type(pair).__name__}: give what dissect.load_pair returns")

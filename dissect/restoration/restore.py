@@ -84,6 +84,15 @@ def restore(
 
     Raises:
         DissectError: something asked for does not exist; before any model runs or any weight is touched.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> dissect.restore(pair, prompts[:4], ["mlp.W_out", "attn"], window=3)
+        SweepResult(component 2, layer ..., prompt 4; components mlp.W_out, attn; metrics krs)
+        >>> ranks = dissect.restore(pair, prompts[:4], ["mlp"], layers=[0], rank=[1, 4])
+        >>> ranks.recovery("krs").dims
+        ('component', 'layer', 'low_rank', 'prompt')
     """
     check_inputs(pair, prompts)
     options = Options(

@@ -68,6 +68,15 @@ def smallest_set(
     Raises:
         DissectError: something asked for does not exist, the metric has no gradient, or the models agree on the
             prompts, so that there is nothing to recover.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> fewest = dissect.smallest_set(pair, prompts[:4], threshold=0.5, blocks=["attn", "mlp"], n_random=2)
+        >>> fewest
+        SmallestSet: ... blocks (...), recovery ...
+        >>> fewest.reached
+        True
     """
     check_inputs(pair, prompts)
     giver, taker = pair.shapes(donor, recipient)

@@ -44,6 +44,11 @@ def restored(
 
     Raises:
         DissectError: something does not exist, or the shapes differ; before anything is changed.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> with dissect.restored(pair.unlearned, pair.base, blocks=["mlp.W_out"], layers=[0, 1]) as model:
+        ...     answers = model(pair.tokenizer("Question:", return_tensors="pt").input_ids)
     """
     names = part_parameters(model, blocks, layers)
     steps = _steps(model, blocks, heads, neurons, rank, t)
@@ -76,6 +81,12 @@ def transplant(
 
     Raises:
         DissectError: as ``restored``.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> fixed = dissect.transplant(pair, blocks=["mlp"], layers=[0, 1])
+        >>> dissect.save_hf(fixed, "runs/restored")
+        PosixPath('runs/restored')
     """
     giver, taker = pair.shapes(donor, recipient)
     names = part_parameters(taker, blocks, layers)

@@ -24,6 +24,16 @@ def compare(
 
     Raises:
         DissectError: other prompts, a metric that one of them did not measure, or no cell in common.
+
+    Example:
+        >>> base = dissect.load("runs/demo/base")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(base)
+        >>> npo, ga = (
+        ...     dissect.patch(dissect.load_pair(base, f"runs/demo/{method}"), prompts[:4], ["mlp_post"])
+        ...     for method in ("npo", "ga")
+        ... )
+        >>> sorted(dissect.compare(npo, ga))
+        ['high', 'low', 'mean', 'n', 'n_undefined']
     """
     if first.data.attrs["prompts"] != second.data.attrs["prompts"]:
         raise DissectError("these sweeps are of different prompts: only the same ones can be compared in pairs")

@@ -18,6 +18,14 @@ def concat(*results: SweepResult) -> SweepResult:
 
     Raises:
         DissectError: nothing given, they do not fit together, or two have a component of the same name.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> activations = dissect.patch(pair, prompts[:4], ["mlp_post"], window=3)
+        >>> parameters = dissect.restore(pair, prompts[:4], ["mlp.W_out"], window=3)
+        >>> dissect.concat(activations, parameters)
+        SweepResult(component 2, layer ..., prompt 4; components mlp_post, mlp.W_out; metrics krs)
     """
     if not results:
         raise DissectError("concat() of nothing: give at least one sweep")

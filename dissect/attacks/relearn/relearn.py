@@ -80,6 +80,13 @@ def relearn(
     Raises:
         DissectError: models, facts or settings that do not go together, before any training; a loss that is no longer
             finite.
+
+    Example:
+        >>> model = dissect.load("runs/demo/npo")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> dissect.relearn(model, forget, steps=2, every=1)
+        Relearning(model; ... held-out facts, steps 0 to 2)
+        ...
     """
     models = _models(model, control, base)
     plan = plan_of(model, facts, on, folds, by, template, seed, settings, steps, every)

@@ -33,6 +33,12 @@ def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Dr
         progress: show a bar over the blocks.
 
     While the pair holds one model at a time, the base model's tensors are read from its files one by one.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> moved = dissect.drift(pair, spectra=False)
+        >>> float(moved.layers["relative_norm"].sel(block="mlp.W_out").max()) > 0
+        True
     """
     if pair.one_at_a_time:
         pair.wake(pair.unlearned)

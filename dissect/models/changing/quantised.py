@@ -41,6 +41,14 @@ def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False
     Raises:
         DissectError: another format, a model that dissect did not load, one that is quantised already, or whose weights
             are not in memory.
+
+    Example:
+        >>> model = dissect.load("runs/demo/npo")
+        >>> with dissect.quantised(model, "int4"):
+        ...     model.checkpoint.quantised
+        'int4'
+        >>> model.checkpoint.quantised
+        ''
     """
     check_format(format)
     check_in_memory(model)

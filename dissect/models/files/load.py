@@ -64,6 +64,13 @@ def load(
     Raises:
         DissectError: no such checkpoint, damaged or non-finite weights, an architecture or a feature that a
             HookedTransformer cannot express, tensors that are missing or left over.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> model.cfg.original_architecture
+        'LlamaForCausalLM'
+        >>> model.checkpoint.fingerprint
+        '...'
     """
     directory, adapter = locate(path, revision=revision, base=base)
     try:

@@ -63,6 +63,13 @@ def save_hf(
     Raises:
         DissectError: ``out`` is in use, the model was not loaded by dissect, or a parameter was changed that the
             checkpoint's format does not have.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> dissect.save_hf(model, "runs/copy")
+        PosixPath('runs/copy')
+        >>> dissect.load("runs/copy").checkpoint.fingerprint == model.checkpoint.fingerprint
+        True
     """
     info = checkpoint_of(model)
     stored_dtype = next(model.parameters()).dtype if dtype is None else find_dtype(dtype)

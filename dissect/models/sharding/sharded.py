@@ -100,6 +100,11 @@ def shard(
 
     Raises:
         DissectError: the model is sharded already, or this torch cannot do it.
+
+    Example:
+        >>> from dissect.distributed import mesh, started
+        >>> with started():  # under torchrun, with one process a rank  # doctest: +SKIP
+        ...     model = dissect.shard(dissect.load("runs/demo/base"), mesh())
     """
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
