@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from dissect.jobs.journal import Row
+from dissect.jobs.journal import JournalRow
 from dissect.jobs.journals import Journals, Missing
 from dissect.jobs.task import alone
 
@@ -19,7 +19,7 @@ class Items:
         self._owners: dict[str, int] = {}
         self._names: dict[str, str] = {}
 
-    def take(self, key: str, name: str, compute: Callable[[], Row]) -> None:
+    def take(self, key: str, name: str, compute: Callable[[], JournalRow]) -> None:
         """The next item, computed if it is this process's and not finished yet.
 
         Args:
@@ -36,7 +36,7 @@ class Items:
                 row = compute()
             self._journals.write(key, 0, row)
 
-    def gather(self) -> dict[str, Row]:
+    def gather(self) -> dict[str, JournalRow]:
         """What each item gave, by key.
 
         Raises:
@@ -46,7 +46,7 @@ class Items:
         self._journals.gather(self._missing)
         return {key: self._journals.rows(key)[0] for key in self._owners}
 
-    def each(self, names: Mapping[str, str], compute: Callable[[str], Row]) -> dict[str, Row]:
+    def each(self, names: Mapping[str, str], compute: Callable[[str], JournalRow]) -> dict[str, JournalRow]:
         """What each item gave, by key, where they are known beforehand: names by key.
 
         Raises:

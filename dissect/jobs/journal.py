@@ -15,11 +15,11 @@ import numpy as np
 from dissect.errors import JobError
 from dissect.files import lock
 
-Row = dict[str, Any]
+JournalRow = dict[str, Any]
 """Of a sweep, by metric, one value a prompt as an array; of other work whatever JSON holds."""
-Batch = int | str
+BatchKey = int | str
 """Its number; of other work the name of a part."""
-Finished = dict[Batch, dict[int, Row]]
+Finished = dict[BatchKey, dict[int, JournalRow]]
 """By batch and number."""
 
 
@@ -59,7 +59,7 @@ class Journal:
             self._file.close()
             raise
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
         self.rows.setdefault(batch, {})[index] = row
         self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})

@@ -12,7 +12,7 @@ from typing import Any
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import World, tell
-from dissect.jobs.journal import Batch, Row
+from dissect.jobs.journal import BatchKey, JournalRow
 from dissect.jobs.journals import Journals, Missing
 from dissect.jobs.task import Task
 from dissect.models.sharding.sharded import Sharding, is_sharded
@@ -45,7 +45,7 @@ class SharedJournals(Journals):
         self._by_leader(lambda: super(SharedJournals, self).__init__(out, key, task))
         self._share_rows()
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a row that this copy finished."""
         if self._sharding.leads:
             super().write(batch, index, row)

@@ -14,12 +14,12 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.jobs.journal import Row
-from dissect.jobs.journals import Section
+from dissect.jobs.journal import JournalRow
+from dissect.jobs.journals import JournalSection
 from dissect.metrics.metric import Metric, Scored
 from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
-from dissect.patching.gradients import Gradients, Objective, gradients
+from dissect.patching.gradients import Gradients, PromptObjective, gradients
 from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.grid import Windows
@@ -64,7 +64,7 @@ class Estimate:
 
 
 def scores_of(
-    estimate: Estimate, prompts: Prompts, batch_size: int, progress: bool, journal: Section | None = None
+    estimate: Estimate, prompts: Prompts, batch_size: int, progress: bool, journal: JournalSection | None = None
 ) -> tuple[Scores, Ends]:
     """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt).
 
@@ -77,7 +77,7 @@ def scores_of(
     mine = len(cut) if journal is None else sum(bool(journal.mine(batch.index)) for batch in cut)
     with tqdm(total=mine, desc="attribution", unit="batch", disable=not progress) as bar:
 
-        def compute(batch: Batch) -> Row:
+        def compute(batch: Batch) -> JournalRow:
             scores, (own, theirs) = _batch(estimate, batch)
             bar.update()
             return {"scores": scores, "recipient": own, "donor": theirs}
@@ -122,7 +122,7 @@ def _slopes(
     names: Sequence[str],
     own: Gradients,
     theirs: Mapping[str, Tensor],
-    objective: Objective,
+    objective: PromptObjective,
 ) -> Mapping[str, Tensor]:
     """The gradient in the recipient, or its mean along the way to the donor."""
     if not estimate.ig_steps:

@@ -14,7 +14,7 @@ from dissect.models.running.forward import embed, logits_at
 from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
 
-Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
+PromptObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
 """From the logits at the scored positions to one number for each prompt of the batch."""
 
 _UNDERFLOW_GUARD = {torch.float16: 1024.0}
@@ -38,7 +38,7 @@ def gradients(
     model: HookedTransformer,
     batch: Batch,
     names: Iterable[str],
-    objective: Objective,
+    objective: PromptObjective,
     *,
     replaced: Mapping[str, Tensor] | None = None,
     fused_attention: bool = True,

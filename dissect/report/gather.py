@@ -15,7 +15,7 @@ from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
 from dissect.jobs.items import Items
-from dissect.jobs.journal import Row, key_of
+from dissect.jobs.journal import JournalRow, key_of
 from dissect.jobs.journals import Journals
 from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import task_of
@@ -121,7 +121,7 @@ class _Steps:
             write_about(self._folder, self.about)
         return True
 
-    def _row(self, step: str) -> Row:
+    def _row(self, step: str) -> JournalRow:
         """Compute a step, unless that was done; why there is nothing, and how long it took."""
         if self._is_done(step):
             return {key: self.about[key].get(step) for key in ("missing", "seconds")}

@@ -18,7 +18,7 @@ from dissect.models.changing.spectrum import thin_factors
 
 
 @runtime_checkable
-class Step(Protocol):
+class Mix(Protocol):
     """One way to mix a parameter with the donor's."""
 
     def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -27,7 +27,7 @@ class Step(Protocol):
 
 
 def blended(
-    steps: Sequence[Step], name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
+    steps: Sequence[Mix], name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:
     """All steps one after the other."""
     for step in steps:

@@ -13,13 +13,9 @@ from dissect.models.parameters import (
     layer_block_parameters,
     outside_block_parameters,
 )
-from dissect.patching.sites import SITES, available
+from dissect.patching.sites import SITES, Component, available
+from dissect.restoration.smallest_result import BlockAt
 from dissect.sweep.grid import check_unique, windows
-
-Component = str | tuple[str, ...]
-"""A parameter block, or several that are swapped together; among them activation sites, for mixed cells."""
-Part = str | tuple[int, str]
-"""A block by its name, or in one layer alone."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +67,7 @@ def place_of(model: HookedTransformer, component: Swapped) -> int:
 
 
 def part_parameters(
-    model: HookedTransformer, parts: str | Sequence[Part], layers: Iterable[int] | None
+    model: HookedTransformer, parts: str | Sequence[BlockAt], layers: Iterable[int] | None
 ) -> tuple[str, ...]:
     """Parameters of blocks in ``layers`` (all by default); pairs (layer, block) and blocks outside the layers stand
     for themselves.

@@ -16,7 +16,7 @@ from dissect.models.parameters import (
     stored_layer_blocks,
     stored_outside_blocks,
 )
-from dissect.restoration.blocks import Part
+from dissect.restoration.blocks import BlockAt
 from dissect.sweep.grid import check_unique, windows
 
 
@@ -24,7 +24,7 @@ from dissect.sweep.grid import check_unique, windows
 class Candidate:
     """One block in one layer, or one outside the layers."""
 
-    part: Part
+    part: BlockAt
     names: tuple[str, ...]
     """Of its parameters, without those that the checkpoint does not have."""
     n_weights: int
@@ -84,6 +84,6 @@ def in_random_layers(
     return sets
 
 
-def _candidate(model: HookedTransformer, part: Part, names: Sequence[str], stored: frozenset[str]) -> Candidate:
+def _candidate(model: HookedTransformer, part: BlockAt, names: Sequence[str], stored: frozenset[str]) -> Candidate:
     kept = tuple(name for name in names if name in stored)
     return Candidate(part, kept, sum(model.get_parameter(name).numel() for name in kept))

@@ -8,11 +8,11 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint
 from dissect.patching.activation_swap import ActivationSwap
-from dissect.restoration.blend import Noise, Own, Step
+from dissect.restoration.blend import Mix, Noise, Own
 from dissect.restoration.blocks import Swapped, place_of
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 from dissect.restoration.scope import elsewhere, swapped_names
-from dissect.restoration.slices import Slice, Slices, slices
+from dissect.restoration.slices import BlockSlice, Slices, slices
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Windows
 from dissect.sweep.intervention import Intervention, Joint
@@ -35,7 +35,7 @@ class Builder:
         self, components: Sequence[Swapped], layer_sets: Windows, cut: Slices, controls: Sequence[str]
     ) -> Iterator[Cell]:
         """Yield every component with every set of layers and every slice, first as asked, then for each control."""
-        last: dict[str, tuple[Step, ...]] = {"identity": (Own(),), "noise": (Noise(self.seed),)}
+        last: dict[str, tuple[Mix, ...]] = {"identity": (Own(),), "noise": (Noise(self.seed),)}
         # For each donor its own: they keep what they find out about its change.
         parts = {donor: list(slices(self.model, components, cut)) for donor in self.parameters}
         for control in ("", *controls):
@@ -56,7 +56,7 @@ class Builder:
         return elsewhere(layer_sets, self.model.cfg.n_layers, self.seed) if control == "random" else layer_sets
 
     def _joint(
-        self, component: Swapped, members: tuple[int, ...], part: Slice, swap: ParameterSwap, control: str
+        self, component: Swapped, members: tuple[int, ...], part: BlockSlice, swap: ParameterSwap, control: str
     ) -> Intervention:
         """With activation sites in the component, both at once; a control is one of either."""
         if not component.sites:

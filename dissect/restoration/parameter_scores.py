@@ -15,14 +15,14 @@ from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
 
-Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
+TotalObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
 """From the logits at the scored positions of a batch to what is to be changed."""
 
 
 def parameter_scores(
     model: HookedTransformer,
     batch: Batch,
-    objective: Objective,
+    objective: TotalObjective,
     donated: Callable[[str], Tensor],
     names: Iterator[str] | list[str],
 ) -> Mapping[str, float]:

@@ -12,7 +12,7 @@ from dissect.models.changing.change import Change
 from dissect.models.files.stored import StoredParameters
 from dissect.models.parameters import first_layer_of
 from dissect.models.sharding.shards import Kept, as_it_is, gathered, put_back, put_in
-from dissect.restoration.blend import Step, blended
+from dissect.restoration.blend import Mix, blended
 from dissect.sweep.batch import Batch
 from dissect.sweep.intervention import Intervention
 
@@ -69,7 +69,7 @@ class ParameterSwap(Intervention):
     donor: Parameters
     names: tuple[str, ...]
     """As in ``named_parameters()``."""
-    steps: tuple[Step, ...] = ()
+    steps: tuple[Mix, ...] = ()
     """What is done with the donor's values first; see ``dissect.restoration.blend``."""
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class ParameterSwap(Intervention):
 
 @torch.no_grad()
 def mixed(
-    steps: Sequence[Step], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
+    steps: Sequence[Mix], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:
     """What a parameter is to be: the donor's tensor as it is, or what the steps make of both.
 

@@ -7,7 +7,8 @@ from dissect.data.prompts import Prompts
 from dissect.keywords import keywords
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
-from dissect.restoration.blocks import Component, check_components
+from dissect.patching.sites import Component
+from dissect.restoration.blocks import check_components
 from dissect.restoration.cells import Builder, check_scope
 from dissect.restoration.parameter_controls import check_controls, control_donors, without_impossible
 from dissect.restoration.parameter_swap import Parameters

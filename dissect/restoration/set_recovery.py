@@ -14,18 +14,18 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
 from dissect.restoration.candidates import Candidate
-from dissect.restoration.parameter_scores import Objective, parameter_scores
+from dissect.restoration.parameter_scores import TotalObjective, parameter_scores
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.runner import DONOR, FIRST_CELL, RECIPIENT, run
 
-Chosen = Sequence[Candidate]
+BlockSet = Sequence[Candidate]
 
 
 @dataclass
-class Measuring:
+class SetRecovery:
     """How far sets of a donor's blocks bring a recipient back on some prompts."""
 
     recipient: HookedTransformer
@@ -38,7 +38,7 @@ class Measuring:
     _weights: Float[np.ndarray, "prompt"] | None = field(default=None, init=False)
     """∂recovery/∂metric of each prompt, known after the first run."""
 
-    def recoveries(self, sets: Sequence[Chosen]) -> list[float]:
+    def recoveries(self, sets: Sequence[BlockSet]) -> list[float]:
         """Of each set, from an exact run; 0 for the empty one.
 
         Raises:
@@ -53,7 +53,7 @@ class Measuring:
         assert self._weights is not None
         return [float(np.nansum(change * self._weights)) for change in changes]
 
-    def scores(self, chosen: Chosen, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
+    def scores(self, chosen: BlockSet, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
         """What adding each candidate to a set would change, to first order."""
         if self._weights is None:
             self._learn(self._rows([]))
@@ -81,7 +81,7 @@ class Measuring:
         )
         return found[self.metric.name]
 
-    def _swap(self, chosen: Chosen) -> ParameterSwap:
+    def _swap(self, chosen: BlockSet) -> ParameterSwap:
         return ParameterSwap(self.parameters, tuple(name for one in chosen for name in one.names))
 
     def _learn(self, rows: Float[np.ndarray, "row prompt"]) -> None:
@@ -98,7 +98,7 @@ class Measuring:
         each = 1 / np.where(defined, gap, np.nan) / defined.sum()
         self._weights = np.where(defined, 1 / total, np.nan) if self.pooled else each
 
-    def _objective(self, batch: Batch) -> Objective:
+    def _objective(self, batch: Batch) -> TotalObjective:
         assert self._weights is not None
         weights = torch.from_numpy(np.nan_to_num(self._weights[batch.place])).to(batch.tokens.device)
         reference = self.donor.logits(batch)

@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED
 from dissect.patching.sites import SITES, n_heads
-from dissect.restoration.blend import Between, Factors, Heads, LowRank, Neurons, Step
+from dissect.restoration.blend import Between, Factors, Heads, LowRank, Mix, Neurons
 from dissect.restoration.blocks import Swapped
 from dissect.sweep.grid import Group, Label, groups
 
@@ -35,11 +35,11 @@ class Slices:
 
 
 @dataclass(frozen=True)
-class Slice:
+class BlockSlice:
     """One combination of parts."""
 
     coords: dict[str, Label]
-    steps: tuple[Step, ...]
+    steps: tuple[Mix, ...]
     heads: tuple[int, ...] | None
     neurons: tuple[int, ...] | None
 
@@ -63,7 +63,7 @@ def check_slices(model: HookedTransformer, components: Sequence[Swapped], asked:
             raise DissectError(f"{others[0]!r} has no neurons: leave it out of {component.label!r}")
 
 
-def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> Iterator[Slice]:
+def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> Iterator[BlockSlice]:
     """Every combination of the parts asked for; one of whole blocks where nothing is.
 
     Raises:
@@ -76,7 +76,7 @@ def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slice
     factors = Factors(max((rank for rank in ranks if rank is not None), default=0))
     for (head, head_group), (neuron, neuron_group), rank, t in product(heads, neurons, ranks, points):
         found = {"head": head, "neurons": neuron, "low_rank": rank, "t": t}
-        steps: list[Step] = []
+        steps: list[Mix] = []
         if rank is not None:
             steps.append(LowRank(rank, factors))
         if t is not None:
@@ -86,10 +86,10 @@ def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slice
         if neuron_group is not None:
             steps.append(Neurons(neuron_group))
         coords: dict[str, Label] = {dim: label for dim, label in found.items() if label is not None}
-        yield Slice(coords, tuple(steps), head_group, neuron_group)
+        yield BlockSlice(coords, tuple(steps), head_group, neuron_group)
 
 
-def single_slice(model: HookedTransformer, parts: Sequence[str], asked: Slices) -> tuple[Step, ...]:
+def single_slice(model: HookedTransformer, parts: Sequence[str], asked: Slices) -> tuple[Mix, ...]:
     """The steps of the one combination that a context or a transplant makes."""
     found = list(slices(model, [Swapped("+".join(parts), tuple(parts), (), ())], asked))
     return found[0].steps

@@ -15,13 +15,13 @@ from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
 from dissect.restoration.candidates import Candidate, candidates_of, in_random_layers
 from dissect.restoration.parameter_swap import Parameters
-from dissect.restoration.set_recovery import Measuring
-from dissect.restoration.smallest_result import SmallestSet, Step
+from dissect.restoration.set_recovery import SetRecovery
+from dissect.restoration.smallest_result import SearchStep, SmallestSet
 from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import held
 
-Chosen = tuple[Candidate, ...]
+BlockSet = tuple[Candidate, ...]
 
 
 @keywords()
@@ -85,7 +85,7 @@ def smallest_set(
     everything = candidates_of(taker, blocks, layers)
     source, parameters = Donor(giver), Parameters(giver)
     with held(pair, taker, [source, parameters], prompts, batch_size=batch_size):
-        measuring = Measuring(taker, source, parameters, prompts, measured, pooled, batch_size)
+        measuring = SetRecovery(taker, source, parameters, prompts, measured, pooled, batch_size)
         with tqdm(total=len(everything), desc="smallest set", unit="block", disable=not progress) as bar:
             search = _Search(measuring, everything, beam, bar)
             chosen, recovery = search.grown(threshold, min(max_size or len(everything), len(everything)))
@@ -113,18 +113,18 @@ def smallest_set(
 class _Search:
     """The set as it grows and shrinks, with a record of the way."""
 
-    measuring: Measuring
+    measuring: SetRecovery
     everything: Sequence[Candidate]
     beam: int
     bar: Any
 
     def __post_init__(self) -> None:
-        self.path = [Step("start", None, 0.0, 0, 0, 0)]
+        self.path = [SearchStep("start", None, 0.0, 0, 0, 0)]
         self._n_runs = 0
 
-    def grown(self, threshold: float, most: int) -> tuple[Chosen, float]:
+    def grown(self, threshold: float, most: int) -> tuple[BlockSet, float]:
         """Add blocks until the threshold is reached, or there are ``most``."""
-        chosen: Chosen = ()
+        chosen: BlockSet = ()
         recovery = 0.0
         while recovery < threshold and len(chosen) < most:
             best, recovery = self._best_addition(chosen, recovery)
@@ -132,7 +132,7 @@ class _Search:
             self._record("add", best, chosen, recovery)
         return chosen, recovery
 
-    def pruned(self, chosen: Chosen, recovery: float, threshold: float) -> tuple[Chosen, float]:
+    def pruned(self, chosen: BlockSet, recovery: float, threshold: float) -> tuple[BlockSet, float]:
         """Take out members without which the threshold is still reached, the most dispensable first."""
         while len(chosen) > 1:
             found = self._run([_without(chosen, one) for one in chosen])
@@ -144,7 +144,7 @@ class _Search:
             self._record("remove", gone, chosen, recovery)
         return chosen, recovery
 
-    def _best_addition(self, chosen: Chosen, recovery: float) -> tuple[Candidate, float]:
+    def _best_addition(self, chosen: BlockSet, recovery: float) -> tuple[Candidate, float]:
         """The candidate with the highest exact recovery among the most promising; more are tried if none helps."""
         scores = self.measuring.scores(chosen, self.everything)
         order = sorted((one for one in self.everything if one not in chosen), key=lambda one: -scores[one])
@@ -155,18 +155,18 @@ class _Search:
         best = max(tried, key=lambda one: tried[one])
         return best, tried[best]
 
-    def _run(self, sets: Sequence[Chosen]) -> list[float]:
+    def _run(self, sets: Sequence[BlockSet]) -> list[float]:
         self._n_runs += len(sets)
         return self.measuring.recoveries(sets)
 
-    def _record(self, action: str, one: Candidate, chosen: Chosen, recovery: float) -> None:
+    def _record(self, action: str, one: Candidate, chosen: BlockSet, recovery: float) -> None:
         weights = sum(each.n_weights for each in chosen)
-        self.path.append(Step(action, one.part, recovery, len(chosen), weights, self._n_runs))
+        self.path.append(SearchStep(action, one.part, recovery, len(chosen), weights, self._n_runs))
         self.bar.update(action == "add")
         self.bar.set_postfix(recovery=f"{recovery:.3f}", blocks=len(chosen))
 
 
-def _without(chosen: Chosen, one: Candidate) -> Chosen:
+def _without(chosen: BlockSet, one: Candidate) -> BlockSet:
     return tuple(each for each in chosen if each is not one)
 
 

@@ -13,17 +13,17 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file
 
 FORMAT = "dissect-smallest-1"
-Part = str | tuple[int, str]
+BlockAt = str | tuple[int, str]
 """A block outside the layers, or (layer, block)."""
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """One change of the set."""
 
     action: str
     """``add`` or ``remove``; ``start`` for the empty set."""
-    part: Part | None
+    part: BlockAt | None
     """What came or went."""
     recovery: float
     """Of the set after it, from an exact run."""
@@ -42,14 +42,14 @@ class SmallestSet:
     ``dissect.restored(model, donor, blocks=found.members)`` puts them in, ``dissect.transplant`` does it for good.
     """
 
-    members: list[Part]
+    members: list[BlockAt]
     """In the order in which they were added."""
     recovery: float
     """Of the whole set."""
     threshold: float
     without: list[float]
     """Recovery of the set without each member: below the threshold, or the member would not be there."""
-    path: list[Step]
+    path: list[SearchStep]
     random: list[float]
     """Recovery of as many blocks of the same kinds in random layers."""
     n_candidates: int
@@ -86,7 +86,7 @@ class SmallestSet:
             content = json.loads(file.read_text())
             if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
                 raise DissectError(f"{file} is no smallest set: give what `dissect smallest` or SmallestSet.save wrote")
-            steps = [Step(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
+            steps = [SearchStep(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
             return cls(**content | {"path": steps, "members": [_part(part) for part in content["members"]]})
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DissectError(f"{file} cannot be read ({error}): it is damaged or something else") from error
@@ -108,16 +108,16 @@ class SmallestSet:
             f"<table><tr><th>block</th><th>recovery without it</th></tr>{rows}</table>"
         )
 
-    def _losses(self) -> list[tuple[Part, float]]:
+    def _losses(self) -> list[tuple[BlockAt, float]]:
         return list(zip(self.members, self.without, strict=True))
 
 
-def label(part: Part | None) -> str:
+def label(part: BlockAt | None) -> str:
     """``layer 3 mlp.W_out``, or the block alone where it stands outside the layers."""
     if part is None:
         return ""
     return part if isinstance(part, str) else f"layer {part[0]} {part[1]}"
 
 
-def _part(stored: Any) -> Part | None:
+def _part(stored: Any) -> BlockAt | None:
     return tuple(stored) if isinstance(stored, list) else stored

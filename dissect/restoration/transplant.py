@@ -14,8 +14,8 @@ from dissect.models.comparable import check_same_shapes
 from dissect.models.files.stored import StoredParameters
 from dissect.models.pair import ModelPair
 from dissect.models.sharding.shards import put
-from dissect.restoration.blend import Step
-from dissect.restoration.blocks import Part, part_parameters
+from dissect.restoration.blend import Mix
+from dissect.restoration.blocks import BlockAt, part_parameters
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap, mixed
 from dissect.restoration.slices import Slices, single_slice
 
@@ -25,7 +25,7 @@ def restored(
     model: HookedTransformer,
     donor: HookedTransformer | str | os.PathLike[str],
     *,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     layers: Iterable[int] | None = None,
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
@@ -65,7 +65,7 @@ def restored(
 def transplant(
     pair: ModelPair,
     *,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     layers: Iterable[int] | None = None,
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
@@ -104,12 +104,12 @@ def transplant(
 
 def _steps(
     model: HookedTransformer,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     heads: Sequence[int] | None,
     neurons: Sequence[int] | None,
     rank: int | None,
     t: float | int | None,
-) -> tuple[Step, ...]:
+) -> tuple[Mix, ...]:
     for name, one in (("rank", rank), ("t", t)):
         if one is not None and not isinstance(one, (int, float)):
             raise DissectError(f"{name}={one}: one model has one {name}, give a number; dissect.restore takes several")

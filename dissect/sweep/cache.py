@@ -33,7 +33,7 @@ class CacheOptions:
         return activation.to(device=self.device, dtype=dtype)
 
 
-class Store:
+class ActivationStore:
     """The parts of a forward pass for many batches, in memory or in files."""
 
     def __init__(self, options: CacheOptions) -> None:

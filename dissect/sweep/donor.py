@@ -9,7 +9,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.models.running.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
-from dissect.sweep.cache import CacheOptions, Store
+from dissect.sweep.cache import ActivationStore, CacheOptions
 from dissect.sweep.trace import trace
 
 _LOGITS, _READ = "logits", "read"
@@ -30,7 +30,7 @@ class Donor:
         self.fused_attention = True
         """Set by the runner, the same for all passes of a sweep."""
         self._names: set[str] = set()
-        self._store: Store | None = None
+        self._store: ActivationStore | None = None
         self._index: int | None = None
         self._kept: dict[str, Tensor] = {}
         self._ready: dict[str, Tensor] = {}
@@ -51,7 +51,7 @@ class Donor:
 
     def hold(self, batches: Iterable[Batch]) -> None:
         """Run all batches now, so that the model can be given back before they are used."""
-        self._store = Store(self.cache)
+        self._store = ActivationStore(self.cache)
         for batch in batches:
             self._store.put(batch.index, self._run(batch))
 

@@ -15,7 +15,7 @@ from dissect.sweep.batch import NO_TARGET, Batch
 from dissect.sweep.donor import Donor
 from dissect.sweep.quadratic import Gram, SquaredDistance
 
-Row = dict[str, np.ndarray]
+CellRow = dict[str, np.ndarray]
 """By metric, one value for each prompt of a batch."""
 
 
@@ -34,11 +34,11 @@ class Readout:
         self.reference = donor.logits(batch)
         self.distance = None if gram is None else SquaredDistance(model, gram, donor.read(batch), self.reference)
 
-    def donor(self) -> Row:
+    def donor(self) -> CellRow:
         """Measure the donor as it is."""
         return self._of_logits(self.reference)
 
-    def rows(self, finals: Sequence[Float[Tensor, "batch pos d_model"]]) -> list[Row]:
+    def rows(self, finals: Sequence[Float[Tensor, "batch pos d_model"]]) -> list[CellRow]:
         """Measure the model as it is now, from its residual streams after the last block of one or more passes."""
         # The scored positions of all passes are normed together, and unembedded only if a metric needs logits.
         streams = torch.cat([final[self.batch.scored] for final in finals])  # (passes * scored, d_model)
@@ -48,11 +48,11 @@ class Readout:
         logits = unembedded(self.model, entering)  # (passes * scored, d_vocab)
         return [self._of_logits(part) for part in logits.chunk(len(finals))]
 
-    def _of_distance(self, distance: SquaredDistance, entering: Float[Tensor, "scored d_model"]) -> Row:
+    def _of_distance(self, distance: SquaredDistance, entering: Float[Tensor, "scored d_model"]) -> CellRow:
         values, batch = distance(entering), self.batch  # (scored,)
         return {m.name: m.reduced(values, batch.rows, len(batch.tokens)).cpu().numpy() for m in self.metrics}
 
-    def _of_logits(self, logits: Float[Tensor, "scored d_vocab"]) -> Row:
+    def _of_logits(self, logits: Float[Tensor, "scored d_vocab"]) -> CellRow:
         # Each metric: one number a scored position, then the mean of each prompt's own, (batch,).
         batch = self.batch
         scored = Scored(logits=logits, reference=self.reference, targets=batch.targets, foils=batch.foils)

@@ -12,7 +12,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.jobs.journals import Owners, Section
+from dissect.jobs.journals import JournalSection, Owners
 from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
 from dissect.models.parameters import EMBEDDING
@@ -23,7 +23,7 @@ from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.intervention import Intervention
 from dissect.sweep.quadratic import Gram
-from dissect.sweep.readout import Readout, Row, check_targets
+from dissect.sweep.readout import CellRow, Readout, check_targets
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
@@ -44,7 +44,7 @@ def run(
     scoring: str = "answer",
     batch_size: int = 32,
     cells_per_pass: int = 1,
-    journal: Section | None = None,
+    journal: JournalSection | None = None,
     progress: bool = True,
 ) -> Values:
     """Measure the recipient under the intervention of every cell, and both models as they are.
@@ -149,7 +149,7 @@ class _Run:
         # Where only squared distances are asked for, the logits are not needed at all.
         self.gram = Gram(recipient) if Gram.serves(recipient, metrics) else None
 
-    def rows(self, batch: Batch, wanted: Collection[int]) -> Iterable[tuple[int, Row]]:
+    def rows(self, batch: Batch, wanted: Collection[int]) -> Iterable[tuple[int, CellRow]]:
         """Yield number and values of the rows ``wanted`` for the prompts of ``batch``."""
         # Both models as they are. The recipient's pass keeps what every cell resumes from.
         check_targets(self.metrics, batch, self.scoring)
@@ -202,7 +202,7 @@ class _Run:
         own: Trace,
         products: Products,
         readout: Readout,
-    ) -> list[Row]:
+    ) -> list[CellRow]:
         """Return the metrics under each intervention; several are those of a group."""
         model = self.recipient
         with ExitStack() as stack:
@@ -238,7 +238,7 @@ def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt p
     return foils
 
 
-def _put(values: Values, index: int, place: slice, row: Row) -> None:
+def _put(values: Values, index: int, place: slice, row: CellRow) -> None:
     for name, numbers in row.items():
         values[name][index, place] = numbers
 

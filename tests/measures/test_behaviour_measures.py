@@ -33,8 +33,8 @@ from dissect.measures.behaviour.alternatives import alternatives, log_truth_rati
 from dissect.measures.examined import Settings, Subject
 from dissect.measures.measure import available
 from dissect.models.files.load import load
-from dissect.reading.perplexity import perplexity
 from dissect.reading.answers import Answer
+from dissect.reading.perplexity import perplexity
 from dissect.reading.token_scores import TokenScores
 
 FACTS = Facts(

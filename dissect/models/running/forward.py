@@ -63,7 +63,7 @@ def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model
 def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:
-    """Return logits, in float32 at least, from the residual stream after the last block: norm, unembedding, soft cap."""
+    """Return logits, in float32 at least, from the last residual stream: final norm, unembedding, soft cap."""
     return within(model, lambda x: unembedded(model, normed_final(model, x)), residual)
 
 
