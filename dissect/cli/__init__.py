@@ -58,11 +58,11 @@ for _command in (
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
 _FORMER_OPTIONS = {"--retain-model": "--retrained", "--interpolate": "--t"}
-"""What an option was called, to the name that it has now."""
+"""Former name of an option to its present one."""
 _USAGE_ERROR: type[Exception] = next(
     kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind)
 )
-"""What typer raises for a wrong command line: click's, or its own copy of it, by version."""
+"""The exception that typer raises for a wrong command line: click's, or its own copy of it, by version."""
 
 
 def _show_version(wanted: bool) -> bool:

@@ -37,7 +37,7 @@ class Items:
             self._journals.write(key, 0, row)
 
     def gather(self) -> dict[str, JournalRow]:
-        """What each item gave, by key.
+        """Results of the items, by key.
 
         Raises:
             Unfinished: other tasks of a job array have not done theirs yet.
@@ -47,7 +47,7 @@ class Items:
         return {key: self._journals.rows(key)[0] for key in self._owners}
 
     def each(self, names: Mapping[str, str], compute: Callable[[str], JournalRow]) -> dict[str, JournalRow]:
-        """What each item gave, by key, where they are known beforehand: names by key.
+        """Run items that are known beforehand (names by key) and return their results by key.
 
         Raises:
             Unfinished, JobError: as ``gather``.

@@ -20,9 +20,9 @@ from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, Reader
 from dissect.jobs.task import Task
 
 Owners = Sequence[Sequence[int]]
-"""For each batch, whose each row is."""
+"""For each batch, the process that owns each row."""
 Missing = Mapping[int, Sequence[str]]
-"""By owner, what it has not finished: names, or empty texts where there are none."""
+"""Owner to the items that it has not finished: names, or empty texts where there are none."""
 Item = TypeVar("Item")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0

@@ -21,7 +21,7 @@ _WAITING = "waiting"
 
 
 def replica_of(model: HookedTransformer | None) -> World | None:
-    """Which of how many copies of a sharded model this rank belongs to: they share a sweep as ranks do otherwise."""
+    """Return the copy of a sharded model that this rank belongs to: copies share a sweep as ranks do otherwise."""
     return model.sharding.replica if model is not None and is_sharded(model) else None
 
 
@@ -54,7 +54,7 @@ class SharedJournals(Journals):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """As ``Journals.at_work``, of the rank that writes."""
+        """Return ``Journals.at_work`` of the rank that writes."""
         if not self._sharding.leads:
             yield
             return

@@ -22,25 +22,25 @@ class Task:
     """One of the processes that share a job."""
 
     number: int = 0
-    """From 0."""
+    """Number of the task, from 0."""
     count: int = 1
     together: bool = False
-    """Whether all of them run now and wait for each other, as ranks do."""
+    """True if all of them run now and wait for each other, as ranks do."""
     ranks: int = 1
-    """How many processes each task of a job array has."""
+    """Number of processes of each task of a job array."""
 
     @property
     def merges(self) -> bool:
-        """Whether it writes the result, if it finds the work done: rank 0, or whichever task comes last."""
+        """True if it writes the result, if it finds the work done: rank 0, or whichever task comes last."""
         return not self.together or self.number == 0
 
     @property
     def name(self) -> str:
-        """As a message calls it."""
+        """Name of this task in a message."""
         return self.name_of(self.number)
 
     def name_of(self, number: int) -> str:
-        """As a message calls another one."""
+        """Name of another task in a message."""
         if self.together:
             return f"rank {number}"
         task, rank = divmod(number, self.ranks)

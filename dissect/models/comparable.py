@@ -1,4 +1,4 @@
-"""Whether two models can be compared: what is checked before a pair is made of them."""
+"""Checks that two models can be compared, before a pair is made of them."""
 
 import torch
 from transformer_lens import HookedTransformer

@@ -20,7 +20,7 @@ from dissect.models.sharding.sharded import is_sharded
 
 ROLES = ("base", "unlearned", "retrained")
 FORMER_ROLES = {"retain": "retrained"}
-"""What a role was called, to the name that it has now."""
+"""Former name of a role to its present one."""
 
 
 @keywords(renamed={"retain": "retrained"})
@@ -39,7 +39,7 @@ class ModelPair:
         self.unlearned = unlearned
         self.retrained = retrained
         self.one_at_a_time = False
-        """Whether only one of the models is in memory; see ``sequential``."""
+        """True if only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
         self._aligned: tuple[dict[str, Any], Alignment] | None = None
         for role, model in self._models().items():
@@ -48,7 +48,7 @@ class ModelPair:
 
     @property
     def retain(self) -> NoReturn:
-        """What ``retrained`` was called.
+        """Former name of ``retrained``.
 
         Raises:
             DissectError: always, with the new name.
@@ -69,7 +69,7 @@ class ModelPair:
 
     @property
     def alignment(self) -> Alignment:
-        """How far apart the parameters of base and unlearned are, block by block; computed once for these weights."""
+        """Distance between the parameters of base and unlearned, block by block; computed once for these weights."""
         which = self.provenance()
         if self._aligned is None or self._aligned[0] != which:
             self._aligned = which, align(*self.roles("base", "unlearned"))

@@ -20,7 +20,7 @@ _MATRICES = {
 }
 _PARTS = {"mlp": ("mlp.",), "attn": ("attn.",), "ln": ("ln1.", "ln2.", "ln1_post.", "ln2_post."), "block": ("",)}
 _OTHERS = {"attn.other": "attn.", "mlp.other": "mlp."}
-"""What is left of a part when its matrices are taken away: biases, norms of queries and keys."""
+"""Parameters of a part without its matrices: biases, norms of queries and keys."""
 _OUTSIDE = {"embed": EMBEDDING, "pos_embed": EMBEDDING, "ln_final": None, "unembed": None}
 
 LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_OTHERS, *_PARTS)
@@ -92,7 +92,7 @@ def stored_layer_blocks(model: HookedTransformer) -> dict[str, list[tuple[str, .
 
 
 def stored_outside_blocks(model: HookedTransformer) -> dict[str, tuple[str, ...]]:
-    """The same of the blocks outside the layers; an embedding that is also the output head is ``embed`` alone."""
+    """Return the stored blocks outside the layers; an embedding that is also the output head is ``embed`` alone."""
     stored, found = frozenset(in_checkpoint(model)), {}
     seen: set[str] = set()
     for block in OUTSIDE_BLOCKS:
@@ -116,7 +116,7 @@ def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
 
 
 def tied(model: HookedTransformer) -> bool:
-    """Whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
+    """Return whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
     if isinstance(model.unembed, TiedUnembed):
         return True
     ours, theirs = model.embed.W_E, model.unembed.W_U  # of a model that was not built here; empty ones share nothing

@@ -74,11 +74,11 @@ class ShuffledDonor(Donor):
         return theirs[torch.arange(len(sources), device=theirs.device)[:, None], sources]
 
     def valid(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
-        """Where the partner has a position of the same role."""
+        """Positions at which the partner has one of the same role."""
         return self._sources(batch) >= 0
 
     def _sources(self, batch: Batch) -> Int[Tensor, "batch pos"]:
-        """For each position the partner's position of the same role, -1 where it has none."""
+        """Return, for each position, the partner's position of the same role, -1 where it has none."""
         others = self._prompts[self._partner[batch.place]]
         shift = (others.prompt_lengths - batch.prompts.prompt_lengths)[:, None]
         sources = torch.arange(batch.tokens.shape[1])[None] + shift
@@ -116,7 +116,7 @@ class RandomDonor(Donor):
         self._source.turn_to(batch)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
-        """The same noise for all cells of a batch."""
+        """Return the noise, one tensor for all cells of a batch."""
         if self._index != batch.index:
             self._ready, self._index = {}, batch.index
         if name not in self._ready:

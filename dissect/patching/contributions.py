@@ -21,7 +21,7 @@ PER = ("head", "neuron", "position")
 
 @dataclass(frozen=True)
 class Grain:
-    """What contributions are kept apart for."""
+    """The heads, neurons or positions for which contributions are kept apart."""
 
     dim: str | None
     """The dimension of the result, named as in an exact sweep; None: everything is added up."""

@@ -15,10 +15,10 @@ from dissect.models.running.partial import run_layers
 from dissect.sweep.batch import Batch
 
 PromptObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
-"""From the logits at the scored positions to one number for each prompt of the batch."""
+"""Maps the logits at the scored positions to one number for each prompt of the batch."""
 
 _UNDERFLOW_GUARD = {torch.float16: 1024.0}
-"""By this the objective is multiplied before the backward pass and the gradients divided after it: a mean over a
+"""Factor on the objective before the backward pass, by which gradients are divided after it: a mean over a
 vocabulary of 32,000 has gradients that float16 cannot hold."""
 
 
@@ -29,7 +29,7 @@ class Gradients:
     values: Float[Tensor, "prompt"]
     """The objective."""
     activations: dict[str, Tensor]
-    """By hook name, detached."""
+    """Activations by hook name, detached."""
     gradients: dict[str, Tensor]
     """d objective of a row / d activation of that row, by hook name, in float32 at least."""
 

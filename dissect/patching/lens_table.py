@@ -1,4 +1,4 @@
-"""What the layers of models would say, as a table: the most likely tokens after each layer at each position."""
+"""A table of the most likely tokens after each layer at each position."""
 
 import json
 import os
@@ -31,7 +31,7 @@ class LensTable:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Whose head read the states, and of which checkpoints."""
+        """The head that read the states, and the checkpoints."""
         return json.loads(self.data.attrs["spec"])
 
     def table(self, *, prompt: int = 0, position: int = -1, k: int = 1) -> pd.DataFrame:

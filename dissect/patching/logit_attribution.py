@@ -44,7 +44,7 @@ from dissect.sweep.batch import Batch, batches
 from dissect.sweep.check_inputs import check_inputs, check_run
 
 BASELINES = ("nothing", "mean", "foil")
-"""What the answer's logit can be measured from."""
+"""Quantities that the answer's logit can be measured from."""
 
 
 @keywords(renamed={"before": "donor", "after": "recipient", "against": "baseline"})
@@ -108,7 +108,7 @@ def logit_attribution(
 
 @dataclass(frozen=True)
 class _Readout:
-    """How one model reads the logit of each scored token out of the residual stream."""
+    """The terms with which a model reads the logit of each scored token out of the residual stream."""
 
     column: Float[Tensor, "scored d_model"]
     """u"""
@@ -120,7 +120,7 @@ class _Readout:
     """b"""
 
     def to(self, device: torch.device) -> "_Readout":
-        """The same on another device: the two models need not share one."""
+        """Return a copy on another device: the two models need not share one."""
         return _Readout(*(value.to(device) for value in (self.column, self.constant, self.gain, self.offset)))
 
 
@@ -157,7 +157,7 @@ def _split(
 
 @dataclass(frozen=True)
 class _Run:
-    """What one model did at the scored positions."""
+    """Contributions of one model's parts at the scored positions."""
 
     parts: dict[str, Tensor]
     """g · x_c by part; the last axis is the position"""
@@ -166,7 +166,7 @@ class _Run:
     sigma: Float[Tensor, "scored"]
     """1 / s"""
     logit: Float[Tensor, "scored"]
-    """As the model itself computes it, before any soft cap."""
+    """Logit that the model itself computes, before any soft cap."""
 
 
 def _run(model: HookedTransformer, batch: Batch, readout: _Readout, direction: Float[Tensor, "scored d_model"]) -> _Run:

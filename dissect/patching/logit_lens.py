@@ -89,8 +89,8 @@ def logit_lens(
 
 
 def _read(model: HookedTransformer, prompts: Prompts, lens: Lens, k: int) -> Any:
-    """By layer: the best tokens [token, k]; their probabilities, and rank and log-probability of the next token
-    [token, k + 2]; row and offset of each token."""
+    """Yield for each layer the best tokens [token, k]; their probabilities, and rank and log-probability of the next
+    token [token, k + 2]; row and offset of each token."""
     device = model.embed.W_E.device
     there = inside(prompts)
     following = torch.nn.functional.pad(prompts.tokens[:, 1:], (0, 1))

@@ -28,7 +28,7 @@ SHOWN = 8
 
 
 class LogitAttribution:
-    """How much each part lowered the logit of the answer, for every prompt (mean over its answer positions).
+    """Drop of the answer's logit that each part accounts for, for every prompt (mean over its answer positions).
 
     ``data`` is an ``xarray.Dataset`` in logits, positive where the part gives the answer less in the
     recipient than in the donor: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
@@ -42,7 +42,7 @@ class LogitAttribution:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """Which models were compared, and what the answer's logit was measured from."""
+        """The models compared, and the baseline of the answer's logit."""
         return json.loads(self.data.attrs["spec"])
 
     @property
@@ -72,7 +72,7 @@ class LogitAttribution:
         )
 
     def remainder(self) -> xr.DataArray:
-        """What the parts leave unexplained, (prompt): rounding, and nothing else."""
+        """The drop that the parts leave unexplained, (prompt): rounding, and nothing else."""
         return (self.total - self.parts().sum("part", skipna=False)).rename("remainder")
 
     def by_layer(self) -> xr.Dataset:

@@ -1,4 +1,4 @@
-"""How well first-order estimates order the cells of a sweep: a sample of them patched exactly."""
+"""Agreement of first-order estimates with exact patches, on a sample of the cells."""
 
 import json
 from collections.abc import Mapping

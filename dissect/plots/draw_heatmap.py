@@ -28,16 +28,16 @@ _BETWEEN = 50
 
 @dataclass(frozen=True)
 class _Grid:
-    """What a heatmap shows."""
+    """The values that a heatmap shows."""
 
     mean: xr.DataArray
     """Over (panel, y, x)."""
     count: xr.DataArray
-    """How many values entered, over the same."""
+    """Number of values that entered, over the same axes."""
     averaged: str
-    """What the mean was taken over; empty for none."""
+    """Dimensions that the mean was taken over; empty for none."""
     data: xr.Dataset
-    """Where coordinates and members are looked up."""
+    """Result in which coordinates and members are looked up."""
 
 
 def heatmap(

@@ -30,7 +30,7 @@ def lens(
     models: Sequence[str] | None = None,
     title: str | None = None,
 ) -> go.Figure:
-    """What each layer would say next: the likeliest token, its probability as colour, layers upwards.
+    """Draw what each layer would say next: the likeliest token, its probability as colour, layers upwards.
 
     In bold where it is the token that does come next in the text. Hovering shows the others of the ``k`` likeliest, and
     the rank of that token.
@@ -115,7 +115,7 @@ def _drawn(data: xr.Dataset, names: Sequence[str]) -> go.Figure:
 
 
 def _cells(data: xr.Dataset) -> tuple[list[list[str]], list[list[str]]]:
-    """What is written into the cells [layer, position], and what hovering shows."""
+    """Return the text of the cells [layer, position], and what hovering shows."""
     said, probability = (
         data[name].isel(prompt=0).transpose("layer", "position", "k").values for name in ("said", "probability")
     )

@@ -66,7 +66,7 @@ def measured(
 
 
 def _counted(n: pd.Series) -> str:
-    """How many items there are, where it differs from point to point both ends."""
+    """Return the number of items; where it differs from point to point, both ends."""
     fewest, most = int(n.min()), int(n.max())
     return labels.counted(most, "item") if fewest == most else f"{fewest} to {labels.counted(most, 'item')}"
 

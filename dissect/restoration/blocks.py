@@ -1,4 +1,4 @@
-"""What users call a block, as names of parameters; activations that go in together with one."""
+"""Blocks as users name them, resolved to names of parameters, and activations that go in together with one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ from dissect.sweep.grid import check_unique, windows
 
 @dataclass(frozen=True)
 class Swapped:
-    """What one component of a sweep swaps."""
+    """The blocks and sites that one component of a sweep swaps."""
 
     label: str
     blocks: tuple[str, ...]
@@ -32,7 +32,7 @@ class Swapped:
 
     @property
     def in_layers(self) -> bool:
-        """Whether it has a part in every layer."""
+        """True if it has a part in every layer."""
         return bool(self.blocks or self.sites)
 
     def names(self, model: HookedTransformer, members: Iterable[int]) -> tuple[str, ...]:
@@ -61,7 +61,7 @@ def check_components(model: HookedTransformer, asked: Component | Sequence[Compo
 
 
 def place_of(model: HookedTransformer, component: Swapped) -> int:
-    """Where on the axis of layers a component stands that has no part in any: -1 the embeddings, n_layers the end."""
+    """Position on the axis of layers of a component outside the layers: -1 for embeddings, n_layers for the end."""
     at_start = any(block in ("embed", "pos_embed") for block in component.outside)
     return EMBEDDING if at_start else int(model.cfg.n_layers)
 

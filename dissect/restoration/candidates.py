@@ -26,7 +26,7 @@ class Candidate:
 
     part: BlockAt
     names: tuple[str, ...]
-    """Of its parameters, without those that the checkpoint does not have."""
+    """Names of its parameters, without those that the checkpoint does not have."""
     n_weights: int
 
 
@@ -62,7 +62,7 @@ def candidates_of(
 def in_random_layers(
     chosen: Sequence[Candidate], everything: Sequence[Candidate], n_sets: int, seed: int
 ) -> list[tuple[Candidate, ...]]:
-    """As many blocks of the same kinds, in layers drawn at random; those outside the layers stay.
+    """Draw sets of as many blocks of the same kinds in random layers; blocks outside the layers stay.
 
     Never the set itself: where there are no others, there are none.
     """

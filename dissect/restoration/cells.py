@@ -20,14 +20,14 @@ from dissect.sweep.intervention import Intervention, Joint
 
 @dataclass(frozen=True)
 class Builder:
-    """What all cells of a sweep share."""
+    """The parts that all cells of a sweep share."""
 
     model: HookedTransformer
     """The recipient, or its shapes."""
     activations: Mapping[str, Donor]
-    """For mixed cells, by control: the donor's under ``""``."""
+    """Donors of activations in mixed cells, by control; the sweep's own under ``""``."""
     parameters: Mapping[str, Parameters]
-    """Of the donor under ``""``, of the retrained model under ``retrained``."""
+    """Parameters of the donor under ``""``, of the retrained model under ``retrained``."""
     scope: str
     seed: int
 

@@ -45,7 +45,7 @@ def check_controls(controls: str | Sequence[str] | bool, pair: ModelPair, donor:
 
 def without_impossible(
     wanted: tuple[str, ...],
-    asked: Sequence[str] | bool,
+    controls: str | Sequence[str] | bool,
     components: Sequence[Swapped],
     layer_sets: Windows,
     n_layers: int,

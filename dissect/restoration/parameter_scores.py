@@ -16,7 +16,7 @@ from dissect.models.sharding.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
 
 TotalObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
-"""From the logits at the scored positions of a batch to what is to be changed."""
+"""Maps the logits at the scored positions of a batch to the quantity that is to change."""
 
 
 def parameter_scores(
@@ -42,7 +42,7 @@ def parameter_scores(
 
 
 def _of_shards(model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor]) -> dict[str, float]:
-    """The same of a sharded model, from this rank's parts of all gradients, which are there together.
+    """Score the parameters of a sharded model from this rank's parts of all gradients, which are there together.
 
     Every rank ran the same prompts, and FSDP2 added up their gradients; ``over`` of the mesh may hold copies as well.
     """

@@ -1,4 +1,4 @@
-"""Which layers are swapped together in each cell of a parameter sweep."""
+"""The layers that are swapped together in each cell of a parameter sweep."""
 
 from collections.abc import Sequence
 

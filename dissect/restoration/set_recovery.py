@@ -26,7 +26,7 @@ BlockSet = Sequence[Candidate]
 
 @dataclass
 class SetRecovery:
-    """How far sets of a donor's blocks bring a recipient back on some prompts."""
+    """The recovery of a recipient on some prompts with sets of a donor's blocks."""
 
     recipient: HookedTransformer
     donor: Donor
@@ -39,7 +39,7 @@ class SetRecovery:
     """∂recovery/∂metric of each prompt, known after the first run."""
 
     def recoveries(self, sets: Sequence[BlockSet]) -> list[float]:
-        """Of each set, from an exact run; 0 for the empty one.
+        """Return the recovery of each set, from an exact run; 0 for the empty one.
 
         Raises:
             DissectError: donor and recipient agree on all prompts.
@@ -54,7 +54,7 @@ class SetRecovery:
         return [float(np.nansum(change * self._weights)) for change in changes]
 
     def scores(self, chosen: BlockSet, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
-        """What adding each candidate to a set would change, to first order."""
+        """Estimate to first order what adding each candidate to a set would change."""
         if self._weights is None:
             self._learn(self._rows([]))
         names = [name for one in candidates if one not in chosen for name in one.names]

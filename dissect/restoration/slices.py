@@ -17,7 +17,7 @@ from dissect.sweep.grid import Group, Label, groups
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """Which parts of the blocks a sweep goes over; each that is given is a dimension of the result."""
+    """Slices of the blocks that a sweep goes over; each that is given is a dimension of the result."""
 
     heads: str | int | Sequence[Group] | None = None
     """``each``, or heads or groups of them, of attention's matrices; key/value heads as the model stores them."""
@@ -30,7 +30,7 @@ class Slices:
 
     @property
     def any(self) -> bool:
-        """Whether anything but whole blocks is asked for."""
+        """True if anything but whole blocks is asked for."""
         return any(part is not None for part in (self.heads, self.neurons, self.rank, self.t))
 
 

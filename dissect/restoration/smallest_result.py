@@ -24,9 +24,9 @@ class SearchStep:
     action: str
     """``add`` or ``remove``; ``start`` for the empty set."""
     part: BlockAt | None
-    """What came or went."""
+    """The block that was added or removed."""
     recovery: float
-    """Of the set after it, from an exact run."""
+    """Recovery of the set after it, from an exact run."""
     size: int
     """Number of blocks in the set after it."""
     n_weights: int
@@ -45,7 +45,7 @@ class SmallestSet:
     members: list[BlockAt]
     """In the order in which they were added."""
     recovery: float
-    """Of the whole set."""
+    """Recovery of the whole set."""
     threshold: float
     without: list[float]
     """Recovery of the set without each member: below the threshold, or the member would not be there."""
@@ -54,13 +54,13 @@ class SmallestSet:
     """Recovery of as many blocks of the same kinds in random layers."""
     n_candidates: int
     n_weights: int
-    """Of all candidates together."""
+    """Number of weights in all candidates together."""
     spec: dict[str, Any] = field(default_factory=dict)
-    """How it was found: metric, statistic, direction, checkpoints, seed."""
+    """Settings of the search: metric, statistic, direction, checkpoints, seed."""
 
     @property
     def reached(self) -> bool:
-        """Whether the threshold is reached; where not, even all candidates together do not."""
+        """True if the threshold is reached; where not, even all candidates together do not."""
         return self.recovery >= self.threshold
 
     def to_dataframe(self) -> pd.DataFrame:

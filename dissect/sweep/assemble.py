@@ -1,4 +1,4 @@
-"""From the rows of a run to a labelled result."""
+"""Rows of a run, put into a labelled result."""
 
 import json
 from collections.abc import Mapping, Sequence

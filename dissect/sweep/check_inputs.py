@@ -1,4 +1,4 @@
-"""What every question needs: two models, and prompts that they can run."""
+"""Checks that every question needs: two models, and prompts that they can run."""
 
 from typing import Any
 

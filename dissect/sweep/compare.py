@@ -1,4 +1,4 @@
-"""Whether two sweeps differ: the same cells on the same prompts."""
+"""Comparison of two sweeps cell by cell, on the same prompts."""
 
 import numpy as np
 import xarray as xr

@@ -1,4 +1,4 @@
-"""How a sweep looks in a notebook."""
+"""HTML of a sweep in a notebook."""
 
 from collections.abc import Mapping
 from html import escape

@@ -67,12 +67,12 @@ class Donor:
         return self._kept[_LOGITS].to(batch.tokens.device)
 
     def read(self, batch: Batch) -> Float[Tensor, "scored d_model"]:
-        """What the donor's unembedding reads at the scored positions: its residual stream, normed."""
+        """The input of the donor's unembedding at the scored positions: its residual stream, normed."""
         self.turn_to(batch)
         return self._kept[_READ].to(batch.tokens.device)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
-        """What takes the place of the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
+        """Return what replaces the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
         self.turn_to(batch)
         if name not in self._ready:
             self._ready[name] = self._kept[name].to(device=batch.tokens.device, dtype=self.model.cfg.dtype)

@@ -22,7 +22,7 @@ class GridPoint:
     """Coordinates of one value in a result."""
 
     component: str
-    """What is swapped, for instance ``mlp_post`` or ``mlp.W_out``."""
+    """The sites or blocks swapped, for instance ``mlp_post`` or ``mlp.W_out``."""
     layer: Label
     """The centre of the window, or the members where sets of layers were asked for."""
     members: tuple[int, ...]

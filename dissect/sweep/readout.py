@@ -1,4 +1,4 @@
-"""From the residual stream after the last block to the metrics of a sweep."""
+"""Metrics of a sweep, read from the residual stream after the last block."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ from dissect.sweep.donor import Donor
 from dissect.sweep.quadratic import Gram, SquaredDistance
 
 CellRow = dict[str, np.ndarray]
-"""By metric, one value for each prompt of a batch."""
+"""Metric name to one value for each prompt of a batch."""
 
 
 class Readout:

@@ -27,7 +27,7 @@ from dissect.sweep.readout import CellRow, Readout, check_targets
 from dissect.sweep.trace import Trace, trace
 
 Values = dict[str, Float[np.ndarray, "cell prompt"]]
-"""By metric name. The rows are the recipient as it is, the donor as it is, then the cells in their order."""
+"""Metric name to values. The rows are the recipient as it is, the donor as it is, then the cells in their order."""
 RECIPIENT, DONOR, FIRST_CELL = 0, 1, 2
 Numbered = tuple[int, Cell]
 """A cell with the number of its row."""

@@ -1,4 +1,4 @@
-"""From cells to a result: what activation and parameter sweeps have in common."""
+"""Running cells into a result, for activation and parameter sweeps alike."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 
 _TOKENS_A_PASS = 1 << 14
 _LOGITS_A_PASS = 1 << 28
-"""Where a GPU decides by itself how many cells share a pass: enough tokens to fill it, at most 1 GB of logits."""
+"""Limits of cells that share a pass on a GPU: enough tokens to fill it, at most 1 GB of logits."""
 
 
 @runtime_checkable
@@ -42,7 +42,7 @@ class Supply(Protocol):
     model: HookedTransformer
     fused_attention: bool
     runs: bool
-    """Whether the model has to be in memory for ``hold``."""
+    """True if the model has to be in memory for ``hold``."""
 
     def hold(self, batches: Iterable[Batch]) -> None:
         """Take from the model what will be needed, so that it can be given back."""
@@ -53,7 +53,7 @@ class Supply(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a sweep is run and measured, whatever it swaps."""
+    """Settings with which any sweep is run and measured."""
 
     metrics: str | Metric | Sequence[str | Metric] = "krs"
     """Names of ``dissect.metrics``, or metrics of one's own."""
@@ -72,11 +72,11 @@ class Options:
     """``"3/8"``: compute the third of eight parts of the cells and nothing else, as one task of a job array. Whichever
     task comes last writes the result; the others raise ``dissect.jobs.journals.Unfinished``. Needs ``out``."""
     overwrite: bool = False
-    """Whether ``out`` may be replaced if it is there."""
+    """Replace ``out`` if it exists."""
     cache: CacheOptions = field(default_factory=CacheOptions)
-    """Where the donor's activations wait for their use."""
+    """Device, dtype or directory in which the donor's activations wait."""
     seed: int = 0
-    """Of everything drawn at random, such as the controls; stored with the result."""
+    """Random seed, for instance of the controls; stored with the result."""
     progress: bool = True
 
 
@@ -123,7 +123,7 @@ def sweep(
 def check_out(
     recipient: HookedTransformer | None, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
 ) -> Task:
-    """Which task this process is; whether the result may be written is asked by the one that will do it.
+    """Return the task that this process is; the one that writes the result checks that it may.
 
     Raises:
         DissectError: no such task, nowhere to put its part, or a file that may not be replaced.
@@ -195,7 +195,7 @@ def _stored(
 
 
 def _cells_per_pass(model: HookedTransformer, prompts: Prompts, options: Options) -> int:
-    """How many cells run side by side: one on a CPU, which a single batch fills; elsewhere what a budget allows."""
+    """Number of cells that run side by side: one on a CPU, which a batch fills; elsewhere what a budget allows."""
     if options.cells_per_pass is not None:
         return options.cells_per_pass
     if model.embed.W_E.device.type == "cpu":
@@ -241,7 +241,7 @@ def _identity(
     options: Options,
     spec: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What must be the same for the rows of an earlier run to be rows of this one, to the bit."""
+    """Everything that must be equal for the rows of an earlier run to be rows of this one, to the bit."""
     return {
         "spec": spec,
         "prompts": prompts.fingerprint(),

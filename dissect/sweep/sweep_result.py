@@ -39,7 +39,7 @@ class SweepResult:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """How the sweep was made: window, direction, scoring, checkpoints."""
+        """Settings of the sweep: window, direction, scoring, checkpoints."""
         return json.loads(self.data.attrs["spec"])
 
     @property
@@ -103,7 +103,7 @@ class SweepResult:
         return xr.Dataset(dict(zip(parts, broadcast, strict=True))).to_dataframe().reset_index()
 
     def rename(self, names: Mapping[str, str]) -> "SweepResult":
-        """The same with components renamed, for instance to join two windows of one component.
+        """Return a copy with components renamed, for instance to join two windows of one component.
 
         Raises:
             DissectError: there is no component of one of the names.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, Any]:
-    """By dimension the coordinates asked for; several are separated by commas, a group's members joined by ``+``.
+    """Return coordinates by dimension; several are separated by commas, a group's members joined by ``+``.
 
     ``layer=3,4,t=0.5`` is two layers at one t. Numbers are looked up as the result has them; what it does not have
     stays as it is, to be refused where it is selected.

@@ -62,7 +62,7 @@ Task = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What every sweep takes."""
+    """Options of every sweep."""
 
     window: Annotated[int, typer.Option(help="Number of layers swapped together around each centre, odd.")] = 5
     layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Centre layers. [default: all]")] = ""
@@ -94,7 +94,7 @@ class SweepOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions:
-    """How facts become prompts."""
+    """Options that turn facts into prompts."""
 
     template: Annotated[
         str | None,
@@ -160,7 +160,7 @@ class PromptOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where and how a command computes."""
+    """Options of where and how a command computes."""
 
     seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0
     device: Annotated[
@@ -174,7 +174,7 @@ class RunOptions:
 
     @property
     def progress(self) -> bool:
-        """Whether to show bars: of several ranks only the first does."""
+        """True if bars are shown: of several ranks only the first does."""
         return not self.quiet and is_main()
 
     def start(self) -> None:

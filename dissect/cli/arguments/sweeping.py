@@ -1,4 +1,4 @@
-"""What `dissect patch` and `dissect restore` have in common."""
+"""Steps that `dissect patch`, `restore` and `attribute` share."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -91,7 +91,7 @@ def run(
 
 
 def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
-    """What needs no model is checked before one is loaded, which may take minutes."""
+    """Check what needs no model before one is loaded, which may take minutes."""
     from dissect.metrics import metric
     from dissect.sweep.grid import windows
 

@@ -1,4 +1,4 @@
-"""What is written after an option, as values."""
+"""Texts of options, read as values."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,4 @@
-"""What quantisation leaves of a model: its matrices rounded to 8 or 4 bits, on the hooked model itself."""
+"""Quantisation on the hooked model itself: matrices rounded to 8 or 4 bits."""
 
 from collections.abc import Iterator
 from dataclasses import replace

@@ -49,7 +49,7 @@ def nf4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
 
 
 def rounded(matrix: Float[Tensor, "out in"], format: str) -> Float[Tensor, "out in"]:
-    """What a quantised model computes with in place of ``matrix``: its levels times their scales, in float32.
+    """Return the values that a quantised model uses for ``matrix``: levels times their scales, in float32.
 
     Rounding twice changes no bit: the largest weight of each group keeps its value, and so the scale does.
 

@@ -16,7 +16,7 @@ from dissect.errors import DissectError
 from dissect.models.running.kv_cache import Decoder, can_decode
 
 Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
-"""From the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""
+"""Maps the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""
 
 
 def greedy(
@@ -142,7 +142,7 @@ class _Batch:
     model: HookedTransformer
     prompts: Mapping[int, Int[Tensor, "_"]]
     room: Mapping[int, int]
-    """How many tokens may be added to each."""
+    """Number of tokens that may be added to each row."""
     eos_ids: Collection[int]
 
 

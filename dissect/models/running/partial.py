@@ -37,7 +37,7 @@ GIVABLE = ("hook_resid_pre", "hook_resid_mid", "hook_resid_post", "hook_attn_out
 
 @dataclass(frozen=True)
 class Pass:
-    """Where a forward pass begins and what of it is known."""
+    """Start of a forward pass, and what of it is known."""
 
     residual: Residual
     """The residual stream before block ``start``."""

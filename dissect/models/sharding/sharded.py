@@ -35,22 +35,22 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Sharding:
-    """How a model lies on its ranks. It is ``model.sharding``."""
+    """Layout of a model on its ranks. It is ``model.sharding``."""
 
     mesh: "DeviceMesh"
     """All of it, with the dimension ``sweep`` if there is one."""
     over: "DeviceMesh"
-    """What the parameters are sharded over; with two dimensions they repeat along the first and only gradients are
+    """The mesh that parameters are sharded over; with two dimensions they repeat along the first and only gradients are
     summed along both."""
 
     @property
     def share(self) -> World:
-        """Which part of a training step's texts this rank has: its place in ``over``."""
+        """This rank's part of a training step's texts: its place in ``over``."""
         return World(_flat(self.over), self.over.size())
 
     @property
     def replica(self) -> World:
-        """Which copy of the model this rank belongs to."""
+        """The copy of the model that this rank belongs to."""
         names = self.mesh.mesh_dim_names or ()
         if SWEEP not in names:
             return World()
@@ -59,24 +59,24 @@ class Sharding:
 
     @property
     def leads(self) -> bool:
-        """Whether this rank is the first of its copy, which speaks for it."""
+        """True if this rank is the first of its copy, which speaks for it."""
         coordinate = self.over.get_coordinate()
         return coordinate is not None and not any(coordinate)
 
     @property
     def writes(self) -> bool:
-        """Whether this rank is the one of all that writes a checkpoint."""
+        """True if this rank is the one of all that writes a checkpoint."""
         coordinate = self.mesh.get_coordinate()
         return coordinate is not None and not any(coordinate)
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether FSDP2 manages the parameters of this very module."""
+    """Return whether FSDP2 manages the parameters of this very module."""
     return hasattr(module, "unshard")
 
 
 def share_of(model: HookedTransformer) -> World:
-    """Which part of the texts of a training step is this rank's: all of them where the model is not sharded."""
+    """Return this rank's part of the texts of a training step: all of them where the model is not sharded."""
     return model.sharding.share if is_sharded(model) else World()
 
 
@@ -184,7 +184,7 @@ def whole(module: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def whole_head(model: HookedTransformer) -> Iterator[None]:
-    """The same of all that stands after the blocks: final norm and unembedding."""
+    """Gather all that stands after the blocks in the body: final norm and unembedding."""
     with whole(model), whole(model.unembed):
         yield
 
@@ -198,13 +198,13 @@ def _run(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _Re
 
 
 def _units(model: HookedTransformer) -> list[nn.Module]:
-    """What is gathered at a time. A tied embedding is left with the rest of the model, for both its uses read it."""
+    """Return the units gathered at a time. A tied embedding stays with the rest of the model: both its uses read it."""
     ends = [] if isinstance(model.unembed, TiedUnembed) else [model.embed, model.unembed]
     return [*model.blocks, *ends, model]
 
 
 def _in_parts(module: nn.Module) -> bool:
-    """Whether the parameters of a unit are shards now; those of units in it do not count."""
+    """Return whether the parameters of a unit are shards now; those of units in it do not count."""
     if "_dissect_probe" not in module.__dict__:
         module._dissect_probe = next(_owned(module), None)  # type: ignore[assignment]
     probe: Any = module.__dict__["_dissect_probe"]
