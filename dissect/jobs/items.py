@@ -57,8 +57,8 @@ class Items:
         return self.gather()
 
     def _missing(self) -> Missing:
-        found: dict[int, list[str]] = {}
+        names: dict[int, list[str]] = {}
         for key, owner in self._owners.items():
             if not self._journals.rows(key):
-                found.setdefault(owner, []).append(self._names[key])
-        return found
+                names.setdefault(owner, []).append(self._names[key])
+        return names

@@ -47,7 +47,7 @@ class Task:
         return f"task {task + 1}/{self.count // self.ranks}" + (f" (rank {rank})" if self.ranks > 1 else "")
 
 
-def task_of(asked: str | None = None, here: World | None = None) -> Task:
+def task_of(text: str | None = None, here: World | None = None) -> Task:
     """This process's task: ``"3/8"`` of a job array, else its rank, else the whole.
 
     A task of several ranks deals its part on to them.
@@ -61,11 +61,11 @@ def task_of(asked: str | None = None, here: World | None = None) -> Task:
     if _ALONE.get():
         return Task()
     here = world() if here is None else here
-    if asked is None:
+    if text is None:
         return Task(here.rank, here.size, together=here.size > 1)
-    number, slash, count = (part.strip() for part in str(asked).partition("/"))
+    number, slash, count = (part.strip() for part in str(text).partition("/"))
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise DissectError(f"task {asked!r}: give number/count, such as 3/8 for the third of eight, from 1/8 to 8/8")
+        raise DissectError(f"task {text!r}: give number/count, such as 3/8 for the third of eight, from 1/8 to 8/8")
     return Task((int(number) - 1) * here.size + here.rank, int(count) * here.size, ranks=here.size)
 
 

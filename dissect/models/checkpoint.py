@@ -52,14 +52,14 @@ class CheckpointInfo:
     """The format that its matrices are rounded to, if they are; see ``dissect.quantised``."""
 
 
-def mark_changed(model: HookedTransformer, how: str) -> None:
-    """Say that the weights are no longer those of the files; ``how`` tells one change from another in the fingerprint.
+def mark_changed(model: HookedTransformer, why: str) -> None:
+    """Say that the weights are no longer those of the files; ``why`` tells one change from another in the fingerprint.
 
     Models that were not loaded from files are left alone.
     """
     info = getattr(model, "checkpoint", None)
     if isinstance(info, CheckpointInfo):
-        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
+        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {why}".encode()).hexdigest()
         model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
 
 

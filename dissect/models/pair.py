@@ -142,15 +142,15 @@ class ModelPair:
 
     def provenance(self) -> dict[str, Any]:
         """Path, fingerprint and quantisation of each checkpoint, for the attributes of results."""
-        found = {}
+        origin = {}
         for role, model in self._models().items():
             checkpoint = getattr(model, "checkpoint", None)
             if checkpoint is not None:
-                found[f"{role}_path"] = str(checkpoint.path)
-                found[f"{role}_fingerprint"] = checkpoint.fingerprint
+                origin[f"{role}_path"] = str(checkpoint.path)
+                origin[f"{role}_fingerprint"] = checkpoint.fingerprint
                 if checkpoint.quantised:
-                    found[f"{role}_quantised"] = checkpoint.quantised
-        return found
+                    origin[f"{role}_quantised"] = checkpoint.quantised
+        return origin
 
     def __repr__(self) -> str:
         cfg = self.base.cfg
@@ -162,8 +162,8 @@ class ModelPair:
         return "\n".join(lines)
 
     def _models(self) -> dict[str, HookedTransformer]:
-        found = {role: getattr(self, role) for role in ROLES}
-        return {role: model for role, model in found.items() if model is not None}
+        models = {role: getattr(self, role) for role in ROLES}
+        return {role: model for role, model in models.items() if model is not None}
 
     def _role(self, name: str) -> HookedTransformer:
         if name not in ROLES:

@@ -81,14 +81,14 @@ class ActivationSwap(Intervention):
         if self._whole(batch):
             yield
             return
-        chosen = self._positions(batch)
+        positions = self._positions(batch)
         pending = set(self._names())
 
         def swap(activation: Tensor, hook: HookPoint) -> Tensor:
             assert hook.name is not None
             pending.discard(hook.name)
             donated = self.donor.activation(batch, hook.name).to(device=activation.device, dtype=activation.dtype)
-            return torch.where(self._chosen(hook.name, activation, chosen), donated, activation)
+            return torch.where(self._chosen(hook.name, activation, positions), donated, activation)
 
         with model.hooks(fwd_hooks=[(name, swap) for name in self._names()]):
             yield

@@ -92,16 +92,16 @@ def scores_of(
 
 def _batch(estimate: Estimate, batch: Batch) -> tuple[Scores, Ends]:
     device = batch.tokens.device
-    given = trace(estimate.donor, batch, estimate.all_names, fused_attention=estimate.fused_attention)
+    donor_pass = trace(estimate.donor, batch, estimate.all_names, fused_attention=estimate.fused_attention)
     with torch.no_grad():
-        reference = logits_at(estimate.donor, given.final, batch.scored.to(given.final.device)).to(device)
+        reference = logits_at(estimate.donor, donor_pass.final, batch.scored.to(donor_pass.final.device)).to(device)
 
     def objective(logits: Tensor) -> Tensor:
         scored = Scored(logits, reference, batch.targets, batch.foils)
         return estimate.metric.per_prompt(scored, batch.rows, len(batch.tokens))
 
     own = gradients(estimate.recipient, batch, estimate.all_names, objective, fused_attention=estimate.fused_attention)
-    theirs = {name: value.to(device) for name, value in given.activations.items()}
+    theirs = {name: value.to(device) for name, value in donor_pass.activations.items()}
     scores = np.full((len(estimate.components), len(estimate.windows), len(estimate.grain), len(batch.tokens)), np.nan)
     for row, sites in enumerate(estimate.components.values()):
         slopes = _slopes(estimate, batch, estimate.names(sites), own, theirs, objective)
@@ -131,9 +131,9 @@ def _slopes(
     for step in range(estimate.ig_steps):
         share = (step + 0.5) / estimate.ig_steps
         between = {name: torch.lerp(own.activations[name], theirs[name], share) for name in names}
-        found = gradients(
+        there = gradients(
             estimate.recipient, batch, names, objective, replaced=between, fused_attention=estimate.fused_attention
         )
         for name in names:
-            means[name] += found.gradients[name] / estimate.ig_steps
+            means[name] += there.gradients[name] / estimate.ig_steps
     return means

@@ -68,11 +68,11 @@ def gradients(
         final = run_layers(model, embed(model, batch.tokens), start=0, fused_attention=fused_attention)
         values = objective(logits_at(model, final, batch.scored))
         total = torch.where(values.isfinite(), values, 0.0).sum()
-        found = torch.autograd.grad(total * scale, list(taken.values()), allow_unused=True, materialize_grads=True)
+        slopes = torch.autograd.grad(total * scale, list(taken.values()), allow_unused=True, materialize_grads=True)
     return Gradients(
         values=values.detach(),
         activations={name: activation.detach() for name, activation in taken.items()},
-        gradients={name: _high(gradient) / scale for name, gradient in zip(taken, found, strict=True)},
+        gradients={name: _high(gradient) / scale for name, gradient in zip(taken, slopes, strict=True)},
     )
 
 

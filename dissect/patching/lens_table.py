@@ -73,8 +73,8 @@ class LensTable:
         return f"LensTable({models}; {sizes['layer']} layers, {sizes['prompt']} prompts, read with {read})"
 
     def _repr_html_(self) -> str:
-        asked = " ".join(str(self.data["prompt_text"].values[0]).split())
-        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(asked)}</p>"
+        question = " ".join(str(self.data["prompt_text"].values[0]).split())
+        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(question)}</p>"
         return caption + str(
             self.table(prompt=self.data["prompt"].values[0].item(), k=min(3, self.data.sizes["k"])).to_html()
         )

@@ -83,9 +83,9 @@ class LogitAttribution:
     def top(self, n: int = SHOWN) -> pd.DataFrame:
         """The parts that moved the answer's logit most on average: name, mean drop, share of the mean total."""
         mean = self.parts().mean("prompt").to_series().rename("drop")
-        chosen = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
+        largest = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
         total = float(self.total.mean("prompt"))
-        return pd.DataFrame({"drop": chosen, "share": chosen / total if total else np.nan}).reset_index()
+        return pd.DataFrame({"drop": largest, "share": largest / total if total else np.nan}).reset_index()
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each part and prompt: part, kind, layer, head, prompt, drop."""

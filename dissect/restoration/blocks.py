@@ -47,17 +47,17 @@ class Swapped:
         return tuple(name for block in self.outside for name in outside_block_parameters(model, block))
 
 
-def check_components(model: HookedTransformer, asked: Component | Sequence[Component]) -> list[Swapped]:
+def check_components(model: HookedTransformer, wanted: Component | Sequence[Component]) -> list[Swapped]:
     """Sort out what each component is made of; ``"mlp.W_out+mlp_post"`` is the same as the tuple.
 
     Raises:
         DissectError: a block or site that does not exist, here or in this architecture, one that holds another, or
             a component without any parameter.
     """
-    components = (asked,) if isinstance(asked, str) else tuple(asked)
-    found = [_sorted_out(model, one) for one in components]
-    check_unique([one.label for one in found], "blocks")
-    return found
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    components = [_sorted_out(model, component) for component in names]
+    check_unique([component.label for component in components], "blocks")
+    return components
 
 
 def place_of(model: HookedTransformer, component: Swapped) -> int:
@@ -75,16 +75,16 @@ def part_parameters(
     Raises:
         DissectError: a block or layer that does not exist, nothing asked for, or something twice.
     """
-    chosen = (parts,) if isinstance(parts, str) else tuple(parts)
-    check_unique([str(part) for part in chosen], "blocks")
-    general = [part for part in chosen if isinstance(part, str) and part not in OUTSIDE_BLOCKS]
+    wanted = (parts,) if isinstance(parts, str) else tuple(parts)
+    check_unique([str(part) for part in wanted], "blocks")
+    general = [part for part in wanted if isinstance(part, str) and part not in OUTSIDE_BLOCKS]
     names: list[str] = []
     if general:
         for _, members in windows(layers, 1, model.cfg.n_layers):
             names += [
                 name for layer in members for block in general for name in layer_block_parameters(model, block, layer)
             ]
-    for part in chosen:
+    for part in wanted:
         if not isinstance(part, str):
             names += layer_block_parameters(model, part[1], part[0])
         elif part in OUTSIDE_BLOCKS:

@@ -61,8 +61,8 @@ class Builder:
         """With activation sites in the component, both at once; a control is one of either."""
         if not component.sites:
             return swap
-        given = self.activations.get(control, self.activations[""])
-        hooks = ActivationSwap(given, component.sites, members, heads=part.heads, neurons=part.neurons)
+        donor = self.activations.get(control, self.activations[""])
+        hooks = ActivationSwap(donor, component.sites, members, heads=part.heads, neurons=part.neurons)
         return Joint((swap, hooks))
 
 

@@ -63,7 +63,7 @@ def _watched(
     model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor], scores: dict[str, float]
 ) -> Iterator[None]:
     """In the body only the parameters ``names`` ask for gradients, and each is reduced when it is complete."""
-    asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     handles = []
     try:
         for name, parameter in model.named_parameters():
@@ -85,6 +85,6 @@ def _watched(
         for handle in handles:
             handle.remove()
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(asked[name])
+            parameter.requires_grad_(wanted[name])
             if name in names:
                 parameter.grad = None

@@ -88,13 +88,13 @@ def transplant(
         >>> dissect.save_hf(fixed, "runs/restored")
         PosixPath('runs/restored')
     """
-    giver, taker = pair.shapes(donor, recipient)
-    names = part_parameters(taker, blocks, layers)
-    steps = _steps(taker, blocks, heads, neurons, rank, t)
-    source = Parameters(giver, StoredParameters.of(giver) if pair.one_at_a_time else None)
+    donor_model, recipient_model = pair.shapes(donor, recipient)
+    names = part_parameters(recipient_model, blocks, layers)
+    steps = _steps(recipient_model, blocks, heads, neurons, rank, t)
+    source = Parameters(donor_model, StoredParameters.of(donor_model) if pair.one_at_a_time else None)
     source.want(names)
-    pair.wake(taker)
-    fixed = copied(taker)
+    pair.wake(recipient_model)
+    fixed = copied(recipient_model)
     for name in names:
         parameter = fixed.get_parameter(name)
         put(parameter, mixed(steps, name, parameter, source.parameter(name)))
@@ -110,9 +110,11 @@ def _steps(
     rank: int | None,
     t: float | int | None,
 ) -> tuple[Mix, ...]:
-    for name, one in (("rank", rank), ("t", t)):
-        if one is not None and not isinstance(one, (int, float)):
-            raise DissectError(f"{name}={one}: one model has one {name}, give a number; dissect.restore takes several")
+    for name, value in (("rank", rank), ("t", t)):
+        if value is not None and not isinstance(value, (int, float)):
+            raise DissectError(
+                f"{name}={value}: one model has one {name}, give a number; dissect.restore takes several"
+            )
     parts = [blocks] if isinstance(blocks, str) else [part if isinstance(part, str) else part[1] for part in blocks]
     cut = Slices(
         heads=None if heads is None else [list(heads)],

@@ -128,12 +128,12 @@ def check_out(
     Raises:
         DissectError: no such task, nowhere to put its part, or a file that may not be replaced.
     """
-    found = task_of(task, replica_of(recipient))
+    own = task_of(task, replica_of(recipient))
     if task is not None and out is None:
         raise DissectError(f"task={task!r} leaves its part in files beside the result: say where with out=")
-    if out is not None and found.merges and Path(out).exists() and not overwrite:
+    if out is not None and own.merges and Path(out).exists() and not overwrite:
         raise DissectError(f"{out} exists: choose another name or ask for overwriting")
-    return found
+    return own
 
 
 @contextmanager
@@ -181,14 +181,14 @@ def _stored(
     n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
     sizes = {"batch_size": options.batch_size, "cells_per_pass": _cells_per_pass(recipient, prompts, options)}
     progress = options.progress and is_main()
-    how: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
+    running: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
     out = options.out
     if out is None:
-        return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
+        return assemble(cells, run(recipient, donor, prompts, cells, **running), prompts, metrics, n_scored, spec)
     key = key_of(_identity(recipient, prompts, cells, metrics, options, spec))
     with journals_of(recipient, out, key, task) as journals:
         section = journals.section(owners_of(recipient, prompts, cells, count=task.count, **sizes))
-        values = run(recipient, donor, prompts, cells, journal=section, **how)
+        values = run(recipient, donor, prompts, cells, journal=section, **running)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)
         journals.finish(lambda: result.save(out))
     return result

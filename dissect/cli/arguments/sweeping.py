@@ -48,7 +48,7 @@ def run(
     outputs.check_file(out, ".nc", overwrite=sweeping.overwrite or not merges)
     layers = values.numbered(sweeping.layers, "--layers")
     metrics = values.listed(sweeping.metrics, "--metrics")
-    asked = prompting.facts(facts)
+    read = prompting.facts(facts)
     running.start()
     _check_early(sweeping, metrics)
 
@@ -65,7 +65,7 @@ def run(
         )
         if prompting.answers == "base":
             pair.wake(pair.base)  # it is asked what it would say
-        prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
+        prompts = prompting.prompts(read, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
         arguments: dict[str, Any] = {
             "window": sweeping.window,
             "layers": layers,

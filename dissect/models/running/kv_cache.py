@@ -76,7 +76,7 @@ class Decoder:
         """Drop all rows but ``rows``; the last ones move into the gaps. Returns which row each place now holds."""
         n, used = len(rows), max(self.lengths)
         order = list(range(n))
-        gaps = [place for place in order if place not in rows]
+        gaps = [number for number in order if number not in rows]
         for gap, row in zip(gaps, sorted(row for row in rows if row >= n), strict=True):
             order[gap] = row
             self._cache[:, :, gap, :, :used] = self._cache[:, :, row, :, :used]

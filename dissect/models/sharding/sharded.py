@@ -121,7 +121,7 @@ def shard(
     widest = torch.promote_types(reduce_dtype, next(model.parameters()).dtype)
     policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=widest)
     ranks = over.size(over.ndim - 1)
-    how: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "mesh": over,
         "mp_policy": policy,
         "reshard_after_forward": True,
@@ -129,7 +129,7 @@ def shard(
     }
     unit: Any
     for unit in _units(model):
-        fully_shard(unit, **how)
+        fully_shard(unit, **settings)
         # The losses are sums over a step's texts, divided by the count of the whole step: gradients add up.
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)

@@ -26,14 +26,14 @@ def is_shard(tensor: Any) -> bool:
 
 def gathered(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The whole tensor, detached; collective for a shard."""
-    found: Tensor = tensor.detach()
-    return found.full_tensor() if is_shard(found) else found  # type: ignore[attr-defined]
+    local: Tensor = tensor.detach()
+    return local.full_tensor() if is_shard(local) else local  # type: ignore[attr-defined]
 
 
 def own_part(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """Return this rank's part, detached, in the same memory: writing to it changes the parameter."""
-    found: Tensor = tensor.detach()
-    return found.to_local() if is_shard(found) else found  # type: ignore[attr-defined]
+    local: Tensor = tensor.detach()
+    return local.to_local() if is_shard(local) else local  # type: ignore[attr-defined]
 
 
 def part_for(whole: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
