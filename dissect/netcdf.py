@@ -34,8 +34,10 @@ def load(path: str | os.PathLike[str], expected: str, writer: str) -> xr.Dataset
         data = xr.load_dataset(file, engine=ENGINE)
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
-    if (seen := data.attrs.get("format")) != expected:
-        what = f"is another kind of result ({seen})" if str(seen).startswith(_OURS) else "is no result of dissect"
+    if (seen := str(data.attrs.get("format"))) != expected:
+        if seen.rpartition("-")[0] == expected.rpartition("-")[0]:
+            raise DissectError(f"{file} was written by another version of dissect ({seen}): compute it again")
+        what = f"is another kind of result ({seen})" if seen.startswith(_OURS) else "is no result of dissect"
         raise DissectError(f"{file} {what}: give what {writer} wrote")
     return data
 

@@ -17,6 +17,7 @@ from dissect.autopsy.steps import chosen_steps
 from dissect.autopsy.verdict import Verdict, verdict
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.sets import fact_sets
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 
 
@@ -29,6 +30,7 @@ class Report:
     results: Results
 
 
+@keywords()
 def report(
     pair: Any,
     *,
@@ -76,11 +78,13 @@ def report(
         DissectError: no pair or facts, settings that do not exist, a folder of another report.
         Unfinished: this task of a job array has done its part, and others have not.
 
-    Example::
-
-        pair = dissect.load_pair("runs/base", "runs/npo")
-        made = dissect.report(pair, forget=dissect.Facts.read("forget.jsonl"), out="report.html")
-        made.verdict.headline
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> quick = {"steps": ["evaluation"], "measures": ["exact_match"]}
+        >>> page = dissect.report(pair, forget=forget, out="runs/report.html", **quick)
+        >>> page.path.name
+        'report.html'
     """
     if not isinstance(pair, ModelPair):
         raise DissectError(f"expected a pair from dissect.load_pair, got {type(pair).__name__}")

@@ -90,11 +90,12 @@ def evaluate(
             ``out`` that is taken; before anything is measured.
         Unfinished: this task of a job array has done its part, and others have not.
 
-    Example::
-
-        facts = dissect.Facts.read("forget.jsonl")
-        found = dissect.evaluate({"npo": "runs/npo"}, forget=facts, base="runs/base", measures=["behaviour"])
-        found.table()
+    Example:
+        >>> models = {"ga": "runs/demo/ga", "npo": "runs/demo/npo"}
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> result = dissect.evaluate(models, forget=forget, measures=["exact_match"])
+        >>> result.get("npo", "exact_match", "forget").value < 0.9
+        True
     """
     chosen = chosen_measures(measures)
     check_template(template)

@@ -37,7 +37,7 @@ class Items:
             self._journals.write(key, 0, row)
 
     def gather(self) -> dict[str, JournalRow]:
-        """What each item gave, by key.
+        """Results of the items, by key.
 
         Raises:
             Unfinished: other tasks of a job array have not done theirs yet.
@@ -47,7 +47,7 @@ class Items:
         return {key: self._journals.rows(key)[0] for key in self._owners}
 
     def each(self, names: Mapping[str, str], compute: Callable[[str], JournalRow]) -> dict[str, JournalRow]:
-        """What each item gave, by key, where they are known beforehand: names by key.
+        """Run items that are known beforehand (names by key) and return their results by key.
 
         Raises:
             Unfinished, JobError: as ``gather``.
@@ -57,8 +57,8 @@ class Items:
         return self.gather()
 
     def _missing(self) -> Missing:
-        found: dict[int, list[str]] = {}
+        names: dict[int, list[str]] = {}
         for key, owner in self._owners.items():
             if not self._journals.rows(key):
-                found.setdefault(owner, []).append(self._names[key])
-        return found
+                names.setdefault(owner, []).append(self._names[key])
+        return names

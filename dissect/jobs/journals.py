@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from dissect.distributed import seconds_to_wait
 from dissect.errors import JobError, Unfinished
-from dissect.jobs.journal import Finished, Journal, JournalRow, PartName, Reader
+from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, Reader
 from dissect.jobs.task import Task
 
 Owners = Sequence[Sequence[int]]
-"""For each batch, whose each row is."""
+"""For each batch, the process that owns each row."""
 Missing = Mapping[int, Sequence[str]]
-"""By owner, what it has not finished: names, or empty texts where there are none."""
+"""Owner to the items that it has not finished: names, or empty texts where there are none."""
 Item = TypeVar("Item")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
@@ -59,15 +59,15 @@ class Journals:
             raise
         self._read()
 
-    def section(self, owners: Owners, first: int = 0) -> "JournalSection":
+    def section(self, owners: Owners, first: int = 0) -> "Section":
         """The rows of one part of the work, whose batches are counted from ``first`` in the journals."""
         return JournalSection(self, owners, first)
 
-    def rows(self, batch: PartName) -> dict[int, JournalRow]:
+    def rows(self, batch: BatchKey) -> dict[int, JournalRow]:
         """The finished rows of a batch, as far as they were read."""
         return self._rows.get(batch, {})
 
-    def write(self, batch: PartName, index: int, row: JournalRow) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a row that this process finished."""
         self._rows.setdefault(batch, {})[index] = row
         self._own.write(batch, index, row)

@@ -135,7 +135,7 @@ def _reduce(
 
 
 def get(name: "str | Metric") -> Metric:
-    """Return the metric of that name: module ``dissect.metrics.<name>`` holds it as ``METRIC``. A Metric is returned as it is.
+    """Return the metric of that name, which module ``dissect.metrics.<name>`` holds as ``METRIC``; a Metric as it is.
 
     Raises:
         DissectError: there is none; the message lists those there are.

@@ -1,4 +1,4 @@
-"""What the layers of models would say, as a table: the most likely tokens after each layer at each position."""
+"""A table of the most likely tokens after each layer at each position."""
 
 from html import escape
 
@@ -49,8 +49,8 @@ class LensTable(StoredDataset):
         return f"LensTable({models}; {sizes['layer']} layers, {sizes['prompt']} prompts, read with {read})"
 
     def _repr_html_(self) -> str:
-        asked = " ".join(str(self.data["prompt_text"].values[0]).split())
-        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(asked)}</p>"
+        question = " ".join(str(self.data["prompt_text"].values[0]).split())
+        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(question)}</p>"
         return caption + str(
             self.table(prompt=self.data["prompt"].values[0].item(), k=min(3, self.data.sizes["k"])).to_html()
         )

@@ -24,16 +24,16 @@ SHOWN = 8
 
 
 class LogitAttribution(StoredDataset):
-    """How much each part lowered the logit of the answer, for every prompt (mean over its answer positions).
+    """Drop of the answer's logit that each part accounts for, for every prompt (mean over its answer positions).
 
-    ``data`` is an ``xarray.Dataset`` in logits, positive where the part lowered the answer's logit from the model
-    ``before`` to the model ``after``: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
+    ``data`` is an ``xarray.Dataset`` in logits, positive where the part gives the answer less in the
+    recipient than in the donor: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
     (layer, head), ``attn_bias`` and ``mlp`` (layer), ``norm_scale`` (the final norm divides by another scale),
-    ``ln_final`` and ``unembed`` (their weights), all by prompt; ``logit_before`` and ``logit_after``, as the models
+    ``ln_final`` and ``unembed`` (their weights), all by prompt; ``logit_donor`` and ``logit_recipient``, as the models
     themselves give them (before a soft cap), and ``total``, their difference.
     """
 
-    FORMAT = "dissect-logits-1"
+    FORMAT = "dissect-logits-2"
     WRITER = "LogitAttribution.save"
 
     @property
@@ -48,11 +48,11 @@ class LogitAttribution(StoredDataset):
             if kind not in self.data:
                 continue
             values = self.data[kind].transpose(*dims, "prompt").values
-            for place in np.ndindex(values.shape[:-1]):
-                rows.append(values[place])
+            for index in np.ndindex(values.shape[:-1]):
+                rows.append(values[index])
                 kinds.append({"heads": "head"}.get(kind, kind))
-                layers.append(place[0] if place else -1)
-                heads.append(place[1] if len(place) > 1 else -1)
+                layers.append(index[0] if index else -1)
+                heads.append(index[1] if len(index) > 1 else -1)
         names = [_name(*labels) for labels in zip(kinds, layers, heads, strict=True)]
         coords = {"part": names, "kind": ("part", kinds), "layer": ("part", layers), "head": ("part", heads)}
         return xr.DataArray(
@@ -63,7 +63,7 @@ class LogitAttribution(StoredDataset):
         )
 
     def remainder(self) -> xr.DataArray:
-        """What the parts leave unexplained, (prompt): rounding, and nothing else."""
+        """The drop that the parts leave unexplained, (prompt): rounding, and nothing else."""
         return (self.total - self.parts().sum("part", skipna=False)).rename("remainder")
 
     def by_layer(self) -> xr.Dataset:
@@ -74,9 +74,9 @@ class LogitAttribution(StoredDataset):
     def top(self, n: int = SHOWN) -> pd.DataFrame:
         """The parts that moved the answer's logit most on average: name, mean drop, share of the mean total."""
         mean = self.parts().mean("prompt").to_series().rename("drop")
-        chosen = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
+        largest = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
         total = float(self.total.mean("prompt"))
-        return pd.DataFrame({"drop": chosen, "share": chosen / total if total else np.nan}).reset_index()
+        return pd.DataFrame({"drop": largest, "share": largest / total if total else np.nan}).reset_index()
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each part and prompt: part, kind, layer, head, prompt, drop."""
@@ -95,10 +95,10 @@ class LogitAttribution(StoredDataset):
         return f"<div>{head}<table><tr><th>part</th><th>mean drop</th><th>of the whole</th></tr>{rows}</table></div>"
 
     def _summary(self) -> str:
-        spec, against = self.spec, self.spec["against"]
-        what = "the answer's logit" + ("" if against == "nothing" else f" against the {against}")
+        spec, baseline = self.spec, self.spec["baseline"]
+        what = "the answer's logit" + ("" if baseline == "nothing" else f" above the {baseline}")
         return (
-            f"{what} drops by {float(self.total.mean('prompt')):.3g} from {spec['before']} to {spec['after']}, "
+            f"{what} drops by {float(self.total.mean('prompt')):.3g} from {spec['donor']} to {spec['recipient']}, "
             f"{self.data.sizes['prompt']} prompts, parts add up to {float(np.abs(self.remainder()).max()):.1g}"
         )
 

@@ -21,7 +21,7 @@ DIVERGING = ("#7f3b08", "#b35806", "#e08214", "#fdb863", "#f7f7f7", "#92c5de", "
 """Brown-orange below 0, grey-white at 0, blue above: two hues that no common colour blindness confuses."""
 SEQUENTIAL = ("#ffffff", "#d5e5f2", "#a6c9e2", "#6ba6cf", "#3a80b6", "#165b96", "#053061")
 UNDEFINED = "#d4d4d4"
-"""Where there is no value."""
+"""Colour of cells without a value."""
 
 INK, MUTED, GRID = "#222222", "#666666", "#ececec"
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"

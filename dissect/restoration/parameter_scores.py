@@ -15,14 +15,14 @@ from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import laid_as, own_part
 from dissect.sweep.batch import Batch
 
-Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
-"""From the logits at the scored positions of a batch to what is to be changed."""
+TotalObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
+"""Maps the logits at the scored positions of a batch to the quantity that is to change."""
 
 
 def parameter_scores(
     model: HookedTransformer,
     batch: Batch,
-    objective: Objective,
+    objective: TotalObjective,
     donated: Callable[[str], Tensor],
     names: Iterator[str] | list[str],
 ) -> Mapping[str, float]:
@@ -42,7 +42,7 @@ def parameter_scores(
 
 
 def _of_shards(model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor]) -> dict[str, float]:
-    """The same of a sharded model, from this rank's parts of all gradients, which are there together.
+    """Score the parameters of a sharded model from this rank's parts of all gradients, which are there together.
 
     Every rank ran the same prompts, and FSDP2 added up their gradients; ``over`` of the mesh may hold copies as well.
     """
@@ -63,7 +63,7 @@ def _watched(
     model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor], scores: dict[str, float]
 ) -> Iterator[None]:
     """In the body only the parameters ``names`` ask for gradients, and each is reduced when it is complete."""
-    asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     handles = []
     try:
         for name, parameter in model.named_parameters():
@@ -85,6 +85,6 @@ def _watched(
         for handle in handles:
             handle.remove()
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(asked[name])
+            parameter.requires_grad_(wanted[name])
             if name in names:
                 parameter.grad = None

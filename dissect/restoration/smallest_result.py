@@ -9,20 +9,20 @@ import pandas as pd
 
 from dissect.stored_result import StoredRecord
 
-Part = str | tuple[int, str]
+BlockAt = str | tuple[int, str]
 """A block outside the layers, or (layer, block)."""
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """One change of the set."""
 
     action: str
     """``add`` or ``remove``; ``start`` for the empty set."""
-    part: Part | None
-    """What came or went."""
+    part: BlockAt | None
+    """The block that was added or removed."""
     recovery: float
-    """Of the set after it, from an exact run."""
+    """Recovery of the set after it, from an exact run."""
     size: int
     """Number of blocks in the set after it."""
     n_weights: int
@@ -41,25 +41,25 @@ class SmallestSet(StoredRecord):
     FORMAT = "dissect-smallest-1"
     WRITER = "`dissect smallest` or SmallestSet.save"
 
-    members: list[Part]
+    members: list[BlockAt]
     """In the order in which they were added."""
     recovery: float
-    """Of the whole set."""
+    """Recovery of the whole set."""
     threshold: float
     without: list[float]
     """Recovery of the set without each member: below the threshold, or the member would not be there."""
-    path: list[Step]
+    path: list[SearchStep]
     random: list[float]
     """Recovery of as many blocks of the same kinds in random layers."""
     n_candidates: int
     n_weights: int
-    """Of all candidates together."""
+    """Number of weights in all candidates together."""
     spec: dict[str, Any] = field(default_factory=dict)
-    """How it was found: metric, statistic, direction, checkpoints, seed."""
+    """Settings of the search: metric, statistic, direction, checkpoints, seed."""
 
     @property
     def reached(self) -> bool:
-        """Whether the threshold is reached; where not, even all candidates together do not."""
+        """True if the threshold is reached; where not, even all candidates together do not."""
         return self.recovery >= self.threshold
 
     def to_dataframe(self) -> pd.DataFrame:
@@ -73,7 +73,7 @@ class SmallestSet(StoredRecord):
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "SmallestSet":
         """Build the set from the content of a file."""
-        steps = [Step(**step | {"part": _part(step["part"])}) for step in content["path"]]
+        steps = [SearchStep(**step | {"part": _part(step["part"])}) for step in content["path"]]
         return cls(**{**content, "path": steps, "members": [_part(part) for part in content["members"]]})
 
     def __repr__(self) -> str:
@@ -93,16 +93,16 @@ class SmallestSet(StoredRecord):
             f"<table><tr><th>block</th><th>recovery without it</th></tr>{rows}</table>"
         )
 
-    def _losses(self) -> list[tuple[Part, float]]:
+    def _losses(self) -> list[tuple[BlockAt, float]]:
         return list(zip(self.members, self.without, strict=True))
 
 
-def label(part: Part | None) -> str:
+def label(part: BlockAt | None) -> str:
     """``layer 3 mlp.W_out``, or the block alone where it stands outside the layers."""
     if part is None:
         return ""
     return part if isinstance(part, str) else f"layer {part[0]} {part[1]}"
 
 
-def _part(stored: Any) -> Part | None:
+def _part(stored: Any) -> BlockAt | None:
     return tuple(stored) if isinstance(stored, list) else stored

@@ -89,7 +89,7 @@ class SweepResult(StoredDataset):
         return xr.Dataset(dict(zip(parts, broadcast, strict=True))).to_dataframe().reset_index()
 
     def rename(self, names: Mapping[str, str]) -> "SweepResult":
-        """The same with components renamed, for instance to join two windows of one component.
+        """Return a copy with components renamed, for instance to join two windows of one component.
 
         Raises:
             DissectError: there is no component of one of the names.
