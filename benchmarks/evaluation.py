@@ -66,7 +66,7 @@ def measured(world: dissect.World, places: dict[str, Path], out: Path) -> Evalua
         forget=world.facts(range(N_FORGET)),
         retain=world.facts(range(half, N_PEOPLE)),
         base=places["base"],
-        retain_model=places["retrained"],
+        retrained=places["retrained"],
         measures=MEASURES,
         options=OPTIONS,
         n_examples=0,

@@ -20,7 +20,7 @@ from transformers import LlamaForCausalLM
 
 import dissect
 from dissect.data.prompts import Prompts
-from dissect.restoration.blend import Between, Factors, LowRank, Neurons, Step
+from dissect.restoration.blend import Between, Factors, LowRank, Mix, Neurons
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 
 REPEATS = 3
@@ -60,7 +60,7 @@ def curves(pair: dissect.ModelPair, plain: list, prompts: Prompts) -> tuple[tupl
     return (statistics.median(t[0] for t in times), statistics.median(t[1] for t in times)), ratio, difference
 
 
-def parts() -> dict[str, tuple[Step, ...]]:
+def parts() -> dict[str, tuple[Mix, ...]]:
     return {
         "value vectors, whole": (),
         "one value vector a layer": (Neurons((7,)),),
@@ -69,7 +69,7 @@ def parts() -> dict[str, tuple[Step, ...]]:
     }
 
 
-def swap(pair: dissect.ModelPair, steps: tuple[Step, ...]) -> float:
+def swap(pair: dissect.ModelPair, steps: tuple[Mix, ...]) -> float:
     """Median seconds to put a window of value vectors in and out again, over all windows."""
     source, times = Parameters(pair.base), []
     for members in windows(pair.base.cfg.n_layers):

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from dissect import plots as plots
-    from dissect import report as report
     from dissect.attacks.relearn.relearn import relearn as relearn
     from dissect.attacks.relearn.relearned import Relearning as Relearning
+    from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
     from dissect.data.prompts import Prompts as Prompts
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
     from dissect.evaluation.evaluate import evaluate as evaluate
     from dissect.evaluation.evaluation_result import Evaluation as Evaluation
     from dissect.measures.representation.drift import drift as drift
+    from dissect.measures.representation.drift_map import Drift as Drift
     from dissect.metrics.metric import Metric as Metric
+    from dissect.models.alignment import Alignment as Alignment
     from dissect.models.changing.quantised import quantised as quantised
     from dissect.models.files.load import load as load
     from dissect.models.files.save import save_hf as save_hf
@@ -27,13 +29,18 @@ if TYPE_CHECKING:
     from dissect.models.pair import load_pair as load_pair
     from dissect.models.sharding.sharded import shard as shard
     from dissect.patching.attribute import attribute as attribute
+    from dissect.patching.attribution_result import AttributionResult as AttributionResult
+    from dissect.patching.lens_table import LensTable as LensTable
     from dissect.patching.logit_attribution import logit_attribution as logit_attribution
     from dissect.patching.logit_lens import logit_lens as logit_lens
+    from dissect.patching.logit_result import LogitAttribution as LogitAttribution
     from dissect.patching.patch import patch as patch
     from dissect.restoration.restore import restore as restore
     from dissect.restoration.smallest import smallest_set as smallest_set
+    from dissect.restoration.smallest_result import SmallestSet as SmallestSet
     from dissect.restoration.transplant import restored as restored
     from dissect.restoration.transplant import transplant as transplant
+    from dissect.sweep.cache import CacheOptions as CacheOptions
     from dissect.sweep.compare import compare as compare
     from dissect.sweep.join import concat as concat
     from dissect.sweep.sweep_result import SweepResult as SweepResult
@@ -41,22 +48,31 @@ if TYPE_CHECKING:
     from dissect.unlearning.run.requests import unlearn_requests as unlearn_requests
     from dissect.unlearning.run.trainer import Trainer as Trainer
     from dissect.unlearning.run.watch import Watch as Watch
+    from dissect.unlearning.unlearn import UnlearningRun as UnlearningRun
     from dissect.unlearning.unlearn import unlearn as unlearn
     from dissect.verdicts.result import Verdicts as Verdicts
 
 _HOMES = {
+    "Alignment": "dissect.models.alignment",
+    "AttributionResult": "dissect.patching.attribution_result",
+    "CacheOptions": "dissect.sweep.cache",
     "DissectError": "dissect.errors",
+    "Drift": "dissect.measures.representation.drift_map",
     "Evaluation": "dissect.evaluation.evaluation_result",
     "Fact": "dissect.data.facts",
     "Facts": "dissect.data.facts",
+    "LensTable": "dissect.patching.lens_table",
+    "LogitAttribution": "dissect.patching.logit_result",
     "Metric": "dissect.metrics.metric",
     "ModelPair": "dissect.models.pair",
     "Prompts": "dissect.data.prompts",
     "Relearning": "dissect.attacks.relearn.relearned",
+    "SmallestSet": "dissect.restoration.smallest_result",
     "SweepResult": "dissect.sweep.sweep_result",
     "TrainConfig": "dissect.unlearning.config.train_config",
     "Trainer": "dissect.unlearning.run.trainer",
     "Verdicts": "dissect.verdicts.result",
+    "UnlearningRun": "dissect.unlearning.unlearn",
     "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
@@ -71,6 +87,7 @@ _HOMES = {
     "patch": "dissect.patching.patch",
     "quantised": "dissect.models.changing.quantised",
     "relearn": "dissect.attacks.relearn.relearn",
+    "report": "dissect.autopsy.report",
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.files.save",
@@ -83,8 +100,8 @@ _HOMES = {
 }
 """Public name to the module that defines it."""
 
-_ROOMS = ("plots", "report")
-"""Public names that are packages; ``report`` can be called."""
+_ROOMS = ("plots",)
+"""Public names that are packages."""
 
 __all__ = [*_HOMES, *_ROOMS]
 
@@ -94,9 +111,9 @@ def __getattr__(name: str) -> Any:
         return import_module(f"dissect.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'dissect' has no attribute {name!r}")
-    found = getattr(import_module(_HOMES[name]), name)
-    globals()[name] = found
-    return found
+    public = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = public
+    return public
 
 
 def __dir__() -> list[str]:

@@ -10,14 +10,8 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file
 
 ENGINE: Literal["h5netcdf"] = "h5netcdf"
-_WRITERS = {
-    "dissect-sweep-1": "`dissect patch`, `restore`, `attribute` or SweepResult.save",
-    "dissect-drift-1": "`dissect inspect --drift` or Drift.save",
-    "dissect-logits-1": "LogitAttribution.save",
-    "dissect-lens-1": "LensTable.save",
-    "dissect-relearning-1": "Relearning.save",
-}
-"""Format to what writes it."""
+_OURS = "dissect-"
+"""Beginning of every format that dissect writes."""
 
 
 def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
@@ -27,28 +21,29 @@ def save(data: xr.Dataset, path: str | os.PathLike[str]) -> None:
         temporary.write_bytes(data.to_netcdf(engine=ENGINE))
 
 
-def load(path: str | os.PathLike[str], expected: str) -> xr.Dataset:
-    """Read a dataset whose attribute ``format`` is ``expected``.
+def load(path: str | os.PathLike[str], expected: str, writer: str) -> xr.Dataset:
+    """Read a dataset whose attribute ``format`` is ``expected``; ``writer`` is named as what writes such files.
 
     Raises:
         DissectError: no such file, not netCDF, or something else.
     """
     file = Path(path)
     if not file.is_file():
-        raise DissectError(f"no file {file}: give a result that dissect wrote, such as SweepResult.save")
+        raise DissectError(f"no file {file}: give what {writer} wrote")
     try:
         data = xr.load_dataset(file, engine=ENGINE)
     except (OSError, ValueError) as error:
         raise DissectError(f"{file} cannot be read as netCDF ({error}): it is damaged or something else") from error
-    if data.attrs.get("format") != expected:
-        found = data.attrs.get("format")
-        what = f"is another kind of result ({found})" if found in _WRITERS else "is no result of dissect"
-        raise DissectError(f"{file} {what}: give what {_WRITERS[expected]} wrote")
+    if (seen := str(data.attrs.get("format"))) != expected:
+        if seen.rpartition("-")[0] == expected.rpartition("-")[0]:
+            raise DissectError(f"{file} was written by another version of dissect ({seen}): compute it again")
+        what = f"is another kind of result ({seen})" if seen.startswith(_OURS) else "is no result of dissect"
+        raise DissectError(f"{file} {what}: give what {writer} wrote")
     return data
 
 
 def format_of(path: str | os.PathLike[str]) -> str | None:
-    """The attribute ``format`` of a file; None where it cannot be read or has none."""
+    """Return the attribute ``format`` of a file; None where it cannot be read or has none."""
     try:
         with xr.open_dataset(path, engine=ENGINE) as data:
             return data.attrs.get("format")

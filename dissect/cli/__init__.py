@@ -58,10 +58,12 @@ for _command in (
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
+_FORMER_OPTIONS = {"--retain-model": "--retrained", "--interpolate": "--t"}
+"""Former name of an option to its present one."""
 _USAGE_ERROR: type[Exception] = next(
     kind for kind in reversed(typer.BadParameter.__mro__) if "format_message" in vars(kind)
 )
-"""What typer raises for a wrong command line: click's, or its own copy of it, by version."""
+"""The exception that typer raises for a wrong command line: click's, or its own copy of it, by version."""
 
 
 def _show_version(wanted: bool) -> bool:
@@ -94,9 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     logging.getLogger("choreographer").setLevel(logging.CRITICAL)  # it logs tracebacks of messages that it skips
     if other := shadowing():
         typer.echo(f"warning: {other}", err=True)
-    given = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
+    words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
-        status = app(given, prog_name="dissect", standalone_mode=False)
+        status = app(words, prog_name="dissect", standalone_mode=False)
         if status == INTERRUPTED:  # newer typers catch Ctrl-C themselves and return this
             raise KeyboardInterrupt
     except Unfinished as so_far:
@@ -119,18 +121,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _failed(message: str) -> int:
-    """One line, whatever the message holds; where several processes run together, with whose it is."""
+    """Print one line, whatever the message holds, and the rank where several processes run together."""
     try:
         here = world()
-        whose = f" (rank {here.rank})" if here.size > 1 else ""
+        rank = f" (rank {here.rank})" if here.size > 1 else ""
     except DissectError:  # that may be what is wrong
-        whose = ""
-    typer.echo(f"error{whose}: {' '.join(message.split())}", err=True)
+        rank = ""
+    typer.echo(f"error{rank}: {' '.join(message.split())}", err=True)
     return 2
 
 
 def _usage(error: Exception) -> str:
-    """What typer says, and where the right way is written down."""
+    """Say what typer says, and where the right way is written down."""
+    option = getattr(error, "option_name", None)
+    if option in _FORMER_OPTIONS:
+        return f"{option} is now called {_FORMER_OPTIONS[option]}"
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "dissect"
     return f"{error.format_message().strip().rstrip('.')}: see `{command} --help`"  # type: ignore[attr-defined]

@@ -1,6 +1,6 @@
 """`dissect attribute`: an activation sweep to first order."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,27 +19,30 @@ def attribute(
     base: options.Base,
     unlearned: options.Unlearned,
     *,
-    facts: Annotated[
-        str, typer.Option(metavar="FILE", help="What to ask: JSONL, CSV, Parquet, ...", show_default=False)
-    ],
+    facts: options.FactsFile,
     out: options.SweepOut,
     components: Annotated[
-        str, typer.Option(metavar="A,B,A+B", help="Activation sites, separated by commas; + for together.")
+        str, typer.Option(metavar="A,B,A+B", help="Activation sites to score, separated by commas; + adds sites up.")
     ] = "mlp_post,attn_out",
     per: Annotated[
-        str | None, options.choice("--per", "Apart for each of these.", "head", "neuron", "position")
+        str | None,
+        options.choice("--per", "Score each head, neuron or position separately.", "head", "neuron", "position"),
     ] = None,
-    ig_steps: Annotated[int, typer.Option(help="Average the gradient over so many points on the way.")] = 0,
-    check: Annotated[int, typer.Option(help="Run so many cells exactly and report the rank agreement.")] = 24,
+    ig_steps: Annotated[
+        int, typer.Option(help="Average the gradient over this many points between the models (integrated gradients).")
+    ] = 0,
+    check: Annotated[
+        int, typer.Option(help="Number of cells to run exactly as well, to report the rank agreement.")
+    ] = 24,
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Estimate an activation sweep, all cells at once.
+    """Estimate an activation sweep from one gradient.
 
-    To first order, from two forward passes and one backward pass: for a first look, or where there are too many cells
-    for the exact sweep. The gradient is that of one metric (--metrics), and windows add up their members. Writes a
-    sweep for `dissect plot`.
+    Estimates every cell to first order, from two forward passes and one backward pass: for a first look, or where an
+    exact sweep has too many cells. Takes one metric (--metrics); a window is the sum of its layers. Writes a sweep for
+    `dissect plot`.
     """
     what = {
         "components": values.listed(components, "--components"),
@@ -57,15 +60,12 @@ def _attribute() -> "Callable[..., SweepResult]":
         pair: "ModelPair",
         prompts: "Prompts",
         *,
-        metrics: Sequence[str],
         scoring: str,
         **arguments: Any,
     ) -> "SweepResult":
-        if len(metrics) != 1:
-            raise DissectError(f"--metrics {','.join(metrics)}: a gradient is that of one metric, name one")
         if scoring != "answer":
-            raise DissectError("--scoring published: attribution scores the answer's positions, leave it out")
-        result = first_order(pair, prompts, metric=metrics[0], **arguments)
+            raise DissectError("--scoring published: attribution scores the positions of the answer, leave it out")
+        result = first_order(pair, prompts, **arguments)
         if result.agreement is not None and is_main():
             typer.echo(f"rank agreement with {result.n_checked} cells run exactly: {result.agreement:.3f}")
         return result

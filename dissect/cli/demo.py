@@ -1,4 +1,4 @@
-"""`dissect demo`: the whole story on the embedded world."""
+"""`dissect demo`: run the whole story on the embedded world."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,11 +15,11 @@ def demo(
     ),
     running: options.RunOptions,
 ) -> None:
-    """Learn, forget, compare, dissect, on a made-up world.
+    """Run the whole story on a made-up world: learn, forget, compare, dissect.
 
-    Trains a base model on fictitious people, lets it forget some of them by gradient ascent, NPO and UnDIAL, compares
-    the checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. Less
-    than four minutes on two cores; models of the world that an earlier demo left in DIR are used again.
+    Trains a base model on fictitious people, unlearns some of them by gradient ascent, NPO and UnDIAL, compares the
+    checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. Takes less
+    than four minutes on two cores; models that an earlier demo left in DIR are reused.
     """
     outputs.check_parent(out)
     running.start()

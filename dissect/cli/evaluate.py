@@ -1,4 +1,4 @@
-"""`dissect evaluate`: what checkpoints know, say, and give back."""
+"""`dissect evaluate`: measure what checkpoints know, say, and give back."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,6 +10,20 @@ from dissect.distributed import is_main
 from dissect.jobs.task import task_of
 
 
+def _list(wanted: bool) -> bool:
+    """Show every measure, and the options with their defaults."""
+    if not wanted:
+        return wanted
+    from dissect.measures.measure import available, options
+
+    for measure in available().values():
+        typer.echo(f"{measure.name}  {measure.label} ({measure.family}; {', '.join(measure.sets)})")
+    typer.echo("\noptions:")
+    for option in options().values():
+        typer.echo(f"{option.name}={option.default}  {option.about}")
+    raise typer.Exit
+
+
 def evaluate(
     models: Annotated[
         list[str],
@@ -19,17 +33,18 @@ def evaluate(
     ],
     *,
     forget: Annotated[
-        str, typer.Option(metavar="FILE", help="What was to be forgotten: JSONL, CSV, Parquet, ...", show_default=False)
+        str,
+        typer.Option(metavar="FILE", help="Facts to be forgotten: JSONL, CSV, Parquet, ...", show_default=False),
     ],
     out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
-    retain: Annotated[str | None, typer.Option(metavar="FILE", help="What was to be kept.")] = None,
-    unrelated: Annotated[str | None, typer.Option(metavar="FILE", help="Facts that have to do with neither.")] = None,
+    retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
+    unrelated: Annotated[str | None, typer.Option(metavar="FILE", help="Facts unrelated to both.")] = None,
     texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
     nonmembers: Annotated[
         str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
     ] = None,
     base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
-    retain_model: Annotated[
+    retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
     ] = None,
     measures: Annotated[
@@ -41,25 +56,29 @@ def evaluate(
     ] = "",
     option: Annotated[
         list[str] | None,
-        typer.Option(metavar="NAME=VALUE", help="Of a measure, such as uds.tau=0.1. May be repeated."),
+        typer.Option(metavar="NAME=VALUE", help="Option of a measure, e.g. uds.tau=0.1; see --list. May be repeated."),
     ] = None,
     figure: Annotated[
         Path | None,
         typer.Option(metavar="FIGURE", help="Draw forgetting against utility: .html, .png, .pdf or .svg."),
     ] = None,
     table: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help="Write every number as a row.")] = None,
-    examples: Annotated[int, typer.Option(help="Answers of each set that are kept to be read.", min=0)] = 8,
+    examples: Annotated[int, typer.Option(help="Number of answers of each set that are kept for reading.", min=0)] = 8,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    listed: Annotated[  # acts by its callback
+        bool,
+        typer.Option("--list", help="Show measures and their options, and exit.", is_eager=True, callback=_list),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Measure what checkpoints know, say and give back.
+    """Measure what checkpoints know, say, and give back under attack.
 
-    Every number stands in METRICS.json with its definition, the number of items and an interval; a table is printed.
-    What is not defined for the given files is named, and the rest runs. An evaluation that was interrupted goes on when
-    the same command is given again; the ranks of torchrun share the checkpoints.
+    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
+    Measures that are not defined for the given files are named, and the rest run. The same command continues an
+    interrupted evaluation; the ranks of torchrun share the checkpoints.
     """
     outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
     if figure is not None:
@@ -69,9 +88,9 @@ def evaluate(
         export.check_path(figure)
     if table is not None:
         outputs.check_file(table, ".csv", option="--table")
-    given = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
-    read: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
-    told = values.measured(option)
+    files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
+    read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
+    chosen = values.measured(option)
     running.start()
 
     from dissect.data.render import DEFAULT_TEMPLATE
@@ -81,9 +100,9 @@ def evaluate(
         models,
         **read,
         base=base,
-        retain_model=retain_model,
+        retrained=retrained,
         measures=values.listed(measures, "--measures") if measures else None,
-        options=told,
+        options=chosen,
         answers=prompting.answers,
         template=DEFAULT_TEMPLATE if prompting.template is None else values.unescaped(prompting.template),
         max_new_tokens=prompting.max_new_tokens,

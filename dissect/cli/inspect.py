@@ -1,4 +1,4 @@
-"""`dissect inspect`: what a checkpoint is, and how far two are apart."""
+"""`dissect inspect`: a checkpoint described, or two compared."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,28 +15,30 @@ if TYPE_CHECKING:
 def inspect(
     base: options.Base,
     unlearned: Annotated[
-        str | None, typer.Argument(metavar="[UNLEARNED]", help="Checkpoint to compare it with.", show_default=False)
+        str | None, typer.Argument(metavar="[UNLEARNED]", help="Checkpoint to compare BASE with.", show_default=False)
     ] = None,
     *,
     drift: Annotated[
         Path | None,
         typer.Option(
-            metavar="DRIFT.nc", help="Write the drift map: what changed, by block and layer.", show_default=False
+            metavar="DRIFT.nc",
+            help="Write the drift map (what changed, by block and layer) to this file.",
+            show_default=False,
         ),
     ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a drift map that is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drift map.")] = False,
     running: options.RunOptions,
 ) -> None:
-    """What a checkpoint is; how far two are apart.
+    """Describe a checkpoint, or compare two.
 
-    Sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
-    UNLEARNED, also how far the parameters moved, block by block. With --drift, norms and ranks of the change and what
-    rounding to 8 and 4 bits would leave of it go to a file for `dissect plot`.
+    Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
+    UNLEARNED, shows how far the parameters of each block moved. With --drift, writes norms and ranks of the change, and
+    what rounding to 8 and 4 bits would leave of it, to a file for `dissect plot`.
     """
     if drift is not None:
         outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)
         if unlearned is None:
-            raise DissectError("--drift compares two checkpoints: name the second one")
+            raise DissectError("--drift compares two checkpoints: name UNLEARNED as well")
     running.start()
     from dissect.models.files.load import load
     from dissect.models.pair import load_pair
@@ -47,7 +49,7 @@ def inspect(
         return
     pair = load_pair(model, unlearned, dtype=running.dtype, device=running.device, progress=running.progress)
     typer.echo(describe(model))
-    typer.echo(f"\n{pair.unlearned.checkpoint.source}: the same but for its weights\n\n{pair.alignment!r}")
+    typer.echo(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
     if drift is not None:
         from dissect.measures.representation.drift import drift as measured
 

@@ -15,34 +15,44 @@ def patch(
     base: options.Base,
     unlearned: options.Unlearned,
     *,
-    facts: Annotated[
-        str, typer.Option(metavar="FILE", help="What to ask: JSONL, CSV, Parquet, ...", show_default=False)
-    ],
+    facts: options.FactsFile,
     out: options.SweepOut,
     components: Annotated[
-        str, typer.Option(metavar="A,B,A+B", help="Activation sites, separated by commas; + for together.")
+        str,
+        typer.Option(
+            metavar="A,B,A+B", help="Activation sites to swap, separated by commas; + joins sites swapped together."
+        ),
     ] = "mlp_post,attn_out,mlp_post+attn_out",
     positions: Annotated[
         str,
         typer.Option(
             metavar="SPAN|each|-1,0,...",
-            help="Tokens at which to swap: all, prompt, answer, predicting, last_prompt, subject; each for every one "
-            "apart, or numbers counted from the answer's first token.",
+            help="Tokens to swap: all, prompt, answer, predicting, last_prompt or subject; each swaps every token "
+            "separately; numbers count from the first token of the answer.",
         ),
     ] = "all",
-    heads: Annotated[str, typer.Option(metavar="each|0,3+4", help="Single heads, or groups joined by +.")] = "",
-    neurons: Annotated[str, typer.Option(metavar="7,9+12", help="Single neurons of mlp_post, or groups.")] = "",
+    heads: Annotated[
+        str, typer.Option(metavar="each|0,3+4", help="Heads to swap separately; + joins heads swapped together.")
+    ] = "",
+    neurons: Annotated[
+        str,
+        typer.Option(
+            metavar="7,9+12", help="Neurons of mlp_post to swap separately; + joins neurons swapped together."
+        ),
+    ] = "",
     controls: Annotated[
-        str, typer.Option(metavar="all|A,B", help="Of identity, shuffled, random, single: curves to compare with.")
+        str,
+        typer.Option(metavar="all|A,B", help="Curves to compare with: identity, shuffled, retrained, random, single."),
     ] = "",
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Put activations of BASE into UNLEARNED.
+    """Swap activations of BASE into UNLEARNED.
 
-    Which of them bring the knowledge back? Swaps activations for every component and centre layer, measures the
-    recovery of every prompt (1: as the base model, 0: as the unlearned one) and writes a sweep for `dissect plot`.
+    Shows which activations bring the knowledge back: swaps them for every component and centre layer, measures the
+    recovery of every prompt (1: behaves like the base model, 0: like the unlearned one) and writes a sweep for
+    `dissect plot`.
     """
     what = {
         "components": values.listed(components, "--components"),

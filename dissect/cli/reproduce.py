@@ -1,4 +1,4 @@
-"""`dissect reproduce`: a figure of the papers, with its table."""
+"""`dissect reproduce`: make a figure of the papers, with its table."""
 
 import sys
 from pathlib import Path
@@ -13,26 +13,29 @@ from dissect.errors import DissectError
 
 def reproduce(
     figure: Annotated[
-        str | None, typer.Argument(metavar="FIGURE", help="One of those that --list shows.", show_default=False)
+        str | None, typer.Argument(metavar="FIGURE", help="Name of a figure; --list shows them.", show_default=False)
     ] = None,
     *,
     out: Annotated[
-        Path, typer.Option(metavar="DIR", help="Directory for pages, tables and what they are made of.")
+        Path, typer.Option(metavar="DIR", help="Directory for pages, tables and the results behind them.")
     ] = Path("runs/figures"),
     config: Annotated[
         str | None,
-        typer.Option(metavar="CONFIG", help="YAML file that names checkpoints, or a shipped one. [default: the world]"),
+        typer.Option(
+            metavar="CONFIG",
+            help="YAML file that names checkpoints, or a shipped config. [default: the world]",
+        ),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show figures and shipped configs, and exit.")] = False,
-    quick: Annotated[bool, typer.Option("--quick", help="A smaller world and smaller settings.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use a smaller world and smaller settings.")] = False,
     task: options.Task = None,
     running: options.RunOptions,
 ) -> None:
-    """Make a figure of the papers anew: page, table, provenance.
+    """Reproduce a figure of the papers: page, table, provenance.
 
     Without --config it is made on the embedded world, whose models are trained first and shared by all figures in DIR.
-    A command that was interrupted goes on when it is given again; the ranks of torchrun share what is computed. A dtype
-    in the config comes before --dtype.
+    The same command continues an interrupted one; the ranks of torchrun share the computation. A dtype in the config
+    overrides --dtype.
     """
     if listed:
         _show()
@@ -40,11 +43,11 @@ def reproduce(
     from dissect.reproductions.making.catalogue import find
 
     if figure is None:
-        raise DissectError("which figure? `dissect reproduce --list` shows them")
+        raise DissectError("no figure named: `dissect reproduce --list` shows them")
     name = find(figure).name
     outputs.check_parent(out)
     running.start()
-    from dissect.report.report import shell
+    from dissect.autopsy.report import shell
     from dissect.reproductions.making.make_figure import reproduce as make
 
     made = make(

@@ -12,42 +12,43 @@ def smallest(
     base: options.Base,
     unlearned: options.Unlearned,
     *,
-    facts: Annotated[
-        str, typer.Option(metavar="FILE", help="What to ask: JSONL, CSV, Parquet, ...", show_default=False)
-    ],
+    facts: options.FactsFile,
     out: Annotated[
-        Path, typer.Option(metavar="FOUND.json", help="Where to write the set and the way to it.", show_default=False)
+        Path,
+        typer.Option(
+            metavar="FOUND.json", help="Write the set, and the steps that led to it, to this file.", show_default=False
+        ),
     ],
-    threshold: Annotated[float, typer.Option(help="Recovery to be reached; 1 is the donor's behaviour.")] = 0.9,
-    blocks: Annotated[
-        str, typer.Option(metavar="A,B,...", help="Candidates: parameter blocks; by default all there are.")
-    ] = "",
-    layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="In these layers; all by default.")] = "",
-    metric: Annotated[str, typer.Option(help="Whose recovery it is; one that has a gradient.")] = "krs",
-    beam: Annotated[int, typer.Option(help="Candidates run exactly in each step.")] = 8,
-    max_size: Annotated[int | None, typer.Option(help="Give up at so many blocks.")] = None,
-    donor: Annotated[str, options.choice("--donor", "Where the blocks come from.", *options.ROLES)] = "base",
-    recipient: Annotated[str, options.choice("--recipient", "The model that runs.", *options.ROLES)] = "unlearned",
-    retain_model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data, for the role retain.")
+    threshold: Annotated[float, typer.Option(help="Recovery to reach; 1 is the donor's behaviour.")] = 0.9,
+    blocks: Annotated[str, typer.Option(metavar="A,B,...", help="Candidate parameter blocks. [default: all]")] = "",
+    layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Layers of the candidates. [default: all]")] = "",
+    metric: Annotated[str, typer.Option(help="Metric whose recovery counts; it must have a gradient.")] = "krs",
+    beam: Annotated[int, typer.Option(help="Number of candidates run exactly in each step.")] = 8,
+    max_size: Annotated[int | None, typer.Option(help="Stop at this many blocks. [default: no limit]")] = None,
+    donor: Annotated[str, options.choice("--donor", "Model that the blocks come from.", *options.ROLES)] = "base",
+    recipient: Annotated[
+        str, options.choice("--recipient", "Model that they are put into.", *options.ROLES)
+    ] = "unlearned",
+    retrained: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Retrained model: a checkpoint trained without the forget data.")
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
-    sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that is there.")] = False,
+    sequential: Annotated[bool, typer.Option("--sequential", help="Hold only one model in memory at a time.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
     """Find the fewest blocks of BASE that bring UNLEARNED back.
 
-    Adds blocks one by one until the recovery reaches the threshold, every step run exactly, and takes out again what
-    turns out not to be needed. With --donor unlearned --recipient base: the fewest unlearned blocks that make the base
-    model forget. `dissect plot FOUND.json` draws the way.
+    Adds blocks one by one until the recovery reaches the threshold, then removes those that turn out not to be needed.
+    Every step is run exactly. With --donor unlearned --recipient base, finds the fewest unlearned blocks that make the
+    base model forget. `dissect plot FOUND.json` draws the steps.
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
-    sweeping.check_roles(donor, recipient, retain_model)
-    chosen = values.numbered(layers, "--layers")
+    sweeping.check_roles(donor, recipient, retrained)
+    candidate_layers = values.numbered(layers, "--layers")
     candidates = values.listed(blocks, "--blocks") if blocks else None
-    asked = prompting.facts(facts)
+    read = prompting.facts(facts)
     running.start()
 
     from dissect.models.pair import load_pair
@@ -56,7 +57,7 @@ def smallest(
     pair = load_pair(
         base,
         unlearned,
-        retain=retain_model,
+        retrained=retrained,
         dtype=running.dtype,
         device=running.device,
         sequential=sequential,
@@ -64,13 +65,13 @@ def smallest(
     )
     if prompting.answers == "base":
         pair.wake(pair.base)  # it is asked what it would say
-    prompts = prompting.prompts(asked, pair.base, batch_size=batch_size, progress=running.progress)
-    found = smallest_set(
+    prompts = prompting.prompts(read, pair.base, batch_size=batch_size, progress=running.progress)
+    fewest = smallest_set(
         pair,
         prompts,
         threshold=threshold,
         blocks=candidates,
-        layers=chosen,
+        layers=candidate_layers,
         donor=donor,
         recipient=recipient,
         metric=metric,
@@ -80,10 +81,10 @@ def smallest(
         seed=running.seed,
         progress=running.progress,
     )
-    found.save(out)
-    typer.echo(repr(found))
-    if not found.reached:
-        typer.echo(f"not reached: recovery {found.recovery:.3f} is below the threshold {found.threshold:g}")
-    if found.random:
-        typer.echo(f"as many blocks in random layers: {min(found.random):.3f} to {max(found.random):.3f}")
+    fewest.save(out)
+    typer.echo(repr(fewest))
+    if not fewest.reached:
+        typer.echo(f"not reached: recovery {fewest.recovery:.3f} is below the threshold {fewest.threshold:g}")
+    if fewest.random:
+        typer.echo(f"recovery of as many blocks in random layers: {min(fewest.random):.3f} to {max(fewest.random):.3f}")
     typer.echo(f"saved {out}")

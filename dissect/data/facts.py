@@ -46,6 +46,11 @@ class Facts(Sequence[Fact]):
 
         Raises:
             DissectError: no such file, unknown suffix, no facts in it, or a row that is no fact (with its line).
+
+        Example:
+            >>> facts = dissect.Facts.read("runs/demo/forget.jsonl")
+            >>> facts[0].question
+            '...'
         """
         return cls(read_facts(path, split=split))
 
@@ -130,6 +135,12 @@ class Facts(Sequence[Fact]):
 
         Raises:
             DissectError: what cannot be asked: see `make_prompts`.
+
+        Example:
+            >>> model = dissect.load("runs/demo/base")
+            >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(model)
+            >>> prompts.prompt_texts[0]
+            'Question: ...\\nAnswer:'
         """
         from dissect.data.make_prompts import make_prompts
 

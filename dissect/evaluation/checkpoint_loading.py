@@ -6,69 +6,67 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.evaluation.sets import answered, with_derived
-from dissect.evaluation.sources import Source
-from dissect.evaluation.tools import tools
-from dissect.measures.examined import Settings, Subject
+from dissect.evaluation.sources import CheckpointSource
+from dissect.measures.examined import Examined, Settings
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load
 
 BASE, RETRAINED = "base", "retrained"
-"""What the models in these roles are called in results."""
+"""Names in results of the models that others are compared with."""
 
 
-class Cast:
-    """Loads checkpoints as they are needed; base and retrained model stay, the others come and go."""
+class CheckpointLoader:
+    """Loads checkpoints as they are needed; base and retrained model stay in memory, the others come and go."""
 
     def __init__(
         self,
-        roles: Mapping[str, Source],
+        references: Mapping[str, CheckpointSource],
         sets: Mapping[str, Facts],
         settings: Settings,
         dtype: str,
         device: str | None,
         answers: str,
     ) -> None:
-        self.roles, self.settings, self.dtype, self.device = roles, settings, dtype, device
+        """``references`` are the base and the retrained model, by those names, where there are any."""
+        self._references, self._settings, self._dtype, self._device = references, settings, dtype, device
         self._given, self._answers = sets, answers
         self._sets: dict[str, Facts] | None = None
-        self._stay: dict[str, Subject] = {}
+        self._loaded: dict[str, Examined] = {}
 
-    def sets(self, model: HookedTransformer) -> dict[str, Facts]:
-        """What everybody is asked; ``model`` is the first that was loaded, the base model if there is one."""
-        if self._sets is None:
-            found = dict(self._given)
-            if self._answers == "base":
-                asking = self.settings
-                how = {k: getattr(asking, k) for k in ("template", "max_new_tokens", "batch_size")}
-                found = {name: answered(facts, model, **how) for name, facts in found.items()}
-            self._sets = with_derived(found)
-        return self._sets
-
-    def subject(self, name: str, source: Source) -> Subject:
-        """A checkpoint, with base and retrained model beside it where there are."""
-        base, retained = self._role(BASE), self._role(RETRAINED)
-        if name in self._stay:  # by now
-            return self._stay[name]
+    def examined(self, name: str, source: CheckpointSource) -> Examined:
+        """Return a checkpoint, with base and retrained model attached where there are any."""
+        base, retrained = self._reference(BASE), self._reference(RETRAINED)
+        if name in self._loaded:
+            return self._loaded[name]
         model = self._load(source)
         if base is not None:
             check_comparable(base.model, model, f"base and {name}")
-        return Subject(
-            model, self.sets(model), name=name, settings=self.settings, base=base, retain=retained, tools=tools()
-        )
+        sets = self._sets_for(model)
+        return Examined(model, sets, name=name, settings=self._settings, base=base, retrained=retrained)
 
-    def _role(self, role: str) -> Subject | None:
-        if role not in self.roles:
+    def _reference(self, name: str) -> Examined | None:
+        if name not in self._references:
             return None
-        if role not in self._stay:
-            model = self._load(self.roles[role])
-            if role == RETRAINED and BASE in self._stay:
-                check_comparable(self._stay[BASE].model, model, "base and retrained")
-            self._stay[role] = Subject(model, self.sets(model), name=role, settings=self.settings, tools=tools())
-            for holder in self._stay.values():
-                holder.play(base=self._stay.get(BASE), retain=self._stay.get(RETRAINED))
-        return self._stay[role]
+        if name not in self._loaded:
+            model = self._load(self._references[name])
+            if name == RETRAINED and BASE in self._loaded:
+                check_comparable(self._loaded[BASE].model, model, "base and retrained")
+            self._loaded[name] = Examined(model, self._sets_for(model), name=name, settings=self._settings)
+            for examined in self._loaded.values():
+                examined.attach(base=self._loaded.get(BASE), retrained=self._loaded.get(RETRAINED))
+        return self._loaded[name]
 
-    def _load(self, source: Source) -> HookedTransformer:
+    def _sets_for(self, model: HookedTransformer) -> dict[str, Facts]:
+        """Return the sets that every checkpoint is asked; ``model`` is the first loaded: the base model if any is."""
+        if self._sets is None:
+            sets = dict(self._given)
+            if self._answers == "base":
+                asking = {key: getattr(self._settings, key) for key in ("template", "max_new_tokens", "batch_size")}
+                sets = {name: answered(facts, model, **asking) for name, facts in sets.items()}
+            self._sets = with_derived(sets)
+        return self._sets
+
+    def _load(self, source: CheckpointSource) -> HookedTransformer:
         if isinstance(source, HookedTransformer):
             return source
-        return load(source, dtype=self.dtype, device=self.device, progress=self.settings.progress)
+        return load(source, dtype=self._dtype, device=self._device, progress=self._settings.progress)

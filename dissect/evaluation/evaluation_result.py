@@ -1,10 +1,7 @@
 """`Evaluation`: the numbers of one or many checkpoints, with their definitions; kept as JSON."""
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -12,12 +9,10 @@ import pandas as pd
 from jaxtyping import Int
 
 from dissect.errors import DissectError, near_miss
-from dissect.evaluation.scored_row import Refusal, Row, row_in, row_out
-from dissect.files import atomic_file
-from dissect.measures.measure import Estimate, mean_of
-from dissect.statistics.bootstrap import mean_interval
+from dissect.evaluation.scored_row import Refusal, ScoredRow, row_in, row_out
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.stored_result import StoredRecord
 
-FORMAT = "dissect-evaluation-1"
 INTERVAL = (
     "95 % percentile bootstrap over the items, 2000 resamples, whole subjects where facts share them, unless the "
     "definition says otherwise"
@@ -25,12 +20,18 @@ INTERVAL = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What was measured; ``table()`` shows it, ``save`` keeps it."""
+class Evaluation(StoredRecord):
+    """Numbers of checkpoints with their intervals; ``table()`` shows them, ``save`` keeps them.
+
+    The file is JSON, which any language reads; numbers that are not finite are null.
+    """
+
+    FORMAT = "dissect-evaluation-1"
+    WRITER = "`dissect evaluate` or Evaluation.save"
 
     models: list[dict[str, Any]]
     """``name``, ``path``, ``fingerprint`` and, of a base or retrained model, its ``role``."""
-    rows: list[Row]
+    rows: list[ScoredRow]
     refused: list[Refusal]
     answers: list[dict[str, str]]
     """Some greedy answers: ``set``, ``prompt``, ``expected``, and by model's name what it said."""
@@ -44,7 +45,7 @@ class Evaluation:
         """The checkpoints, in order."""
         return [model["name"] for model in self.models]
 
-    def get(self, model: str, measure: str, set: str = "forget", /, **at: float | int | str) -> Row:
+    def get(self, model: str, measure: str, set: str = "forget", /, **at: float | int | str) -> ScoredRow:
         """One number.
 
         Raises:
@@ -81,13 +82,7 @@ class Evaluation:
         a, b = (self.get(model, measure, set).items for model in (first, second))
         if a is None or b is None or len(a) != len(b):
             raise DissectError(f"{measure} is no mean over the same facts in both: compare the intervals instead")
-        found = mean_of(np.array(a) - np.array(b), seed=seed)
-        groups = self.subjects(set)
-        if groups is None or found.items is None or len(groups) != len(found.items):
-            return found
-        defined = ~np.isnan(found.items)
-        low, high = mean_interval(found.items[defined], groups[defined], seed=seed)
-        return replace(found, low=low, high=high)
+        return mean_of(np.array(a) - np.array(b)).with_interval(self.subjects(set), seed=seed)
 
     def subjects(self, set: str) -> Int[np.ndarray, "fact"] | None:
         """The number of each fact's subject; None where no two facts of the set share one."""
@@ -130,41 +125,9 @@ class Evaluation:
         rows = [row for row in self.answers if set in (None, row["set"])]
         return pd.DataFrame(rows, columns=["set", "prompt", "expected", *self.names])
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write as JSON, which any language reads; numbers that are not finite are null.
-
-        Raises:
-            DissectError: another suffix than ``.json``.
-        """
-        file = Path(path)
-        if file.suffix.lower() != ".json":
-            raise DissectError(f"an evaluation is written as JSON, got {file.name!r}: use a name that ends in .json")
-        with atomic_file(file) as temporary:
-            temporary.write_text(json.dumps(self.to_dict(), ensure_ascii=False, indent=1), encoding="utf-8")
-        return file
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Evaluation":
-        """Read what ``save`` wrote.
-
-        Raises:
-            DissectError: no such file, or another kind of file.
-        """
-        file = Path(path)
-        if not file.is_file():
-            raise DissectError(f"no such evaluation: {file}: check the path")
-        try:
-            content = json.loads(file.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DissectError(f"{file} is no JSON ({error}): give what dissect evaluate wrote") from error
-        if not isinstance(content, dict) or content.get("format") != FORMAT:
-            raise DissectError(f"{file} is no evaluation: give what dissect evaluate wrote")
-        return cls.from_dict(content)
-
     def to_dict(self) -> dict[str, Any]:
-        """The content of the file."""
+        """Return the content of the file."""
         return {
-            "format": FORMAT,
             "interval": INTERVAL,
             "spec": self.spec,
             "models": self.models,
@@ -176,7 +139,7 @@ class Evaluation:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> "Evaluation":
-        """From the content of a file."""
+        """Build the evaluation from the content of a file."""
         return cls(
             models=content["models"],
             rows=[row_in(row) for row in content["rows"]],

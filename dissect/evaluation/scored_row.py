@@ -5,11 +5,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from dissect.measures.measure import Estimate
+from dissect.measures.estimate import Estimate
 
 
 @dataclass(frozen=True)
-class Row:
+class ScoredRow:
     """One number of one checkpoint."""
 
     model: str
@@ -26,7 +26,7 @@ class Row:
     """The value of each fact, in order, where the number is their mean and one number is all there is."""
 
     @classmethod
-    def of(cls, model: str, measure: str, set: str, found: Estimate) -> "Row":
+    def of(cls, model: str, measure: str, set: str, found: Estimate) -> "ScoredRow":
         """An estimate with its place."""
         items = None if found.items is None or found.at else tuple(float(x) for x in found.items)
         value, low, high = float(found.value), float(found.low), float(found.high)
@@ -56,18 +56,18 @@ def _short(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.3g}"
 
 
-def row_out(row: Row) -> dict[str, Any]:
+def row_out(row: ScoredRow) -> dict[str, Any]:
     """As it stands in JSON, where what is not finite is null."""
     out = {**vars(row), "at": dict(row.at), "items": None if row.items is None else _finite(row.items)}
     return out | {key: _finite([out[key]])[0] for key in ("value", "low", "high")}
 
 
-def row_in(row: Mapping[str, Any]) -> Row:
+def row_in(row: Mapping[str, Any]) -> ScoredRow:
     """What `row_out` gave, back again."""
     numbers = {key: math.nan if row[key] is None else row[key] for key in ("value", "low", "high")}
     items = row.get("items")
     held = None if items is None else tuple(math.nan if x is None else x for x in items)
-    return Row(**{**row, **numbers, "items": held})
+    return ScoredRow(**{**row, **numbers, "items": held})
 
 
 def _finite(values: Iterable[float]) -> list[float | None]:

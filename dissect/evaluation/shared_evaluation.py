@@ -11,7 +11,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation, joined
-from dissect.evaluation.sources import Source, signature, weights
+from dissect.evaluation.sources import CheckpointSource, signature, weights
 from dissect.jobs.items import Items
 from dissect.jobs.journal import key_of
 from dissect.jobs.shared_journals import journals_of
@@ -21,7 +21,7 @@ from dissect.sweep.sweep import check_out
 
 
 def check_shared(
-    sources: Iterable[Source | None], out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
+    sources: Iterable[CheckpointSource | None], out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
 ) -> Task:
     """Which task this process is, and whether the result may be written.
 
@@ -34,7 +34,7 @@ def check_shared(
 
 
 def shared(
-    sources: Mapping[str, Source],
+    sources: Mapping[str, CheckpointSource],
     measure: Callable[[str], Evaluation],
     *,
     out: str | os.PathLike[str],
@@ -55,12 +55,12 @@ def shared(
     return found
 
 
-def _mark(name: str, source: Source) -> str:
+def _mark(name: str, source: CheckpointSource) -> str:
     """A checkpoint as it is now: what was measured of another by its name is not taken for it."""
     held = weights(source) if isinstance(source, HookedTransformer) else signature(source) or str(source)
     return f"{name} {hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}"
 
 
-def _sharded(sources: Iterable[Source | None]) -> HookedTransformer | None:
+def _sharded(sources: Iterable[CheckpointSource | None]) -> HookedTransformer | None:
     """A model that ranks share, if there is one: they measure it together."""
     return next((each for each in sources if isinstance(each, HookedTransformer) and is_sharded(each)), None)

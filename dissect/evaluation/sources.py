@@ -11,10 +11,10 @@ from dissect.errors import DissectError
 from dissect.models.files.fingerprint import digest_of
 from dissect.models.sharding.sharded import is_sharded
 
-Source: TypeAlias = str | os.PathLike[str] | HookedTransformer
+CheckpointSource: TypeAlias = str | os.PathLike[str] | HookedTransformer
 
 
-def named(models: Any) -> dict[str, Source]:
+def named(models: Any) -> dict[str, CheckpointSource]:
     """One checkpoint, several, or several by name, as several by name.
 
     A directory is called by its last part, and by its last two where that is not enough; a loaded model by that of the
@@ -43,7 +43,7 @@ def named(models: Any) -> dict[str, Source]:
     return given
 
 
-def place(source: Source) -> str | None:
+def place(source: CheckpointSource) -> str | None:
     """Where a checkpoint lies; None for a model that did not come from files or was changed since."""
     if not isinstance(source, HookedTransformer):
         return os.path.realpath(source) if Path(source).exists() else str(source)
@@ -51,7 +51,7 @@ def place(source: Source) -> str | None:
     return os.path.realpath(info.path) if info is not None and info.on_disk else None
 
 
-def signature(source: Source) -> list[Any] | None:
+def signature(source: CheckpointSource) -> list[Any] | None:
     """Names, sizes and times of a checkpoint's files; None where it is not a directory here."""
     path = None if isinstance(source, HookedTransformer) else Path(source)
     if path is None or not path.is_dir():

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from dissect.jobs.journal import Row
+from dissect.jobs.journal import JournalRow
 from dissect.jobs.journals import Journals, Missing
 from dissect.jobs.task import alone
 
@@ -19,7 +19,7 @@ class Items:
         self._owners: dict[str, int] = {}
         self._names: dict[str, str] = {}
 
-    def take(self, key: str, name: str, compute: Callable[[], Row]) -> None:
+    def take(self, key: str, name: str, compute: Callable[[], JournalRow]) -> None:
         """The next item, computed if it is this process's and not finished yet.
 
         Args:
@@ -36,8 +36,8 @@ class Items:
                 row = compute()
             self._journals.write(key, 0, row)
 
-    def gather(self) -> dict[str, Row]:
-        """What each item gave, by key.
+    def gather(self) -> dict[str, JournalRow]:
+        """Results of the items, by key.
 
         Raises:
             Unfinished: other tasks of a job array have not done theirs yet.
@@ -46,8 +46,8 @@ class Items:
         self._journals.gather(self._missing)
         return {key: self._journals.rows(key)[0] for key in self._owners}
 
-    def each(self, names: Mapping[str, str], compute: Callable[[str], Row]) -> dict[str, Row]:
-        """What each item gave, by key, where they are known beforehand: names by key.
+    def each(self, names: Mapping[str, str], compute: Callable[[str], JournalRow]) -> dict[str, JournalRow]:
+        """Run items that are known beforehand (names by key) and return their results by key.
 
         Raises:
             Unfinished, JobError: as ``gather``.
@@ -57,8 +57,8 @@ class Items:
         return self.gather()
 
     def _missing(self) -> Missing:
-        found: dict[int, list[str]] = {}
+        names: dict[int, list[str]] = {}
         for key, owner in self._owners.items():
             if not self._journals.rows(key):
-                found.setdefault(owner, []).append(self._names[key])
-        return found
+                names.setdefault(owner, []).append(self._names[key])
+        return names

@@ -15,16 +15,16 @@ import numpy as np
 from dissect.errors import JobError
 from dissect.files import lock
 
-Row = dict[str, Any]
-"""Of a sweep, by metric, one value a prompt as an array; of other work whatever JSON holds."""
-Batch = int | str
+JournalRow = dict[str, Any]
+"""One finished row: of a sweep, metric to an array of one value a prompt; of other work whatever JSON holds."""
+BatchKey = int | str
 """Its number; of other work the name of a part."""
-Finished = dict[Batch, dict[int, Row]]
-"""By batch and number."""
+Finished = dict[BatchKey, dict[int, JournalRow]]
+"""Finished rows, by batch and number."""
 
 
 def key_of(sweep: Mapping[str, Any]) -> str:
-    """What tells one sweep from another."""
+    """Hash that tells one sweep from another."""
     return hashlib.sha256(json.dumps(sweep, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -59,7 +59,7 @@ class Journal:
             self._file.close()
             raise
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a finished row; it is in the operating system's hands when this returns."""
         self.rows.setdefault(batch, {})[index] = row
         self._line({"batch": batch, "row": index, "values": {name: _packed(v) for name, v in row.items()}})
@@ -107,7 +107,7 @@ class Reader:
         self.offset = 0
         """Bytes read: whole lines."""
         self.left = False
-        """Whether its process, the latest that opened it, has said that it needs nobody's journal any more."""
+        """True if its process, the latest that opened it, has said that it needs nobody's journal any more."""
         self._number = 0
 
     def read(self, into: Finished) -> None:

@@ -16,13 +16,13 @@ from typing import TypeVar
 
 from dissect.distributed import seconds_to_wait
 from dissect.errors import JobError, Unfinished
-from dissect.jobs.journal import Batch, Finished, Journal, Reader, Row
+from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, Reader
 from dissect.jobs.task import Task
 
 Owners = Sequence[Sequence[int]]
-"""For each batch, whose each row is."""
+"""For each batch, the process that owns each row."""
 Missing = Mapping[int, Sequence[str]]
-"""By owner, what it has not finished: names, or empty texts where there are none."""
+"""Owner to the items that it has not finished: names, or empty texts where there are none."""
 Item = TypeVar("Item")
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.05, 2.0
@@ -61,13 +61,13 @@ class Journals:
 
     def section(self, owners: Owners, first: int = 0) -> "Section":
         """The rows of one part of the work, whose batches are counted from ``first`` in the journals."""
-        return Section(self, owners, first)
+        return JournalSection(self, owners, first)
 
-    def rows(self, batch: Batch) -> dict[int, Row]:
+    def rows(self, batch: BatchKey) -> dict[int, JournalRow]:
         """The finished rows of a batch, as far as they were read."""
         return self._rows.get(batch, {})
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a row that this process finished."""
         self._rows.setdefault(batch, {})[index] = row
         self._own.write(batch, index, row)
@@ -189,7 +189,7 @@ class Journals:
         return Unfinished(f"{done}; {missing}: run those, or the same without a task, which does what is missing")
 
 
-class Section:
+class JournalSection:
     """One part of the work, a table of rows by batch and number, of which each process has its own to do."""
 
     def __init__(self, journals: Journals, owners: Owners, first: int) -> None:
@@ -199,11 +199,11 @@ class Section:
         """The rows of a batch that are this process's to do, finished or not."""
         return {index for index, owner in enumerate(self._owners[batch]) if owner == self._journals.task.number}
 
-    def rows(self, batch: int) -> dict[int, Row]:
+    def rows(self, batch: int) -> dict[int, JournalRow]:
         """Those of a batch that are finished, whoever did them."""
         return self._journals.rows(self._first + batch)
 
-    def write(self, batch: int, index: int, row: Row) -> None:
+    def write(self, batch: int, index: int, row: JournalRow) -> None:
         """Add a row that this process finished."""
         self._journals.write(self._first + batch, index, row)
 
@@ -211,7 +211,7 @@ class Section:
         """Have the rows of all; see ``Journals.gather``."""
         self._journals.gather(self._missing)
 
-    def each(self, items: Sequence[Item], compute: Callable[[Item], Row]) -> list[Row]:
+    def each(self, items: Sequence[Item], compute: Callable[[Item], JournalRow]) -> list[JournalRow]:
         """One row for every item, each computed by one of the processes: batches of one row.
 
         Raises:

@@ -12,7 +12,7 @@ from typing import Any
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import World, tell
-from dissect.jobs.journal import Batch, Row
+from dissect.jobs.journal import BatchKey, JournalRow
 from dissect.jobs.journals import Journals, Missing
 from dissect.jobs.task import Task
 from dissect.models.sharding.sharded import Sharding, is_sharded
@@ -21,7 +21,7 @@ _WAITING = "waiting"
 
 
 def replica_of(model: HookedTransformer | None) -> World | None:
-    """Which of how many copies of a sharded model this rank belongs to: they share a sweep as ranks do otherwise."""
+    """Return the copy of a sharded model that this rank belongs to: copies share a sweep as ranks do otherwise."""
     return model.sharding.replica if model is not None and is_sharded(model) else None
 
 
@@ -45,7 +45,7 @@ class SharedJournals(Journals):
         self._by_leader(lambda: super(SharedJournals, self).__init__(out, key, task))
         self._share_rows()
 
-    def write(self, batch: Batch, index: int, row: Row) -> None:
+    def write(self, batch: BatchKey, index: int, row: JournalRow) -> None:
         """Add a row that this copy finished."""
         if self._sharding.leads:
             super().write(batch, index, row)
@@ -54,7 +54,7 @@ class SharedJournals(Journals):
 
     @contextmanager
     def at_work(self) -> Iterator[None]:
-        """As ``Journals.at_work``, of the rank that writes."""
+        """Return ``Journals.at_work`` of the rank that writes."""
         if not self._sharding.leads:
             yield
             return

@@ -22,32 +22,32 @@ class Task:
     """One of the processes that share a job."""
 
     number: int = 0
-    """From 0."""
+    """Number of the task, from 0."""
     count: int = 1
     together: bool = False
-    """Whether all of them run now and wait for each other, as ranks do."""
+    """True if all of them run now and wait for each other, as ranks do."""
     ranks: int = 1
-    """How many processes each task of a job array has."""
+    """Number of processes of each task of a job array."""
 
     @property
     def merges(self) -> bool:
-        """Whether it writes the result, if it finds the work done: rank 0, or whichever task comes last."""
+        """True if it writes the result, if it finds the work done: rank 0, or whichever task comes last."""
         return not self.together or self.number == 0
 
     @property
     def name(self) -> str:
-        """As a message calls it."""
+        """Name of this task in a message."""
         return self.name_of(self.number)
 
     def name_of(self, number: int) -> str:
-        """As a message calls another one."""
+        """Name of another task in a message."""
         if self.together:
             return f"rank {number}"
         task, rank = divmod(number, self.ranks)
         return f"task {task + 1}/{self.count // self.ranks}" + (f" (rank {rank})" if self.ranks > 1 else "")
 
 
-def task_of(asked: str | None = None, here: World | None = None) -> Task:
+def task_of(text: str | None = None, here: World | None = None) -> Task:
     """This process's task: ``"3/8"`` of a job array, else its rank, else the whole.
 
     A task of several ranks deals its part on to them.
@@ -61,11 +61,11 @@ def task_of(asked: str | None = None, here: World | None = None) -> Task:
     if _ALONE.get():
         return Task()
     here = world() if here is None else here
-    if asked is None:
+    if text is None:
         return Task(here.rank, here.size, together=here.size > 1)
-    number, slash, count = (part.strip() for part in str(asked).partition("/"))
+    number, slash, count = (part.strip() for part in str(text).partition("/"))
     if not (slash and number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
-        raise DissectError(f"task {asked!r}: give number/count, such as 3/8 for the third of eight, from 1/8 to 8/8")
+        raise DissectError(f"task {text!r}: give number/count, such as 3/8 for the third of eight, from 1/8 to 8/8")
     return Task((int(number) - 1) * here.size + here.rank, int(count) * here.size, ranks=here.size)
 
 

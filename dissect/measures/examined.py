@@ -1,19 +1,18 @@
-"""Who is measured: one checkpoint with one set of facts, and what several measures need of it, computed once."""
+"""A checkpoint that is measured, with one set of facts, and what several measures need of it, computed once."""
 
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError, Undefined
+from dissect.measures.option import Option
 from dissect.reading.answers import Answer, say
 from dissect.reading.token_scores import TokenScores, token_scores
 
@@ -22,33 +21,23 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How everything is asked and computed."""
+    """How questions are asked and everything is computed."""
 
     template: str = DEFAULT_TEMPLATE
     max_new_tokens: int = 40
-    """Of a greedy answer."""
+    """Longest greedy answer, in tokens."""
     batch_size: int = 32
     seed: int = 0
     progress: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
-    """What single measures are told, by ``measure.option``; see `Subject.option`."""
+    """Options of single measures, by ``measure.option``; see `Examined.option`."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tools:
-    """What measures need from rooms above this one; handed in by ``dissect.evaluation``."""
-
-    patch: Callable[..., Any]
-    """``dissect.patching.patch.patch``."""
-    relearn: Callable[..., Any]
-    """``dissect.attacks.relearn.relearn.relearn``."""
-
-
-class Subject:
+class Examined:
     """One checkpoint asked about one set of facts.
 
-    What is computed here is kept and shared: by the measures, and by the same checkpoint in the role of somebody
-    else's base model. `on` gives the same checkpoint with another set.
+    What is computed here is kept and shared: by the measures, and by the checkpoints that this one stands beside as
+    their base or retrained model. `on` gives the same checkpoint with another set.
     """
 
     def __init__(
@@ -58,39 +47,43 @@ class Subject:
         *,
         name: str,
         settings: Settings | None = None,
-        base: "Subject | None" = None,
-        retain: "Subject | None" = None,
-        tools: Tools | None = None,
+        base: "Examined | None" = None,
+        retrained: "Examined | None" = None,
         set: str = "forget",
     ) -> None:
-        """Hold a checkpoint; ``base`` is the one before unlearning, ``retain`` one that never saw the forget facts."""
+        """Hold a checkpoint.
+
+        Args:
+            base: the checkpoint before unlearning.
+            retrained: a checkpoint trained without the forget facts.
+        """
         self.model, self.sets, self.name, self.set = model, dict(sets), name, set
         self.settings = settings or Settings()
-        self._base, self._retain, self._tools = base, retain, tools
-        self._others: dict[str, Subject] = {set: self}
-        self._kept: dict[Hashable, Any] = {}
+        self._base, self._retrained = base, retrained
+        self._by_set: dict[str, Examined] = {set: self}
+        self._computed: dict[Hashable, Any] = {}
 
-    def play(self, *, base: "Subject | None", retain: "Subject | None") -> None:
-        """Say who the others are, where that was not known when this one was made: a base model is its own base."""
-        for subject in self._others.values():
-            subject._base = None if base is None else base.on(subject.set)
-            subject._retain = None if retain is None else retain.on(subject.set)
+    def attach(self, *, base: "Examined | None", retrained: "Examined | None") -> None:
+        """Set base and retrained model where they were not known at first: a base model is its own base."""
+        for examined in self._by_set.values():
+            examined._base = None if base is None else base.on(examined.set)
+            examined._retrained = None if retrained is None else retrained.on(examined.set)
 
-    def on(self, set: str) -> "Subject":
-        """The same checkpoint asked about another set of facts.
+    def on(self, set: str) -> "Examined":
+        """Return the same checkpoint asked about another set of facts.
 
         Raises:
             Undefined: no such set was given.
         """
         if set not in self.sets:
             raise Undefined(f"it needs the facts {set!r}, and none were given: pass {set}=...")
-        if set not in self._others:
-            other = Subject(self.model, self.sets, name=self.name, settings=self.settings, tools=self._tools, set=set)
-            other._others, other._kept = self._others, self._kept
-            self._others[set] = other
+        if set not in self._by_set:
+            other = Examined(self.model, self.sets, name=self.name, settings=self.settings, set=set)
+            other._by_set, other._computed = self._by_set, self._computed
+            self._by_set[set] = other
             # only now: a base model is its own base
-            other._base, other._retain = (role and role.on(set) for role in (self._base, self._retain))
-        return self._others[set]
+            other._base, other._retrained = (model and model.on(set) for model in (self._base, self._retrained))
+        return self._by_set[set]
 
     @property
     def facts(self) -> Facts:
@@ -98,7 +91,7 @@ class Subject:
         return self.sets[self.set]
 
     @property
-    def base(self) -> "Subject":
+    def base(self) -> "Examined":
         """The checkpoint before unlearning, with the same facts; itself, if it is that.
 
         Raises:
@@ -109,28 +102,17 @@ class Subject:
         return self._base
 
     @property
-    def retain(self) -> "Subject":
-        """A checkpoint that never saw the forget facts.
+    def retrained(self) -> "Examined":
+        """A checkpoint trained without the forget facts, with the same facts; itself, if it is that.
 
         Raises:
             Undefined: none was given.
         """
-        if self._retain is None:
+        if self._retrained is None:
             raise Undefined(
-                "it compares with a model trained without the forget facts, and none was given: pass retain_model=..."
+                "it compares with a model trained without the forget facts, and none was given: pass retrained=..."
             )
-        return self._retain
-
-    @property
-    def tools(self) -> Tools:
-        """See `Tools`.
-
-        Raises:
-            DissectError: a subject that was made without them.
-        """
-        if self._tools is None:
-            raise DissectError("this measure runs through dissect.evaluate, which hands it what it needs")
-        return self._tools
+        return self._retrained
 
     @cached_property
     def prompts(self) -> Prompts:
@@ -142,27 +124,31 @@ class Subject:
         return self.prompted(self.facts)
 
     def prompted(self, facts: Facts, **changes: Any) -> Prompts:
-        """Other facts, asked in the same way."""
-        how: dict[str, Any] = {"template": self.settings.template, "batch_size": self.settings.batch_size}
+        """Return other facts, asked in the same way.
+
+        Raises:
+            Undefined: as `prompts`.
+        """
+        asking: dict[str, Any] = {"template": self.settings.template, "batch_size": self.settings.batch_size}
         try:
-            return facts.prompts(self.model, **(how | changes), progress=False)
+            return facts.prompts(self.model, **(asking | changes), progress=False)
         except DissectError as error:
             raise Undefined(str(error)) from error
 
     @cached_property
     def scores(self) -> TokenScores:
-        """What the model gives to the tokens of the expected answers."""
+        """Log-probabilities and ranks of the tokens of the expected answers."""
         return self.scored(self.prompts)
 
     def scored(self, prompts: Prompts) -> TokenScores:
-        """The same of other prompts."""
+        """Return what `scores` holds, of other prompts."""
         return token_scores(self.model, prompts, batch_size=self.settings.batch_size)
 
     @cached_property
     def answers(self) -> list[Answer]:
-        """What the model says: its greedy answers beside the expected ones.
+        """Greedy answers beside the expected ones.
 
-        At most ``max_new_tokens`` each, and more where an expected answer of the set is longer: none is cut short.
+        Each has at most ``max_new_tokens``, or more where an expected answer of the set is longer: none is cut short.
 
         Raises:
             Undefined: plain texts, which ask nothing.
@@ -171,34 +157,32 @@ class Subject:
             raise Undefined(
                 "plain texts ask nothing that could be answered: give questions, or prompts with completions"
             )
-        how = self.settings
         return say(
             self.model,
             self.prompts,
-            max_new_tokens=max(how.max_new_tokens, int(self.prompts.answer_lengths.max())),
-            batch_size=how.batch_size,
-            progress=how.progress,
+            max_new_tokens=max(self.settings.max_new_tokens, int(self.prompts.answer_lengths.max())),
+            batch_size=self.settings.batch_size,
+            progress=self.settings.progress,
         )
 
-    def option(self, name: str, default: Any) -> Any:
-        """A measure's own setting, by the name ``measure.option``."""
-        return self.settings.options.get(name, default)
+    def option(self, option: Option[T]) -> T:
+        """Return what a measure was told, or the option's default.
+
+        Raises:
+            DissectError: a value that the option does not accept.
+        """
+        return option.of(self.settings.options)
 
     def memo(self, key: Hashable, make: Callable[[], T]) -> T:
-        """What ``make`` gives, computed once for this checkpoint.
+        """Return what ``make`` gives, computed once for this checkpoint.
 
         It is kept for all sets of facts together: where it depends on the set, the key names it.
         """
-        if key not in self._kept:
-            self._kept[key] = make()
-        return self._kept[key]
+        if key not in self._computed:
+            self._computed[key] = make()
+        return self._computed[key]
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return self.model.embed.W_E.device
-
-    def asked(self) -> Sequence[Int[Tensor, "_"]]:
-        """The tokens of each prompt before its answer."""
-        prompts = self.prompts
-        return [row[:n] for row, n in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]

@@ -15,7 +15,7 @@ def is_greedy(scored: Scored) -> Float[Tensor, "scored"]:
 METRIC = Metric(
     name="exact",
     label="answer is the greedy continuation",
-    measure=is_greedy,
+    score=is_greedy,
     better="higher",
     needs_targets=True,
     reduction="min",

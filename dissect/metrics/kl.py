@@ -18,4 +18,4 @@ def divergence(scored: Scored) -> Float[Tensor, "scored"]:
     return functional.kl_div(actual, expected, reduction="none", log_target=True).sum(-1)
 
 
-METRIC = Metric(name="kl", label="KL to the donor", measure=divergence, unit="nats")
+METRIC = Metric(name="kl", label="KL to the donor", score=divergence, unit="nats")

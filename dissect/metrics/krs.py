@@ -26,7 +26,7 @@ def squared_distance(scored: Scored) -> Float[Tensor, "scored"]:
 METRIC = Metric(
     name="krs",
     label="mean squared logit difference",
-    measure=squared_distance,
+    score=squared_distance,
     unit="logits²",
     squared_distance=True,
 )

@@ -23,7 +23,7 @@ def difference(scored: Scored) -> Float[Tensor, "scored"]:
 METRIC = Metric(
     name="logit_diff",
     label="logit of the answer minus that of the foil",
-    measure=difference,
+    score=difference,
     unit="nats",
     better="higher",
     needs_targets=True,

@@ -15,7 +15,7 @@ def log_probability(scored: Scored) -> Float[Tensor, "scored"]:
 METRIC = Metric(
     name="logprob",
     label="answer log-probability",
-    measure=log_probability,
+    score=log_probability,
     unit="nats",
     better="higher",
     needs_targets=True,

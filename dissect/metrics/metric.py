@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 
 
 @dataclass(frozen=True)
@@ -18,9 +19,9 @@ class Scored:
     """What a metric sees: float32 logits at the scored positions of a batch."""
 
     logits: Float[Tensor, "scored d_vocab"]
-    """Of the model that is measured."""
+    """Logits of the model that is measured."""
     reference: Float[Tensor, "scored d_vocab"]
-    """Of the donor, at the same positions of the same texts."""
+    """Logits of the donor, at the same positions of the same texts."""
     targets: Int[Tensor, "scored"]
     """The answer's tokens; -100 where there is none."""
     foils: Int[Tensor, "scored"] | None = None
@@ -33,30 +34,32 @@ Reduction = Literal["mean", "mean_present", "exp_mean", "min"]
 NaN (NaN if none is), exp of the mean (of log-probabilities: the geometric mean of the probabilities), the smallest."""
 
 
+@keywords(renamed={"measure": "score"})
 @dataclass(frozen=True)
 class Metric:
     """A quantity for each scored position, reduced over the positions of a prompt.
 
-    ``recovery`` needs no more than its value in the patched model, the recipient and the donor, so a distance to the
+    ``recovery`` needs only its value in the patched model, the recipient and the donor, so a distance to the
     donor (0 in the donor itself) and a score (such as the answer's log-probability) are handled alike.
 
-    An object of one's own is taken wherever the name of a metric is::
+    A metric of your own can stand wherever the name of a metric can::
 
         def entropy(scored):
             p = scored.logits.softmax(-1)
             return -(p * p.log()).sum(-1)
 
-        dissect.patch(pair, prompts, metrics=["krs", Metric(name="entropy", label="entropy", measure=entropy)])
+        dissect.patch(pair, prompts, metrics=["krs", Metric(name="entropy", label="entropy", score=entropy)])
 
     Raises:
         DissectError: an empty name, or a direction or reduction that does not exist.
     """
 
     name: str
-    """By which users ask for it, and its name in results."""
+    """Name used in calls and in results."""
     label: str
-    """On axes."""
-    measure: Callable[[Scored], Float[Tensor, "scored"]]
+    """Label on axes."""
+    score: Callable[[Scored], Float[Tensor, "scored"]]
+    """Maps the logits at the scored positions to one number each."""
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
     """Which direction is nearer to knowing the answer."""
@@ -69,7 +72,7 @@ class Metric:
     smooth: bool = True
     """Whether it has a gradient with respect to the logits that says anything; counts and ranks have none."""
     squared_distance: bool = False
-    """Whether it is the mean squared difference of the logits, which a sweep can have without the logits."""
+    """Whether it is the mean squared difference of the logits, which a sweep can compute without the logits."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
@@ -85,21 +88,21 @@ class Metric:
                 raise DissectError(f"metric {self.name!r}: {field}={value!r}, choose from {', '.join(known)}")
 
     def per_prompt(self, scored: Scored, rows: Int[Tensor, "scored"], n_prompts: int) -> Float[Tensor, "prompt"]:
-        """``measure`` at each scored position, reduced over those of each prompt.
+        """``score`` at each scored position, reduced over those of each prompt.
 
-        Sums are in float64, so that they do not round. Differentiable wherever ``measure`` is.
+        Sums are in float64, so that they do not round. Differentiable wherever ``score`` is.
 
         Args:
             rows: the prompt that each scored position belongs to.
 
         Raises:
-            DissectError: ``measure`` gave something else than one number for each position, or it reads foils and
+            DissectError: ``score`` gave something else than one number for each position, or it reads foils and
                 there are none.
         """
         if self.needs_foils and scored.foils is None:
             raise DissectError(f"metric {self.name!r} compares with a foil, and none were given")
         try:
-            values = self.measure(scored)
+            values = self.score(scored)
         except Exception as error:  # whatever a metric of one's own does
             raise DissectError(f"metric {self.name!r} failed: {type(error).__name__}: {error}") from error
         if not isinstance(values, Tensor) or values.shape != rows.shape:
@@ -132,7 +135,7 @@ def _reduce(
 
 
 def get(name: "str | Metric") -> Metric:
-    """The metric of that name: module ``dissect.metrics.<name>`` holds it as ``METRIC``. A Metric is itself.
+    """Return the metric of that name, which module ``dissect.metrics.<name>`` holds as ``METRIC``; a Metric as it is.
 
     Raises:
         DissectError: there is none; the message lists those there are.
@@ -147,7 +150,7 @@ def get(name: "str | Metric") -> Metric:
 
 
 def available() -> list[str]:
-    """Names of all metrics on answer positions."""
+    """Return the names of all metrics on answer positions."""
     return [name for name in _modules() if hasattr(importlib.import_module(f"dissect.metrics.{name}"), "METRIC")]
 
 

@@ -6,7 +6,7 @@ from dissect.metrics.metric import Metric
 METRIC = Metric(
     name="prob",
     label="answer probability, p(answer)^(1/|answer|)",
-    measure=log_probability,
+    score=log_probability,
     better="higher",
     needs_targets=True,
     reduction="exp_mean",

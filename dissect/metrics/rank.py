@@ -20,6 +20,6 @@ def rank(scored: Scored) -> Float[Tensor, "scored"]:
 
 
 METRIC = Metric(
-    name="rank", label="rank of the answer's tokens (1: most likely)", measure=rank, needs_targets=True, smooth=False
+    name="rank", label="rank of the answer's tokens (1: most likely)", score=rank, needs_targets=True, smooth=False
 )
 """The mean over the answer's positions; between 1 and the size of the vocabulary."""

@@ -1,4 +1,4 @@
-"""How far apart the parameters of two checkpoints are, block by block."""
+"""Distance between the parameters of two checkpoints, block by block."""
 
 from collections.abc import Callable, Sequence
 from html import escape
@@ -18,7 +18,7 @@ _CHUNK = 1 << 24
 
 
 Find = Callable[[str], Tensor]
-"""From the name of a parameter to its values."""
+"""Maps the name of a parameter to its values."""
 
 
 class Alignment:

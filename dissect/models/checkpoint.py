@@ -1,4 +1,4 @@
-"""What a loaded model remembers of the checkpoint it came from."""
+"""The checkpoint that a loaded model came from, as the model remembers it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -15,14 +15,14 @@ from dissect.models.families.weights import Weight
 
 @dataclass(frozen=True, eq=False)
 class CheckpointInfo:
-    """Where a model came from, and what is needed to write it back. It is ``model.checkpoint``."""
+    """Origin of a model, and what is needed to write it back. It is ``model.checkpoint``."""
 
     path: Path
     """Directory of the files; of the base model where an adapter was merged."""
     source: str
-    """What the user asked for: a directory or a hub id."""
+    """The directory or hub id that the user asked for."""
     revision: str | None
-    """Of a hub id."""
+    """Revision of a hub id."""
     adapter: Path | None
     """Directory of the LoRA adapter that was merged."""
     config: dict[str, Any]
@@ -30,36 +30,36 @@ class CheckpointInfo:
     generation_config: dict[str, Any] | None
     """Contents of ``generation_config.json``."""
     architecture: str
-    """For example ``LlamaForCausalLM``."""
+    """Architecture, for example ``LlamaForCausalLM``."""
     dtype: str
-    """Of most of the stored weights, for example ``bfloat16``."""
+    """Dtype of most of the stored weights, for example ``bfloat16``."""
     fingerprint: str
     """Hash (xxh3, 128 bits, hex) of every stored weight as it was read, and of the configuration.
 
     The same for any sharding and any dtype or device that the model was loaded with; another for any other weight.
     """
     digests: Mapping[str, str]
-    """Of each stored tensor, by transformers' name: so that a tensor that is read again can be told from another."""
+    """Hash of each stored tensor, by transformers' name: tells a tensor that is read again from another."""
     tied: bool
-    """Whether the output head is the embedding; then ``unembed.W_U`` is no parameter but a view of ``embed.W_E``."""
+    """True if the output head is the embedding; then ``unembed.W_U`` is no parameter but a view of ``embed.W_E``."""
     frozen: frozenset[str]
     """Parameters that the checkpoint does not have: constants that TransformerLens adds, without gradient."""
     padding_side: str
     """The tokenizer's own, before it was set to ``right``."""
     on_disk: bool = True
-    """Whether the model's weights are those of the files; training and transplants make them others."""
+    """True if the model's weights are those of the files; training and transplants make them others."""
     quantised: str = ""
     """The format that its matrices are rounded to, if they are; see ``dissect.quantised``."""
 
 
-def mark_changed(model: HookedTransformer, how: str) -> None:
-    """Say that the weights are no longer those of the files; ``how`` tells one change from another in the fingerprint.
+def mark_changed(model: HookedTransformer, why: str) -> None:
+    """Say that the weights are no longer those of the files; ``why`` tells one change from another in the fingerprint.
 
     Models that were not loaded from files are left alone.
     """
     info = getattr(model, "checkpoint", None)
     if isinstance(info, CheckpointInfo):
-        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
+        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {why}".encode()).hexdigest()
         model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
 
 

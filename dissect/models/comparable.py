@@ -1,4 +1,4 @@
-"""Whether two models can be compared: what is checked before a pair is made of them."""
+"""Checks that two models can be compared, before a pair is made of them."""
 
 import torch
 from transformer_lens import HookedTransformer
@@ -38,8 +38,12 @@ def check_same_shapes(first: HookedTransformer, second: HookedTransformer, what:
             )
 
 
-def _shown(found: tuple[tuple[int, ...], torch.dtype] | None) -> str:
-    return "absent" if found is None else f"{list(found[0])} of {str(found[1]).removeprefix('torch.')}"
+def _shown(shape_and_dtype: tuple[tuple[int, ...], torch.dtype] | None) -> str:
+    return (
+        "absent"
+        if shape_and_dtype is None
+        else f"{list(shape_and_dtype[0])} of {str(shape_and_dtype[1]).removeprefix('torch.')}"
+    )
 
 
 _PROBE = "The capital of France is Paris.\nQuestion: 1 + 1 = 2?"
@@ -61,6 +65,8 @@ def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedT
     lone = sorted((ours.keys() ^ theirs.keys()) - added)
     if lone:
         raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
-    one, other = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
-    if one != other:
-        raise DissectError(f"the tokenizers of {what} differ: a test sentence becomes {one[:8]}... and {other[:8]}...")
+    ours_ids, their_ids = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
+    if ours_ids != their_ids:
+        raise DissectError(
+            f"the tokenizers of {what} differ: a test sentence becomes {ours_ids[:8]}... and {their_ids[:8]}..."
+        )

@@ -19,10 +19,10 @@ def find_dtype(wanted: str | torch.dtype) -> torch.dtype:
     Raises:
         DissectError: none that a model can have.
     """
-    found = wanted if isinstance(wanted, torch.dtype) else DTYPES.get(wanted)
-    if found is None or found not in DTYPES.values():
+    dtype = wanted if isinstance(wanted, torch.dtype) else DTYPES.get(wanted)
+    if dtype is None or dtype not in DTYPES.values():
         raise DissectError(f"unknown dtype {str(wanted)!r}: choose from {', '.join(DTYPES)}")
-    return found
+    return dtype
 
 
 def dtype_name(dtype: torch.dtype) -> str:

@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from transformer_lens import HookedTransformer
 from transformers import PreTrainedTokenizerBase
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
 from dissect.models.checkpoint import checkpoint_of
@@ -17,30 +18,42 @@ from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
 from dissect.undoing.change import undone_later
 
-ROLES = ("base", "unlearned", "retain")
+ROLES = ("base", "unlearned", "retrained")
+FORMER_ROLES = {"retain": "retrained"}
+"""Former name of a role to its present one."""
 
 
+@keywords(renamed={"retain": "retrained"})
 class ModelPair:
-    """The same model before and after unlearning; with ``retain``, also one trained without the forgotten data.
+    """One model before and after unlearning; with ``retrained``, also one trained without the forget data.
 
     Raises:
-        DissectError: the models cannot be compared: another architecture, size, number format, vocabulary or
-            tokenizer. The message names the first difference and both values.
+        DissectError: the models cannot be compared: another architecture, size, dtype, vocabulary or tokenizer. The
+            message names the first difference and both values.
     """
 
     def __init__(
-        self, base: HookedTransformer, unlearned: HookedTransformer, retain: HookedTransformer | None = None
+        self, base: HookedTransformer, unlearned: HookedTransformer, retrained: HookedTransformer | None = None
     ) -> None:
         self.base = base
         self.unlearned = unlearned
-        self.retain = retain
+        self.retrained = retrained
         self.one_at_a_time = False
-        """Whether only one of the models is in memory; see ``sequential``."""
+        """True if only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
         self._aligned: tuple[dict[str, Any], Alignment] | None = None
         for role, model in self._models().items():
             if role != "base":
                 check_comparable(base, model, f"base and {role}")
+
+    @property
+    def retain(self) -> NoReturn:
+        """Former name of ``retrained``.
+
+        Raises:
+            DissectError: always, with the new name.
+        """
+        raise DissectError("pair.retain is now called pair.retrained")
 
     @property
     def tokenizer(self) -> PreTrainedTokenizerBase:
@@ -56,7 +69,7 @@ class ModelPair:
 
     @property
     def alignment(self) -> Alignment:
-        """How far apart the parameters of base and unlearned are, block by block; computed once for these weights."""
+        """Distance between the parameters of base and unlearned, block by block; computed once for these weights."""
         which = self.provenance()
         if self._aligned is None or self._aligned[0] != which:
             self._aligned = which, align(*self.roles("base", "unlearned"))
@@ -66,7 +79,7 @@ class ModelPair:
         """The models that play donor and recipient, which may be empty while one is held at a time.
 
         Raises:
-            DissectError: an unknown role, or ``retain`` where the pair has none.
+            DissectError: an unknown role, or ``retrained`` where the pair has none.
         """
         return self._role(donor), self._role(recipient)
 
@@ -129,15 +142,15 @@ class ModelPair:
 
     def provenance(self) -> dict[str, Any]:
         """Path, fingerprint and quantisation of each checkpoint, for the attributes of results."""
-        found = {}
+        origin = {}
         for role, model in self._models().items():
             checkpoint = getattr(model, "checkpoint", None)
             if checkpoint is not None:
-                found[f"{role}_path"] = str(checkpoint.path)
-                found[f"{role}_fingerprint"] = checkpoint.fingerprint
+                origin[f"{role}_path"] = str(checkpoint.path)
+                origin[f"{role}_fingerprint"] = checkpoint.fingerprint
                 if checkpoint.quantised:
-                    found[f"{role}_quantised"] = checkpoint.quantised
-        return found
+                    origin[f"{role}_quantised"] = checkpoint.quantised
+        return origin
 
     def __repr__(self) -> str:
         cfg = self.base.cfg
@@ -149,15 +162,19 @@ class ModelPair:
         return "\n".join(lines)
 
     def _models(self) -> dict[str, HookedTransformer]:
-        found = {role: getattr(self, role) for role in ROLES}
-        return {role: model for role, model in found.items() if model is not None}
+        models = {role: getattr(self, role) for role in ROLES}
+        return {role: model for role, model in models.items() if model is not None}
 
     def _role(self, name: str) -> HookedTransformer:
         if name not in ROLES:
+            if name in FORMER_ROLES:
+                raise DissectError(f"no model {name!r} in a pair: it is now called {FORMER_ROLES[name]!r}")
             raise DissectError(f"no model {name!r} in a pair: choose from {', '.join(ROLES)}")
         model = getattr(self, name)
         if model is None:
-            raise DissectError("the pair has no retain model: load_pair(base, unlearned, retain=...)")
+            raise DissectError(
+                "the pair has no retrained model: give one with load_pair(base, unlearned, retrained=...)"
+            )
         return model
 
 
@@ -169,11 +186,12 @@ def _check_as_loaded(role: str, model: HookedTransformer) -> None:
         raise DissectError(f"the {role} model was changed since it was loaded: save it and load the pair again")
 
 
+@keywords(renamed={"retain": "retrained"})
 def load_pair(
     base: str | os.PathLike[str] | HookedTransformer,
     unlearned: str | os.PathLike[str] | HookedTransformer,
     *,
-    retain: str | os.PathLike[str] | HookedTransformer | None = None,
+    retrained: str | os.PathLike[str] | HookedTransformer | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
     mesh: Any = None,
@@ -183,7 +201,7 @@ def load_pair(
     """Load checkpoints that are to be compared; models that are loaded already are taken as they are.
 
     Args:
-        base, unlearned, retain: as for ``dissect.load``: directories, hub ids, adapters.
+        base, unlearned, retrained: as for ``dissect.load``: directories, hub ids, adapters.
         dtype, device: of all of them.
         mesh: shard all of them over its ranks; see ``dissect.load``.
         sequential: never hold two models at once: as if all that is done with the pair were done in
@@ -191,6 +209,13 @@ def load_pair(
 
     Raises:
         DissectError: one cannot be loaded, or they cannot be compared.
+
+    Example:
+        >>> dissect.load_pair("runs/demo/base", "runs/demo/npo", retrained="runs/demo/retrained")
+        ModelPair: LlamaForCausalLM, ... layers of width ...
+          base      runs/demo/base
+          unlearned runs/demo/npo
+          retrained runs/demo/retrained
     """
     if mesh is not None and sequential:
         raise DissectError("sequential=True holds one model at a time, a mesh holds all in parts: choose one of them")
@@ -208,7 +233,7 @@ def load_pair(
         return model
 
     first, second = get("base", base), get("unlearned", unlearned)
-    pair = ModelPair(first, second, None if retain is None else get("retain", retain))
+    pair = ModelPair(first, second, None if retrained is None else get("retrained", retrained))
     if sequential:
         pair.one_at_a_time, pair._devices = True, devices
     return pair

@@ -20,7 +20,7 @@ _MATRICES = {
 }
 _PARTS = {"mlp": ("mlp.",), "attn": ("attn.",), "ln": ("ln1.", "ln2.", "ln1_post.", "ln2_post."), "block": ("",)}
 _OTHERS = {"attn.other": "attn.", "mlp.other": "mlp."}
-"""What is left of a part when its matrices are taken away: biases, norms of queries and keys."""
+"""Parameters of a part without its matrices: biases, norms of queries and keys."""
 _OUTSIDE = {"embed": EMBEDDING, "pos_embed": EMBEDDING, "ln_final": None, "unembed": None}
 
 LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_OTHERS, *_PARTS)
@@ -48,16 +48,16 @@ def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> 
     prefix = f"blocks.{layer}."
     names = [name.removeprefix(prefix) for name, _ in model.named_parameters() if name.startswith(prefix)]
     if block in _MATRICES:
-        found = tuple(name for name in names if name in _MATRICES[block])
+        kept = tuple(name for name in names if name in _MATRICES[block])
     elif block in _OTHERS:
         matrices = [name for ways in _MATRICES.values() for name in ways]
-        found = tuple(name for name in names if name.startswith(_OTHERS[block]) and name not in matrices)
+        kept = tuple(name for name in names if name.startswith(_OTHERS[block]) and name not in matrices)
     else:
-        found = tuple(name for name in names if name.startswith(_PARTS[block]))
-    if not found:
+        kept = tuple(name for name in names if name.startswith(_PARTS[block]))
+    if not kept:
         has = ", ".join(known for known, ways in _MATRICES.items() if set(ways) & set(names))
         raise DissectError(f"this model has no {block!r} in its layers: it has {has}")
-    return tuple(prefix + name for name in found)
+    return tuple(prefix + name for name in kept)
 
 
 def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str, ...]:
@@ -79,7 +79,7 @@ def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str,
 
 def stored_layer_blocks(model: HookedTransformer) -> dict[str, list[tuple[str, ...]]]:
     """Names of the parameters of every block of ``PARTITION`` that the checkpoint has, layer by layer."""
-    stored, found = frozenset(in_checkpoint(model)), {}
+    stored, kept = frozenset(in_checkpoint(model)), {}
     for block in PARTITION:
         try:
             whole = [layer_block_parameters(model, block, layer) for layer in range(model.cfg.n_layers)]
@@ -87,13 +87,13 @@ def stored_layer_blocks(model: HookedTransformer) -> dict[str, list[tuple[str, .
             continue  # the architecture has no such block
         names = [tuple(name for name in part if name in stored) for part in whole]
         if any(names):
-            found[block] = names
-    return found
+            kept[block] = names
+    return kept
 
 
 def stored_outside_blocks(model: HookedTransformer) -> dict[str, tuple[str, ...]]:
-    """The same of the blocks outside the layers; an embedding that is also the output head is ``embed`` alone."""
-    stored, found = frozenset(in_checkpoint(model)), {}
+    """Return the stored blocks outside the layers; an embedding that is also the output head is ``embed`` alone."""
+    stored, kept = frozenset(in_checkpoint(model)), {}
     seen: set[str] = set()
     for block in OUTSIDE_BLOCKS:
         try:
@@ -103,8 +103,8 @@ def stored_outside_blocks(model: HookedTransformer) -> dict[str, tuple[str, ...]
         names = tuple(name for name in whole if name in stored and name not in seen)
         seen.update(names)
         if names:
-            found[block] = names
-    return found
+            kept[block] = names
+    return kept
 
 
 def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
@@ -116,7 +116,7 @@ def first_layer_of(model: HookedTransformer, names: tuple[str, ...]) -> int:
 
 
 def tied(model: HookedTransformer) -> bool:
-    """Whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
+    """Return whether embedding and unembedding are one matrix in memory, as the checkpoint says."""
     if isinstance(model.unembed, TiedUnembed):
         return True
     ours, theirs = model.embed.W_E, model.unembed.W_U  # of a model that was not built here; empty ones share nothing

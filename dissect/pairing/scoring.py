@@ -16,6 +16,7 @@ from dissect.models.running.kv_cache import can_decode
 from dissect.models.sharding.sharded import is_sharded
 from dissect.pairing.asking import Asking
 from dissect.pairing.block import AS_ASKED, Question, Sheet
+from dissect.undoing.gradient_mode import without_gradients
 
 Change = Callable[[Question], Sequence[Question]]
 """From a question to those that are truly asked in its place."""
@@ -97,7 +98,7 @@ def _logprobs(model: HookedTransformer, prompts: Prompts, lists: Sequence[range]
     return [value for values in branches for value in values]
 
 
-@torch.no_grad()
+@without_gradients()
 def whole_logprobs(model: HookedTransformer, prompts: Prompts, batch_size: int) -> list[float]:
     """log p of each prompt's answer by whole passes, every hook firing at every position."""
     device = model.embed.W_E.device

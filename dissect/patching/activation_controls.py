@@ -6,7 +6,7 @@ carry the answer that it has already computed, and any activation of the usual s
 - ``identity``: the recipient's own activations. Recovery is exactly 0, or the engine is wrong.
 - ``shuffled``: the donor's activations on another prompt, put in at positions of the same role. What they bring back is
   not about this prompt's answer.
-- ``retain``: the same activations of a model that was never trained on the forgotten data: of the same text, at the
+- ``retrained``: the same activations of a model that was never trained on the forgotten data: of the same text, at the
   same place, without the answer. Where the pair has one.
 - ``random``: noise, at each position as long as the donor's activation.
 - ``single``: windows of one layer, from which nothing can be hidden behind a neighbour.
@@ -22,17 +22,17 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
-from dissect.errors import DissectError
 from dissect.patching.sites import SITES
 from dissect.sweep.batch import Batch
 from dissect.sweep.cache import CacheOptions
+from dissect.sweep.control_names import check_control_names
 from dissect.sweep.donor import Donor
 
-CONTROLS = ("identity", "shuffled", "retain", "random", "single")
+CONTROLS = ("identity", "shuffled", "retrained", "random", "single")
 
 
-def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bool) -> tuple[str, ...]:
-    """The controls asked for; ``True`` stands for all that there can be.
+def check_controls(controls: str | Sequence[str] | bool, n_prompts: int, *, retrained: bool) -> tuple[str, ...]:
+    """Return the names of the controls asked for; ``True`` stands for all that there can be.
 
     Args:
         retrained: whether there is a retrained model, and it is neither donor nor recipient.
@@ -40,21 +40,15 @@ def check_controls(asked: Sequence[str] | bool, n_prompts: int, *, retrained: bo
     Raises:
         DissectError: one that does not exist, a shuffled donor for a single prompt, no retrained model.
     """
-    if isinstance(asked, bool):
-        possible = {"retain": retrained, "shuffled": n_prompts > 1}
-        asked = [control for control in CONTROLS if possible.get(control, True)] if asked else ()
-    chosen = (asked,) if isinstance(asked, str) else tuple(asked)
-    for control in chosen:
-        if control not in CONTROLS:
-            raise DissectError(f"no control {control!r}: choose from {', '.join(CONTROLS)}")
-    if "retain" in chosen and not retrained:
-        raise DissectError(
-            "controls: 'retain' needs a third checkpoint that is neither donor nor recipient: load_pair(..., "
-            "retain=...), on the command line --retain-model DIR"
-        )
-    if "shuffled" in chosen and n_prompts < 2:
-        raise DissectError("controls: a shuffled donor needs a second prompt to take activations from")
-    return tuple(dict.fromkeys(chosen))
+    needs_third = (
+        "needs a retrained model that is neither donor nor recipient: give one with load_pair(..., retrained=...), on "
+        "the command line --retrained DIR"
+    )
+    reasons = {
+        "retrained": None if retrained else needs_third,
+        "shuffled": None if n_prompts > 1 else "needs a second prompt to take activations from",
+    }
+    return check_control_names(controls, {name: reasons.get(name) for name in CONTROLS})
 
 
 class ShuffledDonor(Donor):
@@ -80,11 +74,11 @@ class ShuffledDonor(Donor):
         return theirs[torch.arange(len(sources), device=theirs.device)[:, None], sources]
 
     def valid(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
-        """Where the partner has a position of the same role."""
+        """Positions at which the partner has one of the same role."""
         return self._sources(batch) >= 0
 
     def _sources(self, batch: Batch) -> Int[Tensor, "batch pos"]:
-        """For each position the partner's position of the same role, -1 where it has none."""
+        """Return, for each position, the partner's position of the same role, -1 where it has none."""
         others = self._prompts[self._partner[batch.place]]
         shift = (others.prompt_lengths - batch.prompts.prompt_lengths)[:, None]
         sources = torch.arange(batch.tokens.shape[1])[None] + shift
@@ -122,7 +116,7 @@ class RandomDonor(Donor):
         self._source.turn_to(batch)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
-        """The same noise for all cells of a batch."""
+        """Return the noise, one tensor for all cells of a batch."""
         if self._index != batch.index:
             self._ready, self._index = {}, batch.index
         if name not in self._ready:

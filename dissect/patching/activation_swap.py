@@ -55,7 +55,7 @@ class ActivationSwap(Intervention):
 
     @property
     def needs_patterns(self) -> bool:
-        """Whether attention weights are overwritten."""
+        """True if attention weights are overwritten."""
         return "pattern" in self.sites
 
     def prepare(self, batch: Batch) -> None:
@@ -82,14 +82,14 @@ class ActivationSwap(Intervention):
         if self._whole(batch):
             yield
             return
-        chosen = self._positions(batch)
+        positions = self._positions(batch)
         pending = set(self._names())
 
         def swap(activation: Tensor, hook: HookPoint) -> Tensor:
             assert hook.name is not None
             pending.discard(hook.name)
             donated = self.donor.activation(batch, hook.name).to(device=activation.device, dtype=activation.dtype)
-            return torch.where(self._chosen(hook.name, activation, chosen), donated, activation)
+            return torch.where(self._chosen(hook.name, activation, positions), donated, activation)
 
         with hooked(model, [(name, swap) for name in self._names()]):
             yield
@@ -100,7 +100,7 @@ class ActivationSwap(Intervention):
         return [hook_name(site, layer) for layer in self.layers for site in self.sites]
 
     def _whole(self, batch: Batch) -> bool:
-        """Whether all of it can be given beforehand, so that what leads up to it need not be computed."""
+        """Return whether all of it can be given beforehand, so that what leads up to it need not be computed."""
         in_part = self.where != "all" or self.heads is not None or self.neurons is not None
         givable = all(SITES[site].hook in GIVABLE for site in self.sites)
         return givable and not in_part and self.donor.valid(batch) is None
@@ -114,7 +114,7 @@ class ActivationSwap(Intervention):
         return chosen if valid is None else chosen & valid.to(chosen.device)
 
     def _chosen(self, name: str, activation: Tensor, chosen: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "..."]:
-        """Which entries are overwritten, in a shape that broadcasts to the activation's."""
+        """Mask of the entries that are overwritten, in a shape that broadcasts to the activation's."""
         site = next(site for site in SITES.values() if name.endswith(f".{site.hook}"))
         shape = [1] * activation.ndim
         shape[0], shape[2 if site.head_axis == 1 else 1] = chosen.shape

@@ -26,7 +26,7 @@ class AttributionResult(SweepResult):
 
     @property
     def n_checked(self) -> int:
-        """How many cells were patched exactly."""
+        """Number of cells that were patched exactly."""
         return int(self.data.attrs.get("n_checked", 0))
 
     @property
@@ -38,7 +38,7 @@ class AttributionResult(SweepResult):
     def refined(
         self, metric: str, dim: str, values: np.ndarray, axes: Sequence[Sequence[int | float | str]]
     ) -> "AttributionResult":
-        """The same with a further dimension ``dim`` before the prompt.
+        """Return this result with a further dimension ``dim`` before the prompt.
 
         Args:
             values: (component, layer, ``dim``, prompt)

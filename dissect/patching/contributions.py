@@ -21,7 +21,7 @@ PER = ("head", "neuron", "position")
 
 @dataclass(frozen=True)
 class Grain:
-    """What contributions are kept apart for."""
+    """The heads, neurons or positions for which contributions are kept apart."""
 
     dim: str | None
     """The dimension of the result, named as in an exact sweep; None: everything is added up."""
@@ -54,13 +54,13 @@ def grain_of(
 
 
 def contributions(
-    site: str, grain: Grain, own: Tensor, given: Tensor, slope: Tensor, batch: Batch
+    site: str, grain: Grain, own: Tensor, theirs: Tensor, slope: Tensor, batch: Batch
 ) -> Float[np.ndarray, "grain prompt"]:
     """Σ (given - own) · slope of each prompt and each of ``grain``, added up in float64.
 
     NaN at positions that a prompt does not have.
     """
-    product = (given.to(slope.dtype) - own.to(slope.dtype)) * slope
+    product = (theirs.to(slope.dtype) - own.to(slope.dtype)) * slope
     if grain.dim is None:
         return _added(product, ())[None]
     if grain.dim == "head":
@@ -72,10 +72,10 @@ def contributions(
     by_token = _added(product, (2 if SITES[site].head_axis == 1 else 1,))
     index = (where.offsets(batch.prompts) - grain.labels[0]).T.numpy()
     inside = where.inside(batch.prompts).T.numpy()
-    found = np.full((len(grain), len(batch.tokens)), np.nan)
+    placed = np.full((len(grain), len(batch.tokens)), np.nan)
     columns = np.broadcast_to(np.arange(len(batch.tokens)), index.shape)
-    found[index[inside], columns[inside]] = by_token[inside]
-    return found
+    placed[index[inside], columns[inside]] = by_token[inside]
+    return placed
 
 
 def _added(product: Tensor, kept: tuple[int, ...]) -> np.ndarray:

@@ -14,15 +14,15 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.foils import check_foils, foil_targets
 from dissect.data.prompts import Prompts
-from dissect.jobs.journal import Row
-from dissect.jobs.journals import Section
+from dissect.jobs.journal import JournalRow
+from dissect.jobs.journals import JournalSection
 from dissect.metrics.metric import Metric, Scored
 from dissect.models.running.forward import logits_at
 from dissect.patching.contributions import Grain, contributions
-from dissect.patching.gradients import Gradients, Objective, gradients
+from dissect.patching.gradients import Gradients, PromptObjective, gradients
 from dissect.patching.sites import hook_name
 from dissect.sweep.batch import Batch, batches
-from dissect.sweep.grid import Label
+from dissect.sweep.grid import Windows
 from dissect.sweep.trace import trace
 from dissect.undoing.gradient_mode import without_gradients
 
@@ -33,13 +33,13 @@ Ends = tuple[Float[np.ndarray, "prompt"], Float[np.ndarray, "prompt"]]
 
 
 @dataclass(frozen=True)
-class Plan:
-    """What is attributed to what."""
+class Estimate:
+    """The cells to estimate, between which models, and by which metric."""
 
     recipient: HookedTransformer
     donor: HookedTransformer
     components: Mapping[str, tuple[str, ...]]
-    windows: Sequence[tuple[Label, tuple[int, ...]]]
+    windows: Windows
     metric: Metric
     grain: Grain
     ig_steps: int
@@ -65,21 +65,21 @@ class Plan:
 
 
 def scores_of(
-    plan: Plan, prompts: Prompts, batch_size: int, progress: bool, journal: Section | None = None
+    estimate: Estimate, prompts: Prompts, batch_size: int, progress: bool, journal: JournalSection | None = None
 ) -> tuple[Scores, Ends]:
     """Scores (component, layer, grain, prompt), and the metric in recipient and donor (prompt).
 
     With ``journal`` the batches are shared with other processes.
     """
-    foils = foil_targets(prompts) if plan.metric.needs_foils else None
+    foils = foil_targets(prompts) if estimate.metric.needs_foils else None
     if foils is not None:
-        check_foils(foils, plan.metric.name)
-    cut = list(batches(prompts, batch_size, foils=foils, device=plan.recipient.embed.W_E.device))
+        check_foils(foils, estimate.metric.name)
+    cut = list(batches(prompts, batch_size, foils=foils, device=estimate.recipient.embed.W_E.device))
     mine = len(cut) if journal is None else sum(bool(journal.mine(batch.index)) for batch in cut)
     with tqdm(total=mine, desc="attribution", unit="batch", disable=not progress) as bar:
 
-        def compute(batch: Batch) -> Row:
-            scores, (own, theirs) = _batch(plan, batch)
+        def compute(batch: Batch) -> JournalRow:
+            scores, (own, theirs) = _batch(estimate, batch)
             bar.update()
             return {"scores": scores, "recipient": own, "donor": theirs}
 
@@ -91,48 +91,50 @@ def scores_of(
     return scores, (own, theirs)
 
 
-def _batch(plan: Plan, batch: Batch) -> tuple[Scores, Ends]:
+def _batch(estimate: Estimate, batch: Batch) -> tuple[Scores, Ends]:
     device = batch.tokens.device
-    given = trace(plan.donor, batch, plan.all_names, fused_attention=plan.fused_attention)
+    donor_pass = trace(estimate.donor, batch, estimate.all_names, fused_attention=estimate.fused_attention)
     with without_gradients():
-        reference = logits_at(plan.donor, given.final, batch.scored.to(given.final.device)).to(device)
+        reference = logits_at(estimate.donor, donor_pass.final, batch.scored.to(donor_pass.final.device)).to(device)
 
     def objective(logits: Tensor) -> Tensor:
         scored = Scored(logits, reference, batch.targets, batch.foils)
-        return plan.metric.per_prompt(scored, batch.rows, len(batch.tokens))
+        return estimate.metric.per_prompt(scored, batch.rows, len(batch.tokens))
 
-    own = gradients(plan.recipient, batch, plan.all_names, objective, fused_attention=plan.fused_attention)
-    theirs = {name: value.to(device) for name, value in given.activations.items()}
-    scores = np.full((len(plan.components), len(plan.windows), len(plan.grain), len(batch.tokens)), np.nan)
-    for row, sites in enumerate(plan.components.values()):
-        slopes = _slopes(plan, batch, plan.names(sites), own, theirs, objective)
+    own = gradients(estimate.recipient, batch, estimate.all_names, objective, fused_attention=estimate.fused_attention)
+    theirs = {name: value.to(device) for name, value in donor_pass.activations.items()}
+    scores = np.full((len(estimate.components), len(estimate.windows), len(estimate.grain), len(batch.tokens)), np.nan)
+    for row, sites in enumerate(estimate.components.values()):
+        slopes = _slopes(estimate, batch, estimate.names(sites), own, theirs, objective)
         single: dict[int, np.ndarray] = defaultdict(lambda: np.zeros(scores.shape[2:]))
-        for layer, site in product(plan.layers, sites):
+        for layer, site in product(estimate.layers, sites):
             name = hook_name(site, layer)
-            single[layer] += contributions(site, plan.grain, own.activations[name], theirs[name], slopes[name], batch)
-        for column, (_, members) in enumerate(plan.windows):
+            single[layer] += contributions(
+                site, estimate.grain, own.activations[name], theirs[name], slopes[name], batch
+            )
+        for column, (_, members) in enumerate(estimate.windows):
             scores[row, column] = sum(single[layer] for layer in members)
     return scores, (own.values.cpu().numpy(), objective(reference).cpu().numpy())
 
 
 def _slopes(
-    plan: Plan,
+    estimate: Estimate,
     batch: Batch,
     names: Sequence[str],
     own: Gradients,
     theirs: Mapping[str, Tensor],
-    objective: Objective,
+    objective: PromptObjective,
 ) -> Mapping[str, Tensor]:
     """The gradient in the recipient, or its mean along the way to the donor."""
-    if not plan.ig_steps:
+    if not estimate.ig_steps:
         return own.gradients
     means = {name: torch.zeros_like(own.gradients[name]) for name in names}
-    for step in range(plan.ig_steps):
-        share = (step + 0.5) / plan.ig_steps
+    for step in range(estimate.ig_steps):
+        share = (step + 0.5) / estimate.ig_steps
         between = {name: torch.lerp(own.activations[name], theirs[name], share) for name in names}
-        found = gradients(
-            plan.recipient, batch, names, objective, replaced=between, fused_attention=plan.fused_attention
+        there = gradients(
+            estimate.recipient, batch, names, objective, replaced=between, fused_attention=estimate.fused_attention
         )
         for name in names:
-            means[name] += found.gradients[name] / plan.ig_steps
+            means[name] += there.gradients[name] / estimate.ig_steps
     return means

@@ -16,11 +16,11 @@ from dissect.sweep.batch import Batch
 from dissect.undoing.change import undone
 from dissect.undoing.gradient_mode import with_gradients
 
-Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
-"""From the logits at the scored positions to one number for each prompt of the batch."""
+PromptObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
+"""Maps the logits at the scored positions to one number for each prompt of the batch."""
 
 _UNDERFLOW_GUARD = {torch.float16: 1024.0}
-"""By this the objective is multiplied before the backward pass and the gradients divided after it: a mean over a
+"""Factor on the objective before the backward pass, by which gradients are divided after it: a mean over a
 vocabulary of 32,000 has gradients that float16 cannot hold."""
 
 
@@ -31,7 +31,7 @@ class Gradients:
     values: Float[Tensor, "prompt"]
     """The objective."""
     activations: dict[str, Tensor]
-    """By hook name, detached."""
+    """Activations by hook name, detached."""
     gradients: dict[str, Tensor]
     """d objective of a row / d activation of that row, by hook name, in float32 at least."""
 
@@ -40,7 +40,7 @@ def gradients(
     model: HookedTransformer,
     batch: Batch,
     names: Iterable[str],
-    objective: Objective,
+    objective: PromptObjective,
     *,
     replaced: Mapping[str, Tensor] | None = None,
     fused_attention: bool = True,
@@ -70,11 +70,11 @@ def gradients(
         final = run_layers(model, embed(model, batch.tokens), start=0, fused_attention=fused_attention)
         values = objective(logits_at(model, final, batch.scored))
         total = torch.where(values.isfinite(), values, 0.0).sum()
-        found = torch.autograd.grad(total * scale, list(taken.values()), allow_unused=True, materialize_grads=True)
+        slopes = torch.autograd.grad(total * scale, list(taken.values()), allow_unused=True, materialize_grads=True)
     return Gradients(
         values=values.detach(),
         activations={name: activation.detach() for name, activation in taken.items()},
-        gradients={name: _high(gradient) / scale for name, gradient in zip(taken, found, strict=True)},
+        gradients={name: _high(gradient) / scale for name, gradient in zip(taken, slopes, strict=True)},
     )
 
 

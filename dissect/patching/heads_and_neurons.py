@@ -10,7 +10,7 @@ from dissect.sweep.grid import Group, Label, groups
 
 
 def check_heads(
-    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: str | int | Sequence[Group]
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], wanted: str | int | Sequence[Group]
 ) -> list[tuple[Label, tuple[int, ...]]]:
     """Label and members of each group of heads; ``each`` stands for all heads apart.
 
@@ -27,11 +27,11 @@ def check_heads(
         raise DissectError(f"these sites have different numbers of heads ({shown}): sweep them apart")
     count = next(iter(counts.values()))
     assert count is not None
-    return groups(asked, count, "head")
+    return groups(wanted, count, "head")
 
 
 def check_neurons(
-    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], asked: int | Sequence[Group]
+    model: HookedTransformer, components: Mapping[str, tuple[str, ...]], wanted: int | Sequence[Group]
 ) -> list[tuple[Label, tuple[int, ...]]]:
     """Label and members of each group of neurons.
 
@@ -41,4 +41,4 @@ def check_neurons(
     other = [label for label, sites in components.items() if sites != ("mlp_post",)]
     if other:
         raise DissectError(f"neurons are entries of mlp_post: {other[0]!r} cannot be swapped neuron by neuron")
-    return groups(asked, model.cfg.d_mlp, "neuron")
+    return groups(wanted, model.cfg.d_mlp, "neuron")

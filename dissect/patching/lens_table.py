@@ -1,19 +1,13 @@
-"""What the layers of models would say, as a table: the most likely tokens after each layer at each position."""
+"""A table of the most likely tokens after each layer at each position."""
 
-import json
-import os
 from html import escape
-from typing import Any
 
 import pandas as pd
-import xarray as xr
 
-from dissect import netcdf
-
-FORMAT = "dissect-lens-1"
+from dissect.stored_result import StoredDataset
 
 
-class LensTable:
+class LensTable(StoredDataset):
     """The most likely next tokens by model, layer, position and prompt.
 
     ``data`` is an ``xarray.Dataset``. Positions are counted from the first token of the answer, 0, so -1 is the
@@ -26,13 +20,8 @@ class LensTable:
     - ``token`` (position, prompt): what stands at the position
     """
 
-    def __init__(self, data: xr.Dataset) -> None:
-        self.data = data
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Whose head read the states, and of which checkpoints."""
-        return json.loads(self.data.attrs["spec"])
+    FORMAT = "dissect-lens-1"
+    WRITER = "LensTable.save"
 
     def table(self, *, prompt: int = 0, position: int = -1, k: int = 1) -> pd.DataFrame:
         """The ``k`` most likely tokens after each layer (rows, the last on top), a column a model.
@@ -53,19 +42,6 @@ class LensTable:
         }
         return pd.DataFrame(columns, index=pd.Index(here["layer"].values[::-1], name="layer"))
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
-        netcdf.save(self.data, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "LensTable":
-        """Read what ``save`` wrote; no model is needed.
-
-        Raises:
-            DissectError: no such file, or something else.
-        """
-        return cls(netcdf.load(path, FORMAT))
-
     def __repr__(self) -> str:
         sizes, head = self.data.sizes, self.spec.get("head")
         models = ", ".join(map(str, self.data["model"].values))
@@ -73,8 +49,8 @@ class LensTable:
         return f"LensTable({models}; {sizes['layer']} layers, {sizes['prompt']} prompts, read with {read})"
 
     def _repr_html_(self) -> str:
-        asked = " ".join(str(self.data["prompt_text"].values[0]).split())
-        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(asked)}</p>"
+        question = " ".join(str(self.data["prompt_text"].values[0]).split())
+        caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(question)}</p>"
         return caption + str(
             self.table(prompt=self.data["prompt"].values[0].item(), k=min(3, self.data.sizes["k"])).to_html()
         )

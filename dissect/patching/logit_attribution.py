@@ -35,70 +35,81 @@ from transformer_lens import HookedTransformer
 from dissect.data.foils import NO_FOIL, check_foils, foil_targets
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
 from dissect.models.running import decompose
-from dissect.patching.logit_result import DIMS, FORMAT, LogitAttribution
-from dissect.patching.patch_checks import check_run
+from dissect.patching.logit_result import DIMS, LogitAttribution
 from dissect.provenance import versions
 from dissect.sweep.batch import Batch, batches
-from dissect.sweep.check_asked import check_asked
+from dissect.sweep.check_inputs import check_inputs, check_run
 from dissect.undoing.gradient_mode import without_gradients
 
-AGAINST = ("nothing", "mean", "foil")
-"""What the answer's logit can be measured from."""
+BASELINES = ("nothing", "mean", "foil")
+"""Quantities that the answer's logit can be measured from."""
 
 
+@keywords(renamed={"before": "donor", "after": "recipient", "against": "baseline"})
 @without_gradients()
 def logit_attribution(
     pair: ModelPair,
     prompts: Prompts,
     *,
-    before: str = "base",
-    after: str = "unlearned",
-    against: str = "nothing",
+    donor: str = "base",
+    recipient: str = "unlearned",
+    baseline: str = "nothing",
     batch_size: int = 32,
     progress: bool = True,
 ) -> LogitAttribution:
-    """Split the drop of the answer's logit from ``before`` to ``after`` into the parts of the model that it comes from.
+    """Split the drop of the answer's logit from ``donor`` to ``recipient`` into the parts of the model behind it.
 
-    Positive: the part lowered the answer's logit on the way from ``before`` to ``after``. Parts add up to the drop.
+    Positive: the part gives the answer's token less of its logit in the recipient than in the donor. Parts add up to
+    the drop.
 
     Args:
-        before, after: ``base``, ``unlearned`` or ``retain``.
-        against: what the answer's logit is measured from. ``nothing``: the logit itself, which also moves when all
+        pair, prompts: as for ``patch``.
+        donor, recipient: ``base``, ``unlearned`` or ``retrained``.
+        baseline: what the answer's logit is measured from. ``nothing``: the logit itself, which also moves when all
             logits do. ``mean``: the mean logit of the vocabulary. ``foil``: a wrong answer's token, at the one position
             where it parts from the answer (``dissect.data.foils``); prompts without one are NaN.
         batch_size: prompts in one forward pass.
+        progress: show a progress bar.
 
     Returns:
         contributions for each prompt, means over its answer positions, in logits.
 
     Raises:
-        DissectError: a model that the pair does not have, an unknown ``against``, prompts longer than the context, no
+        DissectError: a model that the pair does not have, an unknown ``baseline``, prompts longer than the context, no
             foils where they are asked for.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> drop = dissect.logit_attribution(pair, prompts[:4])
+        >>> drop.top(3)[["part", "drop"]]
+                         part ...
     """
-    check_asked(pair, prompts)
-    models = pair.roles(before, after)
-    if against not in AGAINST:
-        raise DissectError(f"against={against!r}: choose from {', '.join(AGAINST)}")
+    check_inputs(pair, prompts)
+    models = pair.roles(donor, recipient)
+    if baseline not in BASELINES:
+        raise DissectError(f"baseline={baseline!r}: choose from {', '.join(BASELINES)}")
     check_run(models[0], prompts, batch_size)
-    foils = foil_targets(prompts) if against == "foil" else None
+    foils = foil_targets(prompts) if baseline == "foil" else None
     if foils is not None:
-        check_foils(foils, "against='foil'")
-    found = []
+        check_foils(foils, "baseline='foil'")
+    batch_values = []
     with tqdm(total=len(prompts), desc="logit attribution", unit="prompt", disable=not progress) as bar:
         for batch in batches(prompts, batch_size, device=models[0].embed.W_E.device):
             here = None if foils is None else foils[batch.place, : batch.tokens.shape[1]][batch.scored.cpu()]
-            found.append(_per_prompt(_split(models, batch, against, here), batch, here))
+            batch_values.append(_per_prompt(_split(models, batch, baseline, here), batch, here))
             bar.update(len(batch.tokens))
-    values = {name: torch.cat([part[name] for part in found], dim=-1).numpy() for name in found[0]}
-    spec: dict[str, Any] = {"kind": "logit attribution", "before": before, "after": after, "against": against}
+    values = {name: torch.cat([part[name] for part in batch_values], dim=-1).numpy() for name in batch_values[0]}
+    spec: dict[str, Any] = {"kind": "logit attribution", "donor": donor, "recipient": recipient, "baseline": baseline}
     return _labelled(values, prompts, spec | pair.provenance())
 
 
 @dataclass(frozen=True)
 class _Readout:
-    """How one model reads the logit of each scored token out of the residual stream."""
+    """The terms with which a model reads the logit of each scored token out of the residual stream."""
 
     column: Float[Tensor, "scored d_model"]
     """u"""
@@ -110,16 +121,16 @@ class _Readout:
     """b"""
 
     def to(self, device: torch.device) -> "_Readout":
-        """The same on another device: the two models need not share one."""
+        """Return a copy on another device: the two models need not share one."""
         return _Readout(*(value.to(device) for value in (self.column, self.constant, self.gain, self.offset)))
 
 
 def _split(
-    models: tuple[HookedTransformer, HookedTransformer], batch: Batch, against: str, foils: Tensor | None
+    models: tuple[HookedTransformer, HookedTransformer], batch: Batch, baseline: str, foils: Tensor | None
 ) -> dict[str, Tensor]:
     """Every term of the equation, at each scored position; the last axis is the position."""
     home = batch.tokens.device
-    first, second = (_readout(model, batch, against, foils).to(home) for model in models)
+    first, second = (_readout(model, batch, baseline, foils).to(home) for model in models)
     norm = models[0].ln_final
 
     def seen_by_stream(vectors: Tensor) -> Tensor:
@@ -140,14 +151,14 @@ def _split(
         "norm_scale": (runs[0].sigma - runs[1].sigma) * projected,
         "ln_final": sigma * (by_gain * stream).sum(-1) + mean_column @ (first.offset - second.offset),
         "unembed": sigma * (by_column * stream).sum(-1) + column_change @ offset + first.constant - second.constant,
-        "logit_before": runs[0].logit,
-        "logit_after": runs[1].logit,
+        "logit_donor": runs[0].logit,
+        "logit_recipient": runs[1].logit,
     }
 
 
 @dataclass(frozen=True)
 class _Run:
-    """What one model did at the scored positions."""
+    """Contributions of one model's parts at the scored positions."""
 
     parts: dict[str, Tensor]
     """g · x_c by part; the last axis is the position"""
@@ -156,7 +167,7 @@ class _Run:
     sigma: Float[Tensor, "scored"]
     """1 / s"""
     logit: Float[Tensor, "scored"]
-    """As the model itself computes it, before any soft cap."""
+    """Logit that the model itself computes, before any soft cap."""
 
 
 def _run(model: HookedTransformer, batch: Batch, readout: _Readout, direction: Float[Tensor, "scored d_model"]) -> _Run:
@@ -172,10 +183,10 @@ def _run(model: HookedTransformer, batch: Batch, readout: _Readout, direction: F
     return _Run(parts, decompose.high(written.final).to(home), 1 / scale.to(home), logit)
 
 
-def _readout(model: HookedTransformer, batch: Batch, against: str, foils: Tensor | None) -> _Readout:
+def _readout(model: HookedTransformer, batch: Batch, baseline: str, foils: Tensor | None) -> _Readout:
     device = model.embed.W_E.device
     column, constant = decompose.target_readout(model, batch.targets.to(device))
-    if against == "mean":
+    if baseline == "mean":
         mean_column, mean_constant = decompose.mean_readout(model)
         column, constant = column - mean_column, constant - mean_constant
     if foils is not None:
@@ -201,7 +212,7 @@ def _per_prompt(values: dict[str, Tensor], batch: Batch, foils: Tensor | None) -
 def _labelled(values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[str, Any]) -> LogitAttribution:
     """Name the axes of what was computed; ``values`` have the prompt as their last."""
     variables: dict[str, Any] = {name: ((*DIMS.get(name, ()), "prompt"), value) for name, value in values.items()}
-    variables["total"] = ("prompt", values["logit_before"] - values["logit_after"])
+    variables["total"] = ("prompt", values["logit_donor"] - values["logit_recipient"])
     n_layers, n_heads, n_prompts = values["heads"].shape
     coords = {
         "layer": np.arange(n_layers),
@@ -211,7 +222,7 @@ def _labelled(values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[
         "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
     }
     attrs = {
-        "format": FORMAT,
+        "format": LogitAttribution.FORMAT,
         "spec": json.dumps(dict(spec)),
         "unit": "logits",
         "prompts": prompts.fingerprint(),

@@ -15,20 +15,21 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.data.token_table import token_table, token_texts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.pair import ROLES, ModelPair
-from dissect.patching.lens_table import FORMAT, LensTable
-from dissect.patching.patch_checks import check_run
+from dissect.patching.lens_table import LensTable
 from dissect.patching.where import inside, offsets, single_positions
 from dissect.provenance import versions
 from dissect.reading.layer_lens import LOGITS_AT_ONCE, Lens, states_by_layer
 from dissect.reading.layer_lens import logit_lens as lens_of
-from dissect.sweep.check_asked import check_asked
+from dissect.sweep.check_inputs import check_inputs, check_run
 from dissect.undoing.gradient_mode import without_gradients
 
 NONE = -1
 """Stands for a token that does not exist: padding, and what follows the last one."""
 
 
+@keywords()
 @without_gradients()
 def logit_lens(
     pair: ModelPair,
@@ -47,20 +48,27 @@ def logit_lens(
     form that later layers turn into it: whether they do, ``patch`` and the measure ``uds`` say.
 
     Args:
-        models: of the pair: ``base``, ``unlearned``, ``retain``.
+        models: of the pair: ``base``, ``unlearned``, ``retrained``.
         head: whose final norm and unembedding read: one of these models, or ``own`` for each its own.
         k: how many of the most likely tokens are kept.
 
     Raises:
         DissectError: no prompts, a model that the pair does not have, one model held at a time, k below 1.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> lens = dissect.logit_lens(pair, prompts[:4])
+        >>> lens.table(prompt=0)  # the likeliest token after each layer, where the answer begins
+                   base ...
     """
-    check_asked(pair, prompts)
+    check_inputs(pair, prompts)
     check_run(pair.base, prompts, batch_size)
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise DissectError(f"k={k!r}: a whole number from 1 on, such as 5")
     names = list(dict.fromkeys([models] if isinstance(models, str) else models))
     if not names:
-        raise DissectError("models=(): name at least one of base, unlearned, retain")
+        raise DissectError("models=(): name at least one of base, unlearned, retrained")
     if head not in (*ROLES, "own"):
         raise DissectError(f"head={head!r}: choose from {', '.join(ROLES)}, own")
     held = {name: pair.roles(name, name)[0] for name in [*names, *([head] if head != "own" else [])]}
@@ -82,8 +90,8 @@ def logit_lens(
 
 
 def _read(model: HookedTransformer, prompts: Prompts, lens: Lens, k: int) -> Any:
-    """By layer: the best tokens [token, k]; their probabilities, and rank and log-probability of the next token
-    [token, k + 2]; row and offset of each token."""
+    """Yield for each layer the best tokens [token, k]; their probabilities, and rank and log-probability of the next
+    token [token, k + 2]; row and offset of each token."""
     device = model.embed.W_E.device
     there = inside(prompts)
     following = torch.nn.functional.pad(prompts.tokens[:, 1:], (0, 1))
@@ -132,7 +140,7 @@ def _labelled(
         "token": (("position", "prompt"), token_table(prompts, axes["position"])),
     }
     attrs = {
-        "format": FORMAT,
+        "format": LensTable.FORMAT,
         "spec": json.dumps(dict(spec)),
         "prompts": prompts.fingerprint(),
         "versions": json.dumps(versions()),

@@ -1,18 +1,14 @@
 """The drop of the answer's logit, part by part, as labelled numbers."""
 
-import json
-import os
 from collections.abc import Mapping
 from html import escape
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from dissect import netcdf
+from dissect.stored_result import StoredDataset
 
-FORMAT = "dissect-logits-1"
 DIMS: Mapping[str, tuple[str, ...]] = {
     "embed": (),
     "pos_embed": (),
@@ -27,23 +23,18 @@ DIMS: Mapping[str, tuple[str, ...]] = {
 SHOWN = 8
 
 
-class LogitAttribution:
-    """How much each part lowered the logit of the answer, for every prompt (mean over its answer positions).
+class LogitAttribution(StoredDataset):
+    """Drop of the answer's logit that each part accounts for, for every prompt (mean over its answer positions).
 
-    ``data`` is an ``xarray.Dataset`` in logits, positive where the part lowered the answer's logit from the model
-    ``before`` to the model ``after``: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
+    ``data`` is an ``xarray.Dataset`` in logits, positive where the part gives the answer less in the
+    recipient than in the donor: ``embed``, ``pos_embed`` (where positions are added to the stream), ``heads``
     (layer, head), ``attn_bias`` and ``mlp`` (layer), ``norm_scale`` (the final norm divides by another scale),
-    ``ln_final`` and ``unembed`` (their weights), all by prompt; ``logit_before`` and ``logit_after``, as the models
+    ``ln_final`` and ``unembed`` (their weights), all by prompt; ``logit_donor`` and ``logit_recipient``, as the models
     themselves give them (before a soft cap), and ``total``, their difference.
     """
 
-    def __init__(self, data: xr.Dataset) -> None:
-        self.data = data
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """Which models were compared, and what the answer's logit was measured from."""
-        return json.loads(self.data.attrs["spec"])
+    FORMAT = "dissect-logits-2"
+    WRITER = "LogitAttribution.save"
 
     @property
     def total(self) -> xr.DataArray:
@@ -57,11 +48,11 @@ class LogitAttribution:
             if kind not in self.data:
                 continue
             values = self.data[kind].transpose(*dims, "prompt").values
-            for place in np.ndindex(values.shape[:-1]):
-                rows.append(values[place])
+            for index in np.ndindex(values.shape[:-1]):
+                rows.append(values[index])
                 kinds.append({"heads": "head"}.get(kind, kind))
-                layers.append(place[0] if place else -1)
-                heads.append(place[1] if len(place) > 1 else -1)
+                layers.append(index[0] if index else -1)
+                heads.append(index[1] if len(index) > 1 else -1)
         names = [_name(*labels) for labels in zip(kinds, layers, heads, strict=True)]
         coords = {"part": names, "kind": ("part", kinds), "layer": ("part", layers), "head": ("part", heads)}
         return xr.DataArray(
@@ -72,7 +63,7 @@ class LogitAttribution:
         )
 
     def remainder(self) -> xr.DataArray:
-        """What the parts leave unexplained, (prompt): rounding, and nothing else."""
+        """The drop that the parts leave unexplained, (prompt): rounding, and nothing else."""
         return (self.total - self.parts().sum("part", skipna=False)).rename("remainder")
 
     def by_layer(self) -> xr.Dataset:
@@ -83,26 +74,13 @@ class LogitAttribution:
     def top(self, n: int = SHOWN) -> pd.DataFrame:
         """The parts that moved the answer's logit most on average: name, mean drop, share of the mean total."""
         mean = self.parts().mean("prompt").to_series().rename("drop")
-        chosen = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
+        largest = mean.reindex(mean.abs().sort_values(ascending=False).index)[:n]
         total = float(self.total.mean("prompt"))
-        return pd.DataFrame({"drop": chosen, "share": chosen / total if total else np.nan}).reset_index()
+        return pd.DataFrame({"drop": largest, "share": largest / total if total else np.nan}).reset_index()
 
     def to_dataframe(self) -> pd.DataFrame:
         """One row for each part and prompt: part, kind, layer, head, prompt, drop."""
         return self.parts().to_dataframe().reset_index()
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
-        netcdf.save(self.data, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "LogitAttribution":
-        """Read what ``save`` wrote; no model is needed.
-
-        Raises:
-            DissectError: no such file, or something else.
-        """
-        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         first = ", ".join(f"{row.part} {row.drop:+.3g}" for row in self.top(4).itertuples())
@@ -117,10 +95,10 @@ class LogitAttribution:
         return f"<div>{head}<table><tr><th>part</th><th>mean drop</th><th>of the whole</th></tr>{rows}</table></div>"
 
     def _summary(self) -> str:
-        spec, against = self.spec, self.spec["against"]
-        what = "the answer's logit" + ("" if against == "nothing" else f" against the {against}")
+        spec, baseline = self.spec, self.spec["baseline"]
+        what = "the answer's logit" + ("" if baseline == "nothing" else f" above the {baseline}")
         return (
-            f"{what} drops by {float(self.total.mean('prompt')):.3g} from {spec['before']} to {spec['after']}, "
+            f"{what} drops by {float(self.total.mean('prompt')):.3g} from {spec['donor']} to {spec['recipient']}, "
             f"{self.data.sizes['prompt']} prompts, parts add up to {float(np.abs(self.remainder()).max()):.1g}"
         )
 

@@ -1,5 +1,6 @@
 """Activation sweeps."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any
@@ -8,22 +9,29 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
+from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
-from dissect.patching import where as spans
+from dissect.patching import where
 from dissect.patching.activation_controls import RandomDonor, ShuffledDonor, check_controls
 from dissect.patching.activation_swap import ActivationSwap
 from dissect.patching.heads_and_neurons import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
-from dissect.sweep.check_asked import check_asked
+from dissect.sweep.cache import CacheOptions
+from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
-from dissect.sweep.grid import Cell, Label, Layers, width_of, windows
+from dissect.sweep.grid import Cell, Group, Label, Layers, width_of, windows
 from dissect.sweep.sweep import Options, sweep
 from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 """Coefficients m, attention states A, and both: the activation curves of Hong et al. (2024)."""
 
+_Selection = tuple[dict[str, Label], dict[str, Any]]
+"""Coordinates in the result, and the arguments of ``ActivationSwap`` that select what they name."""
 
+
+@keywords(renamed={"metric": "metrics"})
 def patch(
     pair: ModelPair,
     prompts: Prompts,
@@ -32,12 +40,21 @@ def patch(
     window: int = 5,
     layers: Layers | None = None,
     positions: str | Sequence[int] = "all",
-    heads: str | int | Sequence[int | Sequence[int]] | None = None,
-    neurons: int | Sequence[int | Sequence[int]] | None = None,
+    heads: str | int | Sequence[Group] | None = None,
+    neurons: int | Sequence[Group] | None = None,
     donor: str = "base",
     recipient: str = "unlearned",
-    controls: Sequence[str] | bool = False,
-    **options: Any,
+    controls: str | Sequence[str] | bool = False,
+    metrics: str | Metric | Sequence[str | Metric] = "krs",
+    scoring: str = "answer",
+    batch_size: int = 32,
+    cells_per_pass: int | None = None,
+    cache: CacheOptions | None = None,
+    out: str | os.PathLike[str] | None = None,
+    overwrite: bool = False,
+    task: str | None = None,
+    seed: int = 0,
+    progress: bool = True,
 ) -> SweepResult:
     """Swap activations of ``donor`` into ``recipient``, for every component and centre layer, and measure.
 
@@ -47,6 +64,8 @@ def patch(
     then the unlearned model's behaviour.
 
     Args:
+        pair: from ``dissect.load_pair``.
+        prompts: from ``Facts.prompts``.
         components: activation sites (``dissect.patching.sites.SITES``); a tuple of sites is swapped together.
         window: odd number of layers swapped together around each centre; fewer at the ends.
         layers: the centres, all by default; or sets of layers, each swapped together as it is.
@@ -55,69 +74,99 @@ def patch(
             first token of the answer (0; -1 is the last token of the prompt).
         heads: ``each``, or heads or groups of them, for a dimension ``head``; for sites that have heads.
         neurons: neurons or groups of them, for a dimension ``neurons``; for ``mlp_post``.
-        donor, recipient: ``base``, ``unlearned`` or ``retain``.
-        controls: ``identity``, ``shuffled``, ``retain``, ``random``, ``single``, or ``True`` for all that there can be:
-            further components with which the curves are to be compared; see ``dissect.patching.activation_controls``.
-        options: fields of ``dissect.sweep.sweep.Options``: ``metrics``, ``scoring``, ``batch_size``, ``out`` (write to
-            a file, and go on there after an interruption), ``cache``, ``seed``, ``progress``.
+        donor, recipient: ``base``, ``unlearned`` or ``retrained``.
+        controls: ``identity``, ``shuffled``, ``retrained``, ``random``, ``single``, or ``True`` for all that there can
+            be: further components to compare the curves with; see ``dissect.patching.activation_controls``.
+        metrics: one or more names of ``dissect.metrics``, or metrics of your own.
+        scoring: positions that are scored: ``answer`` (those that predict the answer) or ``published`` (the papers'
+            window); see ``dissect.sweep.batch.SCORINGS``.
+        batch_size: prompts in one forward pass.
+        cells_per_pass: cells of whole activations that run as rows of one batch. By default one on a CPU, and on a GPU
+            as many as fill it; more than one changes the last bits.
+        cache: where the donor's activations wait, and in which dtype; by default on the device, as they are.
+        out: write the result to this netCDF file. An interrupted sweep resumes when it is called again with the same
+            arguments; its finished cells are in ``<out>.partial`` until then. Under ``torchrun`` the ranks share the
+            cells.
+        overwrite: replace ``out`` if it exists.
+        task: ``"3/8"`` computes the third of eight parts and nothing else, as one task of a job array; needs ``out``.
+            The task that comes last writes the result, the others raise ``dissect.jobs.journals.Unfinished``.
+        seed: random seed of the controls; stored with the result.
+        progress: show a progress bar.
 
     Returns:
         a result with dimensions (component, layer, [position, head, neurons,] prompt).
 
     Raises:
         DissectError: something asked for does not exist; before any model runs.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> result = dissect.patch(pair, prompts[:4], ["mlp_post", "attn_out"], window=3)
+        >>> result
+        SweepResult(component 2, layer ..., prompt 4; components mlp_post, attn_out; metrics krs)
+        >>> result.recovery("krs").mean("prompt").dims
+        ('component', 'layer')
     """
-    check_asked(pair, prompts)
-    how = Options(**options)
-    giver, taker = pair.shapes(donor, recipient)
-    checked = check_components(taker, components)
-    retrained = pair.retain is not None and "retain" not in (donor, recipient)
+    check_inputs(pair, prompts)
+    options = Options(
+        metrics=metrics,
+        scoring=scoring,
+        batch_size=batch_size,
+        cells_per_pass=cells_per_pass,
+        cache=cache or CacheOptions(),
+        out=out,
+        overwrite=overwrite,
+        task=task,
+        seed=seed,
+        progress=progress,
+    )
+    donor_model, recipient_model = pair.shapes(donor, recipient)
+    sites_of = check_components(recipient_model, components)
+    retrained = pair.retrained is not None and "retrained" not in (donor, recipient)
     wanted = check_controls(controls, len(prompts), retrained=retrained)
-    if wanted and any("pattern" in sites for sites in checked.values()) and "shuffled" in wanted:
+    if "shuffled" in wanted and any("pattern" in sites for sites in sites_of.values()):
         raise DissectError("controls: attention patterns of another prompt have no meaning here: leave 'shuffled' out")
-    source = Donor(giver, how.cache)
-    donors = {"": source}
+
+    # One donor for the curves themselves, under "", and one for each control that takes activations from elsewhere.
+    main = Donor(donor_model, options.cache)
+    donors = {"": main}
     if "identity" in wanted:
-        donors["identity"] = Donor(taker, how.cache)
+        donors["identity"] = Donor(recipient_model, options.cache)
     if "shuffled" in wanted:
-        donors["shuffled"] = ShuffledDonor(giver, prompts, seed=how.seed, cache=how.cache)
-    if "retain" in wanted:
-        donors["retain"] = Donor(pair.shapes("retain", recipient)[0], how.cache)
+        donors["shuffled"] = ShuffledDonor(donor_model, prompts, seed=seed, cache=options.cache)
+    if "retrained" in wanted:
+        donors["retrained"] = Donor(pair.shapes("retrained", recipient)[0], options.cache)
     if "random" in wanted:
-        donors["random"] = RandomDonor(source, seed=how.seed)
-    selections = list(_selections(taker, checked, prompts, positions, heads, neurons))
+        donors["random"] = RandomDonor(main, seed=seed)
+
+    # Every curve: the donors with the window asked for, and where it is asked for the main one with single layers.
+    layer_sets = windows(layers, window, recipient_model.cfg.n_layers)
+    curves = [(name, source, layer_sets) for name, source in donors.items()]
+    if "single" in wanted and window > 1:
+        curves.append(("single layers", main, windows(layers, 1, recipient_model.cfg.n_layers)))
+    selections = list(_selections(recipient_model, sites_of, prompts, positions, heads, neurons))
     cells = [
-        Cell(_label(label, control), centre, members, ActivationSwap(given, sites, members, **selected), coords)
-        for control, given in donors.items()
-        for label, sites in checked.items()
-        for centre, members in windows(layers, window, taker.cfg.n_layers)
+        Cell(
+            f"{component} ({control})" if control else component,
+            centre,
+            members,
+            coords,
+            intervention=ActivationSwap(source, sites, members, **selected),
+        )
+        for control, source, centres in curves
+        for component, sites in sites_of.items()
+        for centre, members in centres
         for coords, selected in selections
     ]
-    if "single" in wanted and window > 1:
-        cells += [
-            Cell(
-                _label(label, "single layers"),
-                centre,
-                members,
-                ActivationSwap(source, sites, members, **selected),
-                coords,
-            )
-            for label, sites in checked.items()
-            for centre, members in windows(layers, 1, taker.cfg.n_layers)
-            for coords, selected in selections
-        ]
     spec = {
         "kind": "activations",
-        "window": width_of(windows(layers, window, taker.cfg.n_layers), window),
+        "window": width_of(layer_sets, window),
         "donor": donor,
         "recipient": recipient,
         "positions": positions if isinstance(positions, str) else list(positions),
     }
-    return sweep(pair, taker, source, prompts, cells, how, others=list(donors.values())[1:], spec=spec)
-
-
-def _label(component: str, control: str) -> str:
-    return f"{component} ({control})" if control else component
+    return sweep(pair, recipient_model, main, prompts, cells, options, others=list(donors.values())[1:], spec=spec)
 
 
 def _selections(
@@ -125,25 +174,25 @@ def _selections(
     components: Mapping[str, tuple[str, ...]],
     prompts: Prompts,
     positions: str | Sequence[int],
-    heads: str | int | Sequence[int | Sequence[int]] | None,
-    neurons: int | Sequence[int | Sequence[int]] | None,
-) -> Iterator[tuple[dict[str, Label], dict[str, Any]]]:
-    """Coordinates and arguments of ``ActivationSwap`` for every combination of positions, heads and neurons."""
-    axes: list[list[tuple[dict[str, Label], dict[str, Any]]]] = []
+    heads: str | int | Sequence[Group] | None,
+    neurons: int | Sequence[Group] | None,
+) -> Iterator[_Selection]:
+    """Every combination of the positions, heads and neurons asked for."""
+    axes: list[list[_Selection]] = []
     if isinstance(positions, str) and positions != "each":
-        spans.check_span(positions, prompts)
+        where.check_span(positions, prompts)
         axes.append([({}, {"where": positions})])
     else:
-        axes.append([({"position": p}, {"where": p}) for p in spans.single_positions(positions, prompts)])
+        axes.append([({"position": p}, {"where": p}) for p in where.single_positions(positions, prompts)])
     if heads is not None:
         axes.append([({"head": label}, {"heads": group}) for label, group in check_heads(model, components, heads)])
     if neurons is not None:
-        found = check_neurons(model, components, neurons)
-        axes.append([({"neurons": label}, {"neurons": group}) for label, group in found])
+        groups = check_neurons(model, components, neurons)
+        axes.append([({"neurons": label}, {"neurons": group}) for label, group in groups])
     for combination in product(*axes):
         coords: dict[str, Label] = {}
         selected: dict[str, Any] = {}
-        for one, other in combination:
-            coords |= one
-            selected |= other
+        for own_coords, own_selected in combination:
+            coords |= own_coords
+            selected |= own_selected
         yield coords, selected

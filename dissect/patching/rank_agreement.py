@@ -1,4 +1,4 @@
-"""How well first-order estimates order the cells of a sweep: a sample of them patched exactly."""
+"""Agreement of first-order estimates with exact patches, on a sample of the cells."""
 
 import json
 from collections.abc import Mapping
@@ -11,10 +11,10 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journals import Journals
 from dissect.patching.activation_swap import ActivationSwap
 from dissect.patching.attribution_result import AttributionResult
-from dissect.patching.first_order import Plan
+from dissect.patching.first_order import Estimate
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
-from dissect.sweep.runner import owners_of, run
+from dissect.sweep.runner import FIRST_CELL, RECIPIENT, owners_of, run
 
 _SELECTS = {"head": "heads", "neurons": "neurons", "position": "where"}
 """Dimension of a result to the argument of ``ActivationSwap`` that selects along it."""
@@ -22,7 +22,7 @@ _SELECTS = {"head": "heads", "neurons": "neurons", "position": "where"}
 
 def check_sample(
     result: AttributionResult,
-    plan: Plan,
+    estimate: Estimate,
     prompts: Prompts,
     *,
     n: int,
@@ -39,42 +39,57 @@ def check_sample(
     where the order is the same, NaN where all are equal. With ``journals`` ranks share the cells, whose batches are
     counted from ``first`` there; of the tasks of a job array the one that has the estimates runs them all.
     """
-    source, name = Donor(plan.donor), plan.metric.name
+    donor, name = Donor(estimate.donor), estimate.metric.name
     dims = result.values(name).dims
     estimates = (result.values(name) - result.data[f"{name}_recipient"]).transpose(*dims).mean("prompt")
-    places = np.argwhere(estimates.notnull().values)
-    drawn = np.random.default_rng(seed).permutation(len(places))[:n]
-    cells, found = [], []
-    for place in places[np.sort(drawn)]:
-        at = {str(dim): estimates[dim].values[i].item() for dim, i in zip(estimates.dims, place, strict=True)}
-        cells.append(_cell(source, plan, at))
-        found.append({**at, "estimate": float(estimates.values[tuple(place)])})
+
+    # Draw the cells, in the order of the grid.
+    defined = np.argwhere(estimates.notnull().values)  # (cell, dimension)
+    drawn = np.random.default_rng(seed).permutation(len(defined))[:n]
+    cells, checked = [], []
+    for index in defined[np.sort(drawn)]:
+        at = {str(dim): estimates[dim].values[i].item() for dim, i in zip(estimates.dims, index, strict=True)}
+        cells.append(_cell(donor, estimate, at))
+        checked.append({**at, "estimate": float(estimates.values[tuple(index)])})
+
+    # Run them, shared between ranks where there are several.
     section = None
     if journals is not None:
         task = journals.task
         count = task.count if task.together else 1
-        whose = owners_of(plan.recipient, prompts, cells, batch_size=batch_size, count=count)
+        owners = owners_of(estimate.recipient, prompts, cells, batch_size=batch_size, count=count)
         if not task.together:
-            whose = [[task.number] * len(batch) for batch in whose]
-        section = journals.section(whose, first)
-    how: dict[str, Any] = {"batch_size": batch_size, "progress": progress, "journal": section}
-    rows = run(plan.recipient, source, prompts, cells, metrics=[plan.metric], **how)[name]
-    for row, exact in zip(found, np.nanmean(rows[2:] - rows[0], axis=1), strict=True):
+            owners = [[task.number] * len(batch) for batch in owners]
+        section = journals.section(owners, first)
+    values = run(
+        estimate.recipient,
+        donor,
+        prompts,
+        cells,
+        metrics=[estimate.metric],
+        batch_size=batch_size,
+        progress=progress,
+        journal=section,
+    )
+    rows = values[name]  # (recipient, donor, cells; prompt)
+    for row, exact in zip(checked, np.nanmean(rows[FIRST_CELL:] - rows[RECIPIENT], axis=1), strict=True):
         row["exact"] = float(exact)
-    orders = [[row[key] for row in found] for key in ("estimate", "exact")]
+
+    # Compare the two orders.
+    orders = [[row[key] for row in checked] for key in ("estimate", "exact")]
     constant = any(len(set(order)) < 2 for order in orders)
     result.data.attrs |= {
         "agreement": float("nan") if constant else float(stats.spearmanr(*orders).statistic),
-        "n_checked": len(found),
-        "checked": json.dumps(found),
+        "n_checked": len(checked),
+        "checked": json.dumps(checked),
     }
 
 
-def _cell(donor: Donor, plan: Plan, at: Mapping[str, Any]) -> Cell:
+def _cell(donor: Donor, estimate: Estimate, at: Mapping[str, Any]) -> Cell:
     coords = {dim: label for dim, label in at.items() if dim in _SELECTS}
     selected: dict[str, Any] = {
         _SELECTS[dim]: label if dim == "position" else (label,) for dim, label in coords.items()
     }
-    layers = dict(plan.windows)[at["layer"]]
-    swap = ActivationSwap(donor, plan.components[at["component"]], layers, **selected)
-    return Cell(at["component"], at["layer"], layers, swap, coords)
+    layers = dict(estimate.windows)[at["layer"]]
+    swap = ActivationSwap(donor, estimate.components[at["component"]], layers, **selected)
+    return Cell(at["component"], at["layer"], layers, coords, intervention=swap)

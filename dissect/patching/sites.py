@@ -16,7 +16,7 @@ class Site:
     """Full name: ``blocks.{layer}.{hook}``."""
     meaning: str
     head_axis: int | None = None
-    """Where the heads are; None for activations of no head."""
+    """Axis of the heads; None for activations of no head."""
 
 
 SITES: Mapping[str, Site] = {
@@ -83,7 +83,7 @@ def check_components(
 
 
 def n_heads(model: HookedTransformer, site: str) -> int | None:
-    """How many heads the activation has: grouped key/value heads count once; None where it has none."""
+    """Number of heads of the activation: grouped key/value heads count once; None where it has none."""
     if SITES[site].head_axis is None:
         return None
     grouped = model.cfg.n_key_value_heads

@@ -51,7 +51,7 @@ def offsets(prompts: Prompts) -> Int[Tensor, "prompt pos"]:
     return torch.arange(prompts.tokens.shape[1])[None] - prompts.prompt_lengths[:, None]
 
 
-def single_positions(asked: str | Sequence[int], prompts: Prompts) -> list[int]:
+def single_positions(wanted: str | Sequence[int], prompts: Prompts) -> list[int]:
     """The offsets that ``positions="each"`` or a list of numbers stands for, in order.
 
     ``each`` takes every offset that some prompt has; a prompt that has no such position is left out there.
@@ -60,18 +60,18 @@ def single_positions(asked: str | Sequence[int], prompts: Prompts) -> list[int]:
         DissectError: an offset that some prompt does not have.
     """
     first, end = -prompts.prompt_lengths, prompts.lengths - prompts.prompt_lengths
-    if asked == "each":
+    if wanted == "each":
         return list(range(int(first.min()), int(end.max())))
-    chosen = [int(offset) for offset in asked]
-    for offset in chosen:
+    offsets = [int(offset) for offset in wanted]
+    for offset in offsets:
         if not int(first.max()) <= offset < int(end.min()):
             raise DissectError(
                 f"some prompt has no position {offset}: all have {int(first.max())} to {int(end.min()) - 1}, counted "
                 "from the first token of the answer"
             )
-    if not chosen or len(set(chosen)) != len(chosen):
-        raise DissectError(f"positions={chosen}: name at least one, and none twice")
-    return chosen
+    if not offsets or len(set(offsets)) != len(offsets):
+        raise DissectError(f"positions={offsets}: name at least one, and none twice")
+    return offsets
 
 
 def check_span(where: Where, prompts: Prompts) -> None:

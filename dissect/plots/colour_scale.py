@@ -1,4 +1,4 @@
-"""From numbers to colours, and what to say about numbers beyond the scale."""
+"""Scales from numbers to colours, and words for numbers beyond them."""
 
 from dataclasses import dataclass
 from math import floor, log10
@@ -25,7 +25,8 @@ _PAD = "\u2007" * 2
 _SHARES = ("relative_norm", "moved", "moved_8bit", "moved_4bit", "relative_spectral_norm")
 """Read best as a percentage."""
 _FAINT, _ROUNDING = 0.25, 1e-6
-"""Where no recovery is above the first, colours up to 1 would hardly be seen; below the second it is rounding."""
+"""Limits of the scale: with no recovery above the first, colours up to 1 would hardly show; below the second it
+is rounding."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ class Scale:
         return labels.number(value) if self.form.endswith("g") else format(value, self.form)
 
     def coloraxis(self) -> dict[str, Any]:
-        """As plotly wants it."""
+        """Return the scale in plotly's form."""
         last = len(self.colours) - 1
         ticks = np.linspace(self.low, self.high, 5)
         texts = [labels.number(tick) for tick in ticks]

@@ -13,13 +13,13 @@ from dissect.sweep.sweep_result import SweepResult
 
 @dataclass(frozen=True)
 class Look:
-    """How a component's curve is told from others: by colour, dash and marker."""
+    """Colour, dash and marker that tell a component's curve from others."""
 
     colour: str
     dash: str
     symbol: str
     control: bool = False
-    """Whether it is a control of a component: thin, without a band, in that component's colour."""
+    """True if it is a control of a component: thin, without a band, in that component's colour."""
 
 
 def looks_of(names: Sequence[str]) -> dict[str, Look]:
@@ -56,11 +56,11 @@ class Curve:
     places: np.ndarray
     """On the horizontal axis."""
     value: np.ndarray
-    """What is drawn: the mean over prompts, or the pooled ratio."""
+    """The values drawn: the mean over prompts, or the pooled ratio."""
     low: np.ndarray
     high: np.ndarray
     cut: np.ndarray
-    """Whether the window is cut off by the first or the last layer."""
+    """True if the window is cut off by the first or the last layer."""
     hover: list[str]
 
 
@@ -103,7 +103,7 @@ def curve_of(
 
 
 def _adds_up(sizes: np.ndarray) -> bool:
-    """Whether the sets of layers grow from one end to the other: then none of them is a window that is cut off."""
+    """Return whether the sets of layers grow from one end to the other: then none is a window that is cut off."""
     steps = np.diff(sizes)
     return len(steps) > 1 and bool((steps > 0).all() or (steps < 0).all())
 

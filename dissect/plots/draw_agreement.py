@@ -24,8 +24,8 @@ def agreement(result: SweepResult | Any, *, title: str | None = None) -> go.Figu
         raise DissectError(
             f"agreement is of estimates, got {type(result).__name__}: give dissect.attribute(..., check=40)"
         )
-    found = AttributionResult(result.data)
-    table = found.checked
+    estimates = AttributionResult(result.data)
+    table = estimates.checked
     if not len(table):
         raise DissectError("nothing to draw: no cell was also patched exactly; use attribute(..., check=40)")
     figure = go.Figure()
@@ -48,9 +48,9 @@ def agreement(result: SweepResult | Any, *, title: str | None = None) -> go.Figu
             text=[", ".join(f"{labels.axis(p)} {row[p]}" for p in places) for _, row in part.iterrows()],
             hovertemplate="%{text}<br>estimate %{x:.3g}, exact %{y:.3g}<extra></extra>",
         )
-    rank = found.agreement
+    rank = estimates.agreement
     words = "rank correlation undefined" if rank is None or math.isnan(rank) else f"rank correlation {rank:.3f}"
-    quiet = f"{words} over {labels.counted(found.n_checked, 'cell')}"
+    quiet = f"{words} over {labels.counted(estimates.n_checked, 'cell')}"
     style.headed(figure, title or "First-order estimates against exact patches", labels.plain(quiet))
     metric = next(iter(result.metrics))
     label = labels.plain(result.metrics[metric]["label"])

@@ -14,7 +14,7 @@ from dissect.plots.select_cells import selected
 from dissect.sweep.sweep_result import SweepResult
 
 _LOWEST, _HIGHEST = -1.0, 1.5
-"""How far the axis reaches at most: one ruined prompt can bring a mean to -50 and would flatten all curves."""
+"""Furthest reach of the axis: one ruined prompt can bring a mean to -50 and would flatten all curves."""
 
 
 def curves(
@@ -80,7 +80,7 @@ def curves(
 
 
 def _chosen(result: SweepResult, metric: str, x: str, select: Mapping[str, Any]) -> SweepResult:
-    """What is selected of a sweep, if it runs over nothing but components, ``x`` and prompts."""
+    """Return the selected part of a sweep, if it runs over nothing but components, ``x`` and prompts."""
     values = result.values(metric)
     dims = [str(dim) for dim in values.dims if dim not in ("component", "prompt")]
     if x not in dims:
@@ -104,7 +104,7 @@ def _limits(drawn: list[Curve]) -> tuple[float, float]:
 
 
 def _note(table: xr.Dataset, drawn: list[Curve], limits: tuple[float, float], level: float, pooled: bool) -> str:
-    """What the figure shows, and what of it is not seen."""
+    """Return words for what the figure shows, and what of it is not seen."""
     run = table["n"] > 0  # joined sweeps may lack some layers; those are not prompts without anything to recover
     n, undefined = int(table["n"].max()), int(table["n_undefined"].where(run, 0).max())
     over = labels.counted(n, "prompt")

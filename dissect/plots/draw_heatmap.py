@@ -28,16 +28,16 @@ _BETWEEN = 50
 
 @dataclass(frozen=True)
 class _Grid:
-    """What a heatmap shows."""
+    """The values that a heatmap shows."""
 
     mean: xr.DataArray
     """Over (panel, y, x)."""
     count: xr.DataArray
-    """How many values entered, over the same."""
+    """Number of values that entered, over the same axes."""
     averaged: str
-    """What the mean was taken over; empty for none."""
+    """Dimensions that the mean was taken over; empty for none."""
     data: xr.Dataset
-    """Where coordinates and members are looked up."""
+    """Result in which coordinates and members are looked up."""
 
 
 def heatmap(
@@ -197,8 +197,8 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
     )
     figure.update_annotations(font={"size": 12.5})
     written = n_rows <= _TEXT_ROWS and n_columns * across <= _TEXT_COLUMNS
-    for place in range(n_panels):
-        cells = grid.mean.isel({panel: place})
+    for number in range(n_panels):
+        cells = grid.mean.isel({panel: number})
         trace = go.Heatmap(
             z=cells.values,
             x=ticks(grid.data, cells[x]),
@@ -206,20 +206,20 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
             coloraxis="coloraxis",
             xgap=1 if n_columns * across <= 2 * _TEXT_COLUMNS else 0,  # among narrow cells lines would dominate
             ygap=1,
-            text=_details(grid, place),
+            text=_details(grid, number),
             hovertemplate=f"{labels.axis(y)}: %{{y}}<br>{labels.axis(x, window)}: %{{x}}"
             f"<br>{scale.name}: %{{z:{scale.form}}}<br>%{{text}}<extra></extra>",
             texttemplate=f"%{{z:{scale.form}}}" if written else None,
         )
-        figure.add_trace(trace, row=place // across + 1, col=place % across + 1)
+        figure.add_trace(trace, row=number // across + 1, col=number % across + 1)
     figure.update_xaxes(type="category", showgrid=False, showline=False, ticks="")
     figure.update_yaxes(type="category", showgrid=False, showline=False, ticks="", automargin=True)
     if n_rows <= _NAMED_ROWS:
         figure.update_yaxes(dtick=1, tickfont={"size": 12 if n_rows <= _TEXT_ROWS else 10})
     if y not in _UPWARDS:
         figure.update_yaxes(autorange="reversed")
-    for place in range(max(0, n_panels - across), n_panels):  # the last of each column, also where a row is not full
-        row, column = place // across + 1, place % across + 1
+    for number in range(max(0, n_panels - across), n_panels):  # the last of each column, also where a row is not full
+        row, column = number // across + 1, number % across + 1
         figure.update_xaxes(title_text=labels.axis(x, window), showticklabels=True, row=row, col=column)
     figure.update_yaxes(title_text=labels.axis(y, window), col=1)
     top = 75 if names is None else 95
@@ -231,9 +231,9 @@ def _drawn(grid: _Grid, scale: Scale, window: Any) -> go.Figure:
     )
 
 
-def _details(grid: _Grid, place: int) -> list[list[str]]:
+def _details(grid: _Grid, number: int) -> list[list[str]]:
     """Lines for the hover: how many values entered, and which layers were swapped."""
-    cells = grid.count.isel({grid.count.dims[0]: place})
+    cells = grid.count.isel({grid.count.dims[0]: number})
     lines = np.full(cells.shape, "", dtype=object)
     if grid.averaged:
         lines[:] = [[f"mean of {labels.counted(int(n), 'value')}" for n in row] for row in cells.values]

@@ -23,14 +23,14 @@ _ROOM = 105
 
 
 def lens(
-    found: LensTable | Any,
+    table: LensTable | Any,
     *,
     prompt: int = 0,
     positions: Sequence[int] | str | None = None,
     models: Sequence[str] | None = None,
     title: str | None = None,
 ) -> go.Figure:
-    """What each layer would say next: the likeliest token, its probability as colour, layers upwards.
+    """Draw what each layer would say next: the likeliest token, its probability as colour, layers upwards.
 
     In bold where it is the token that does come next in the text. Hovering shows the others of the ``k`` likeliest, and
     the rank of that token.
@@ -43,28 +43,28 @@ def lens(
     Raises:
         DissectError: no such prompt, position or model.
     """
-    if not isinstance(found, LensTable):
-        raise DissectError(f"a lens figure is of a LensTable, got {type(found).__name__}: give dissect.logit_lens(...)")
-    data = found.data
+    if not isinstance(table, LensTable):
+        raise DissectError(f"a lens figure is of a LensTable, got {type(table).__name__}: give dissect.logit_lens(...)")
+    data = table.data
     if isinstance(positions, str):
         raise DissectError(f"positions={positions!r}: give whole numbers such as [-1, 0], or leave it out")
     if prompt not in data["prompt"].values:
         raise DissectError(f"no prompt {prompt!r} in the table: it has {', '.join(map(str, data['prompt'].values))}")
     data = data.sel(prompt=[prompt])
     there = [int(p) for p in data["position"].values if str(data["token"].sel(position=p).values[0])]
-    chosen = [p for p in there if -_BEFORE <= p < max(there)] if positions is None else [int(p) for p in positions]
+    kept = [p for p in there if -_BEFORE <= p < max(there)] if positions is None else [int(p) for p in positions]
     names = [str(name) for name in data["model"].values] if models is None else [str(name) for name in models]
-    for wanted, known, what in ((chosen, there, "position"), (names, data["model"].values.tolist(), "model")):
+    for wanted, known, what in ((kept, there, "position"), (names, data["model"].values.tolist(), "model")):
         missing = [value for value in wanted if value not in known]
         if missing or not wanted:
             shown = f"no {what} {missing[0]!r} for this prompt" if missing else f"no {what} is left to draw"
             raise DissectError(f"{shown}: it has {', '.join(map(str, known))}")
-    data = data.sel(position=chosen, model=names)
+    data = data.sel(position=kept, model=names)
     figure = _drawn(data, names)
-    head = found.spec.get("head")
+    head = table.spec.get("head")
     read = "each model's own" if head == "own" else f"the {head} model's"
-    asked, answer = (" ".join(str(data[f"{kind}_text"].values[0]).split()) for kind in ("prompt", "answer"))
-    style.headed(figure, title or "What each layer would say next", labels.plain(f"{asked} {answer}"))
+    question, answer = (" ".join(str(data[f"{kind}_text"].values[0]).split()) for kind in ("prompt", "answer"))
+    style.headed(figure, title or "What each layer would say next", labels.plain(f"{question} {answer}"))
     sentences = [
         f"Logit lens: the state after each layer, read with {read} final norm and unembedding.",
         "Below: the token read there, and its distance from the answer's first. Bold: the token that comes next.",
@@ -115,7 +115,7 @@ def _drawn(data: xr.Dataset, names: Sequence[str]) -> go.Figure:
 
 
 def _cells(data: xr.Dataset) -> tuple[list[list[str]], list[list[str]]]:
-    """What is written into the cells [layer, position], and what hovering shows."""
+    """Return the text of the cells [layer, position], and what hovering shows."""
     said, probability = (
         data[name].isel(prompt=0).transpose("layer", "position", "k").values for name in ("said", "probability")
     )

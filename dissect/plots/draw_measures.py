@@ -47,13 +47,13 @@ def measured(
     for place, name in enumerate(names):
         colour = style.PALETTE[place % len(style.PALETTE)]
         for kind_place, kind in enumerate(kinds):
-            chosen = table[table["model"] == name]
+            rows = table[table["model"] == name]
             for key, value in zip(others, kind, strict=True):
-                chosen = chosen[chosen[key] == value]
-            if not len(chosen):
+                rows = rows[rows[key] == value]
+            if not len(rows):
                 continue
             text = ", ".join([name, *(str(value) for value in kind)])
-            _line(figure, chosen, along, text, colour, kind_place + (0 if others else place))
+            _line(figure, rows, along, text, colour, kind_place + (0 if others else place))
     about = evaluation.measures.get(measure, {})
     label = labels.plain(about.get("label", measure))
     style.headed(figure, title or f"{label}, {labels.plain(set)}", _counted(table["n"]))
@@ -66,17 +66,17 @@ def measured(
 
 
 def _counted(n: pd.Series) -> str:
-    """How many items there are, where it differs from point to point both ends."""
+    """Return the number of items; where it differs from point to point, both ends."""
     fewest, most = int(n.min()), int(n.max())
     return labels.counted(most, "item") if fewest == most else f"{fewest} to {labels.counted(most, 'item')}"
 
 
-def _line(figure: go.Figure, chosen, along: str, text: str, colour: str, look: int) -> None:  # type: ignore[no-untyped-def]
-    x = chosen[along].tolist()
-    if chosen["low"].notna().any():
+def _line(figure: go.Figure, rows, along: str, text: str, colour: str, look: int) -> None:  # type: ignore[no-untyped-def]
+    x = rows[along].tolist()
+    if rows["low"].notna().any():
         figure.add_scatter(
             x=[*x, *x[::-1]],
-            y=[*chosen["high"], *chosen["low"].tolist()[::-1]],
+            y=[*rows["high"], *rows["low"].tolist()[::-1]],
             mode="lines",
             fill="toself",
             fillcolor=style.translucent(colour, 0.13),
@@ -87,7 +87,7 @@ def _line(figure: go.Figure, chosen, along: str, text: str, colour: str, look: i
         )
     figure.add_scatter(
         x=x,
-        y=chosen["value"],
+        y=rows["value"],
         name=labels.plain(text),
         legendgroup=text,
         mode="lines+markers",

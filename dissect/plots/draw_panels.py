@@ -135,7 +135,7 @@ def legend_above(figure: go.Figure) -> None:
 
 
 def _first(table: pd.DataFrame, panel: str, curve: str, place: Any, name: Any) -> bool:
-    """Whether this is the first panel that has the curve: the legend names it once."""
+    """Return whether this is the first panel that has the curve: the legend names it once."""
     return table[table[curve] == name][panel].iloc[0] == place
 
 

@@ -7,11 +7,11 @@ import plotly.graph_objects as go
 
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.evaluation.scored_row import Row
+from dissect.evaluation.scored_row import ScoredRow
 from dissect.plots import labels, style
 
 _ROLE_SYMBOLS = {"base": "x", "retrained": "star"}
-"""Of the models that are not the result of unlearning."""
+"""Markers of the models that are not the result of unlearning."""
 
 
 def tradeoff(
@@ -23,7 +23,7 @@ def tradeoff(
     utility_set: str = "retain",
     title: str | None = None,
 ) -> go.Figure:
-    """What is left of the forgotten facts (vertical, falling upwards) against what is kept (horizontal).
+    """Draw what is left of the forgotten facts (vertical, falling upwards) against what is kept (horizontal).
 
     The best corner is the upper right: nothing left of what was to be forgotten, everything kept. Whiskers are the 95 %
     intervals. A measure for which low values mean knowledge is drawn the other way round.
@@ -86,7 +86,7 @@ def _label(evaluation: Evaluation, measure: str) -> str:
     return labels.plain(evaluation.measures.get(measure, {}).get("label", measure))
 
 
-def _whisker(row: Row, colour: str) -> dict[str, Any]:
+def _whisker(row: ScoredRow, colour: str) -> dict[str, Any]:
     if math.isnan(row.low):
         return {}
     return {

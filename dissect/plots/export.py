@@ -38,7 +38,7 @@ def write(figure: go.Figure, path: str | os.PathLike[str], *, width: int | None 
 
 
 def check_path(path: str | os.PathLike[str]) -> Path:
-    """Whether a figure can be written there, as far as can be told before it is drawn.
+    """Check that a figure can be written there, as far as can be told before it is drawn.
 
     Raises:
         DissectError: a suffix that is none of ours, or an image without the extra that draws it.

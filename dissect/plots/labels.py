@@ -33,7 +33,7 @@ _ACTIVATIONS = frozenset(
     ("mlp_post", "attn_out", "mlp_out", "resid_pre", "resid_mid", "resid_post", "z", "q", "k", "v", "pattern")
 )
 _BLOCKS = ("mlp", "attn", "ln", "block")
-"""What names of parameter blocks within layers begin with, before any dot."""
+"""First words, before any dot, of the names of parameter blocks within layers."""
 
 _ALL_BUT = "all but "
 _METRICS = {"krs": "KRS", "kl": "KL to the donor", "logprob": "answer log-probability"}
@@ -107,7 +107,7 @@ def axis(dim: str, window: Any = 1) -> str:
 
 
 def swap(spec: Mapping[str, Any]) -> str:
-    """What was swapped into what: ``Activations of the base model put into the unlearned model``."""
+    """Return a phrase such as ``Activations of the base model put into the unlearned model``."""
     kinds = _listed(spec.get("kind", "components"))
     words = dict.fromkeys("activations" if kind == "attribution" else str(kind) for kind in kinds)
     text = f"{' and '.join(words)} of the {spec.get('donor')} model put into the {spec.get('recipient')} model"

@@ -19,11 +19,11 @@ def selected(values: xr.DataArray, select: Mapping[str, Any]) -> xr.DataArray:
             raise DissectError(
                 f"the result has no dimension {dim!r} to select in: it has {', '.join(map(str, values.dims))}"
             )
-        chosen = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
+        kept = list(wanted) if isinstance(wanted, Iterable) and not isinstance(wanted, str) else [wanted]
         there = values[dim].values.tolist()
-        missing = [value for value in chosen if value not in there]
-        if missing or not chosen:
+        missing = [value for value in kept if value not in there]
+        if missing or not kept:
             shown = ", ".join(map(str, there[:20])) + (", ..." if len(there) > 20 else "")
-            raise DissectError(f"no {dim} {missing[0] if missing else chosen!r} in the result: it has {shown}")
-        values = values.sel({dim: chosen})
+            raise DissectError(f"no {dim} {missing[0] if missing else kept!r} in the result: it has {shown}")
+        values = values.sel({dim: kept})
     return values

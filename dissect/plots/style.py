@@ -15,7 +15,7 @@ CONTROLS = {
     "random": ("longdash", "hexagon"),
     "single layers": ("dash", "hourglass"),
     "noise": ("longdashdot", "diamond-tall"),
-    "retain": ("1px,6px", "bowtie"),
+    "retrained": ("1px,6px", "bowtie"),
 }
 """Dash and marker of each kind of control: the same in all figures, no two alike."""
 
@@ -23,7 +23,7 @@ DIVERGING = ("#7f3b08", "#b35806", "#e08214", "#fdb863", "#f7f7f7", "#92c5de", "
 """Brown-orange below 0, grey-white at 0, blue above: two hues that no common colour blindness confuses."""
 SEQUENTIAL = ("#ffffff", "#d5e5f2", "#a6c9e2", "#6ba6cf", "#3a80b6", "#165b96", "#053061")
 UNDEFINED = "#d4d4d4"
-"""Where there is no value."""
+"""Colour of cells without a value."""
 
 INK, MUTED, GRID = "#222222", "#666666", "#ececec"
 _FONT = "Helvetica Neue, Helvetica, Arial, Liberation Sans, DejaVu Sans, sans-serif"

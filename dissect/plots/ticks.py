@@ -1,4 +1,4 @@
-"""What stands at the cells of a heatmap's axis."""
+"""Labels of the cells of a heatmap's axis."""
 
 from html import escape
 from itertools import takewhile
@@ -12,7 +12,7 @@ PANELS = ("component", "block")
 
 
 def ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
-    """What stands at the cells of an axis: components by their letters, prompts with their text."""
+    """Return the labels of the cells of an axis: components by their letters, prompts with their text."""
     dim, values = str(coordinate.name), coordinate.values.tolist()
     if dim in PANELS:
         return [labels.component(str(value)) for value in values]
@@ -24,7 +24,7 @@ def ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
 
 
 _SPACE, _LINE = ("\u0120", "\u2581"), ("\u010a", "\n")
-"""How tokenizers write a space and the end of a line."""
+"""Characters with which tokenizers write a space and the end of a line."""
 
 
 def readable(token: str) -> str:
@@ -52,7 +52,7 @@ def _prompts(numbers: list, texts: list[str], width: int = 42) -> list[str]:
 
 
 def _shared(lines: list[list[str]]) -> int:
-    """How many leading words all lines have in common, though never a whole line."""
+    """Return the number of leading words that all lines have in common, though never a whole line."""
     if len(lines) < 2:
         return 0
     same = sum(1 for _ in takewhile(lambda column: len(set(column)) == 1, zip(*lines, strict=False)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dissect.autopsy.report import report
 from dissect.data.facts import Facts
 from dissect.data.world import World
 from dissect.errors import DissectError
@@ -15,7 +16,6 @@ from dissect.files import atomic_file, check_new_directory
 from dissect.models.files.load import load
 from dissect.models.pair import load_pair
 from dissect.provenance import versions
-from dissect.report.report import report
 from dissect.reproductions.demo_page import lead, sections
 from dissect.reproductions.demo_settings import DemoSettings
 from dissect.reproductions.world_models import train_base
@@ -64,7 +64,7 @@ def run_demo(
         forget=facts["forget"],
         retain=facts["retain_unseen"],
         base=base,
-        retain_model=retrained,
+        retrained=retrained,
         measures=COMPARED,
         dtype=dtype,
         device=device,
@@ -73,7 +73,7 @@ def run_demo(
         progress=progress,
     )
     compared.save(out / "methods.json")
-    pair = load_pair(base, out / settings.dissected, retain=retrained, dtype=dtype, device=device, progress=False)
+    pair = load_pair(base, out / settings.dissected, retrained=retrained, dtype=dtype, device=device, progress=False)
     made = report(
         pair,
         forget=facts["forget"],

@@ -4,10 +4,10 @@ import shlex
 from pathlib import Path
 
 from dissect import plots
+from dissect.autopsy.page import Code, Drawing, Section
+from dissect.autopsy.sections.answers_section import measures
+from dissect.autopsy.sections.attacks import places
 from dissect.evaluation.evaluation_result import Evaluation
-from dissect.report.page import Code, Drawing, Section
-from dissect.report.sections.answers_section import measures
-from dissect.report.sections.attacks import places
 from dissect.reproductions.demo_settings import DemoSettings
 
 

@@ -1,4 +1,4 @@
-"""From a parameter's own values and the donor's to those that the model runs with: all of it, a part, or in between.
+"""Ways to mix a parameter's own values with the donor's: all of it, a part of it, or a point in between.
 
 Each step takes what is to be put in and narrows it down: ``step(name, own, donated)``. Where a swap has no steps, the
 donor's tensor itself takes the place of the recipient's.
@@ -18,7 +18,7 @@ from dissect.models.changing.spectrum import thin_factors
 
 
 @runtime_checkable
-class Step(Protocol):
+class Mix(Protocol):
     """One way to mix a parameter with the donor's."""
 
     def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
@@ -27,7 +27,7 @@ class Step(Protocol):
 
 
 def blended(
-    steps: Sequence[Step], name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
+    steps: Sequence[Mix], name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:
     """All steps one after the other."""
     for step in steps:
@@ -136,7 +136,7 @@ class Own:
     """The recipient's own values: the control that has to change nothing."""
 
     def __call__(self, name: str, own: Float[Tensor, "..."], donated: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        """As they are."""
+        """Return the recipient's values unchanged."""
         return own
 
 

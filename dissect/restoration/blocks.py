@@ -1,4 +1,4 @@
-"""What users call a block, as names of parameters; activations that go in together with one."""
+"""Blocks as users name them, resolved to names of parameters, and activations that go in together with one."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -13,18 +13,14 @@ from dissect.models.parameters import (
     layer_block_parameters,
     outside_block_parameters,
 )
-from dissect.patching.sites import SITES, available
+from dissect.patching.sites import SITES, Component, available
+from dissect.restoration.smallest_result import BlockAt
 from dissect.sweep.grid import check_unique, windows
-
-Component = str | tuple[str, ...]
-"""A parameter block, or several that are swapped together; among them activation sites, for mixed cells."""
-Part = str | tuple[int, str]
-"""A block by its name, or in one layer alone."""
 
 
 @dataclass(frozen=True)
 class Swapped:
-    """What one component of a sweep swaps."""
+    """The blocks and sites that one component of a sweep swaps."""
 
     label: str
     blocks: tuple[str, ...]
@@ -36,7 +32,7 @@ class Swapped:
 
     @property
     def in_layers(self) -> bool:
-        """Whether it has a part in every layer."""
+        """True if it has a part in every layer."""
         return bool(self.blocks or self.sites)
 
     def names(self, model: HookedTransformer, members: Iterable[int]) -> tuple[str, ...]:
@@ -51,27 +47,27 @@ class Swapped:
         return tuple(name for block in self.outside for name in outside_block_parameters(model, block))
 
 
-def check_components(model: HookedTransformer, asked: Component | Sequence[Component]) -> list[Swapped]:
+def check_components(model: HookedTransformer, wanted: Component | Sequence[Component]) -> list[Swapped]:
     """Sort out what each component is made of; ``"mlp.W_out+mlp_post"`` is the same as the tuple.
 
     Raises:
         DissectError: a block or site that does not exist, here or in this architecture, one that holds another, or
             a component without any parameter.
     """
-    components = (asked,) if isinstance(asked, str) else tuple(asked)
-    found = [_sorted_out(model, one) for one in components]
-    check_unique([one.label for one in found], "blocks")
-    return found
+    names = (wanted,) if isinstance(wanted, str) else tuple(wanted)
+    components = [_sorted_out(model, component) for component in names]
+    check_unique([component.label for component in components], "blocks")
+    return components
 
 
 def place_of(model: HookedTransformer, component: Swapped) -> int:
-    """Where on the axis of layers a component stands that has no part in any: -1 the embeddings, n_layers the end."""
+    """Position on the axis of layers of a component outside the layers: -1 for embeddings, n_layers for the end."""
     at_start = any(block in ("embed", "pos_embed") for block in component.outside)
     return EMBEDDING if at_start else int(model.cfg.n_layers)
 
 
 def part_parameters(
-    model: HookedTransformer, parts: str | Sequence[Part], layers: Iterable[int] | None
+    model: HookedTransformer, parts: str | Sequence[BlockAt], layers: Iterable[int] | None
 ) -> tuple[str, ...]:
     """Parameters of blocks in ``layers`` (all by default); pairs (layer, block) and blocks outside the layers stand
     for themselves.
@@ -79,16 +75,16 @@ def part_parameters(
     Raises:
         DissectError: a block or layer that does not exist, nothing asked for, or something twice.
     """
-    chosen = (parts,) if isinstance(parts, str) else tuple(parts)
-    check_unique([str(part) for part in chosen], "blocks")
-    general = [part for part in chosen if isinstance(part, str) and part not in OUTSIDE_BLOCKS]
+    wanted = (parts,) if isinstance(parts, str) else tuple(parts)
+    check_unique([str(part) for part in wanted], "blocks")
+    general = [part for part in wanted if isinstance(part, str) and part not in OUTSIDE_BLOCKS]
     names: list[str] = []
     if general:
         for _, members in windows(layers, 1, model.cfg.n_layers):
             names += [
                 name for layer in members for block in general for name in layer_block_parameters(model, block, layer)
             ]
-    for part in chosen:
+    for part in wanted:
         if not isinstance(part, str):
             names += layer_block_parameters(model, part[1], part[0])
         elif part in OUTSIDE_BLOCKS:

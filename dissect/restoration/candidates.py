@@ -16,7 +16,7 @@ from dissect.models.parameters import (
     stored_layer_blocks,
     stored_outside_blocks,
 )
-from dissect.restoration.blocks import Part
+from dissect.restoration.blocks import BlockAt
 from dissect.sweep.grid import check_unique, windows
 
 
@@ -24,9 +24,9 @@ from dissect.sweep.grid import check_unique, windows
 class Candidate:
     """One block in one layer, or one outside the layers."""
 
-    part: Part
+    part: BlockAt
     names: tuple[str, ...]
-    """Of its parameters, without those that the checkpoint does not have."""
+    """Names of its parameters, without those that the checkpoint does not have."""
     n_weights: int
 
 
@@ -39,38 +39,41 @@ def candidates_of(
         DissectError: a block or layer that does not exist, or two blocks that hold the same parameter.
     """
     inside, outside = stored_layer_blocks(model), stored_outside_blocks(model)
-    asked = (*inside, *outside) if blocks is None else tuple(blocks)
-    check_unique(asked, "blocks")
+    wanted = (*inside, *outside) if blocks is None else tuple(blocks)
+    check_unique(wanted, "blocks")
     stored = frozenset(in_checkpoint(model))
-    chosen = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members]
-    found: list[Candidate] = []
-    for block in asked:
+    layer_numbers = [layer for _, members in windows(layers, 1, model.cfg.n_layers) for layer in members]
+    candidates: list[Candidate] = []
+    for block in wanted:
         if block in OUTSIDE_BLOCKS:
-            found.append(_candidate(model, block, outside_block_parameters(model, block), stored))
+            candidates.append(_candidate(model, block, outside_block_parameters(model, block), stored))
         else:
-            found += [
+            candidates += [
                 _candidate(model, (layer, block), layer_block_parameters(model, block, layer), stored)
-                for layer in chosen
+                for layer in layer_numbers
             ]
-    names = [name for one in found for name in one.names]
+    names = [name for candidate in candidates for name in candidate.names]
     twice = [name for name in names if names.count(name) > 1]
     if twice:
-        raise DissectError(f"blocks={list(asked)}: two of them hold {twice[0]}, a set could not tell them apart")
-    return [one for one in found if one.names]
+        raise DissectError(f"blocks={list(wanted)}: two of them hold {twice[0]}, a set could not tell them apart")
+    return [candidate for candidate in candidates if candidate.names]
 
 
 def in_random_layers(
-    chosen: Sequence[Candidate], everything: Sequence[Candidate], n_sets: int, seed: int
+    members: Sequence[Candidate], everything: Sequence[Candidate], n_sets: int, seed: int
 ) -> list[tuple[Candidate, ...]]:
-    """As many blocks of the same kinds, in layers drawn at random; those outside the layers stay.
+    """Draw sets of as many blocks of the same kinds in random layers; blocks outside the layers stay.
 
     Never the set itself: where there are no others, there are none.
     """
     generator = np.random.default_rng(seed)
-    outside = tuple(one for one in chosen if isinstance(one.part, str))
-    counts = Counter(one.part[1] for one in chosen if not isinstance(one.part, str))
+    outside = tuple(candidate for candidate in members if isinstance(candidate.part, str))
+    counts = Counter(candidate.part[1] for candidate in members if not isinstance(candidate.part, str))
     alike = {
-        kind: [one for one in everything if not isinstance(one.part, str) and one.part[1] == kind] for kind in counts
+        kind: [
+            candidate for candidate in everything if not isinstance(candidate.part, str) and candidate.part[1] == kind
+        ]
+        for kind in counts
     }
     if all(count == len(alike[kind]) for kind, count in counts.items()):
         return []
@@ -78,12 +81,12 @@ def in_random_layers(
     while len(sets) < n_sets:
         drawn = outside
         for kind, count in counts.items():
-            drawn += tuple(alike[kind][place] for place in sorted(generator.permutation(len(alike[kind]))[:count]))
-        if set(drawn) != set(chosen):
+            drawn += tuple(alike[kind][number] for number in sorted(generator.permutation(len(alike[kind]))[:count]))
+        if set(drawn) != set(members):
             sets.append(drawn)
     return sets
 
 
-def _candidate(model: HookedTransformer, part: Part, names: Sequence[str], stored: frozenset[str]) -> Candidate:
+def _candidate(model: HookedTransformer, part: BlockAt, names: Sequence[str], stored: frozenset[str]) -> Candidate:
     kept = tuple(name for name in names if name in stored)
     return Candidate(part, kept, sum(model.get_parameter(name).numel() for name in kept))

@@ -8,65 +8,65 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint
 from dissect.patching.activation_swap import ActivationSwap
-from dissect.restoration.blend import Noise, Own, Step
+from dissect.restoration.blend import Mix, Noise, Own
 from dissect.restoration.blocks import Swapped, place_of
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap
-from dissect.restoration.scope import Places, elsewhere, swapped_names
-from dissect.restoration.slices import Slice, Slices, slices
+from dissect.restoration.scope import elsewhere, swapped_names
+from dissect.restoration.slices import BlockSlice, Slices, slices
 from dissect.sweep.donor import Donor
-from dissect.sweep.grid import Cell
+from dissect.sweep.grid import Cell, Windows
 from dissect.sweep.intervention import Intervention, Joint
 
 
 @dataclass(frozen=True)
 class Builder:
-    """What all cells of a sweep share."""
+    """The parts that all cells of a sweep share."""
 
     model: HookedTransformer
     """The recipient, or its shapes."""
     activations: Mapping[str, Donor]
-    """For mixed cells, by control: the donor's under ``""``."""
+    """Donors of activations in mixed cells, by control; the sweep's own under ``""``."""
     parameters: Mapping[str, Parameters]
-    """Of the donor under ``""``, of a third checkpoint under ``retain``."""
+    """Parameters of the donor under ``""``, of the retrained model under ``retrained``."""
     scope: str
     seed: int
 
     def cells(
-        self, components: Sequence[Swapped], chosen: Places, cut: Slices, controls: Sequence[str]
+        self, components: Sequence[Swapped], layer_sets: Windows, cut: Slices, controls: Sequence[str]
     ) -> Iterator[Cell]:
-        """Every component with every set of layers and every part; then the same for each control."""
-        last: dict[str, tuple[Step, ...]] = {"identity": (Own(),), "noise": (Noise(self.seed),)}
+        """Yield every component with every set of layers and every slice, first as asked, then for each control."""
+        last: dict[str, tuple[Mix, ...]] = {"identity": (Own(),), "noise": (Noise(self.seed),)}
         # For each donor its own: they keep what they find out about its change.
         parts = {donor: list(slices(self.model, components, cut)) for donor in self.parameters}
         for control in ("", *controls):
-            donor = "retain" if control == "retain" else ""
+            donor = "retrained" if control == "retrained" else ""
             for component in components:
                 label = f"all but {component.label}" if self.scope == "all_but" else component.label
                 label = f"{label} ({control})" if control else label
-                for layer, members in self._places(component, chosen, control):
+                for layer, members in self._layer_sets(component, layer_sets, control):
                     names = swapped_names(in_checkpoint(self.model), component.names(self.model, members), self.scope)
                     for part in parts[donor]:
                         swap = ParameterSwap(self.parameters[donor], names, (*part.steps, *last.get(control, ())))
                         joint = self._joint(component, members, part, swap, control)
-                        yield Cell(label, layer, members, joint, part.coords)
+                        yield Cell(label, layer, members, part.coords, intervention=joint)
 
-    def _places(self, component: Swapped, chosen: Places, control: str) -> Places:
+    def _layer_sets(self, component: Swapped, layer_sets: Windows, control: str) -> Windows:
         if not component.in_layers:
             return [] if control == "random" else [(place_of(self.model, component), ())]
-        return elsewhere(chosen, self.model.cfg.n_layers, self.seed) if control == "random" else chosen
+        return elsewhere(layer_sets, self.model.cfg.n_layers, self.seed) if control == "random" else layer_sets
 
     def _joint(
-        self, component: Swapped, members: tuple[int, ...], part: Slice, swap: ParameterSwap, control: str
+        self, component: Swapped, members: tuple[int, ...], part: BlockSlice, swap: ParameterSwap, control: str
     ) -> Intervention:
         """With activation sites in the component, both at once; a control is one of either."""
         if not component.sites:
             return swap
-        given = self.activations.get(control, self.activations[""])
-        hooks = ActivationSwap(given, component.sites, members, heads=part.heads, neurons=part.neurons)
+        donor = self.activations.get(control, self.activations[""])
+        hooks = ActivationSwap(donor, component.sites, members, heads=part.heads, neurons=part.neurons)
         return Joint((swap, hooks))
 
 
-def check_scope(components: Sequence[Swapped], scope: str, sliced: bool, chosen: Places) -> None:
+def check_scope(components: Sequence[Swapped], scope: str, sliced: bool, layer_sets: Windows) -> None:
     """Refuse combinations that mean nothing.
 
     Raises:
@@ -78,7 +78,7 @@ def check_scope(components: Sequence[Swapped], scope: str, sliced: bool, chosen:
     mixed = [component.label for component in components if component.sites]
     if scope == "all_but" and mixed:
         raise DissectError(f"scope='all_but' is about parameters: leave the activations out of {mixed[0]!r}")
-    named = any(isinstance(label, str) for label, _ in chosen)
+    named = any(isinstance(label, str) for label, _ in layer_sets)
     outside = [component.label for component in components if not component.in_layers]
     if named and outside:
         raise DissectError(f"{outside[0]!r} stands outside the layers: it cannot share an axis with sets of layers")

@@ -16,14 +16,14 @@ from dissect.sweep.batch import Batch
 from dissect.undoing.change import undone
 from dissect.undoing.gradient_mode import with_gradients
 
-Objective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
-"""From the logits at the scored positions of a batch to what is to be changed."""
+TotalObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, ""]]
+"""Maps the logits at the scored positions of a batch to the quantity that is to change."""
 
 
 def parameter_scores(
     model: HookedTransformer,
     batch: Batch,
-    objective: Objective,
+    objective: TotalObjective,
     donated: Callable[[str], Tensor],
     names: Iterator[str] | list[str],
 ) -> Mapping[str, float]:
@@ -43,7 +43,7 @@ def parameter_scores(
 
 
 def _of_shards(model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor]) -> dict[str, float]:
-    """The same of a sharded model, from this rank's parts of all gradients, which are there together.
+    """Score the parameters of a sharded model from this rank's parts of all gradients, which are there together.
 
     Every rank ran the same prompts, and FSDP2 added up their gradients; ``over`` of the mesh may hold copies as well.
     """
@@ -64,7 +64,7 @@ def _watched(
     model: HookedTransformer, names: list[str], donated: Callable[[str], Tensor], scores: dict[str, float]
 ) -> Iterator[None]:
     """In the body only the parameters ``names`` ask for gradients, and each is reduced when it is complete."""
-    asked = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
+    wanted = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     handles = []
     try:
         for name, parameter in model.named_parameters():
@@ -86,6 +86,6 @@ def _watched(
         for handle in handles:
             handle.remove()
         for name, parameter in model.named_parameters():
-            parameter.requires_grad_(asked[name])
+            parameter.requires_grad_(wanted[name])
             if name in names:
                 parameter.grad = None

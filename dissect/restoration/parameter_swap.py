@@ -10,7 +10,7 @@ from transformer_lens import HookedTransformer
 from dissect.models.files.stored import StoredParameters
 from dissect.models.parameters import first_layer_of
 from dissect.models.sharding.shards import Kept, as_it_is, gathered, put_back, put_in
-from dissect.restoration.blend import Step, blended
+from dissect.restoration.blend import Mix, blended
 from dissect.sweep.batch import Batch
 from dissect.sweep.intervention import Intervention
 from dissect.undoing.change import Change
@@ -68,9 +68,9 @@ class ParameterSwap(Intervention):
 
     donor: Parameters
     names: tuple[str, ...]
-    """As in ``named_parameters()``."""
-    steps: tuple[Step, ...] = ()
-    """What is done with the donor's values first; see ``dissect.restoration.blend``."""
+    """Names as in ``named_parameters()``."""
+    steps: tuple[Mix, ...] = ()
+    """Mixes that narrow down the donor's values first; see ``dissect.restoration.blend``."""
 
     def __post_init__(self) -> None:
         self.donor.want(self.names)
@@ -82,7 +82,7 @@ class ParameterSwap(Intervention):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What the first layer computes before it meets a swapped parameter."""
+        """Hooks of the first layer that are computed before it meets a swapped parameter."""
         prefix = f"blocks.{self.first_layer}."
         inside = [name.removeprefix(prefix) for name in self.names if name.startswith(prefix)]
         kept = []
@@ -117,9 +117,9 @@ class ParameterSwap(Intervention):
 
 @without_gradients()
 def mixed(
-    steps: Sequence[Step], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
+    steps: Sequence[Mix], name: str, parameter: nn.Parameter, donated: Float[Tensor, "..."]
 ) -> Float[Tensor, "..."]:
-    """What a parameter is to be: the donor's tensor as it is, or what the steps make of both.
+    """Return the new value of a parameter: the donor's tensor as it is, or mixed with the recipient's.
 
     Steps see whole tensors, so that a sharded parameter is gathered for them, one at a time.
     """

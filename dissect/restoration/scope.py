@@ -1,32 +1,29 @@
-"""Which layers are swapped together in each cell of a parameter sweep."""
+"""The layers that are swapped together in each cell of a parameter sweep."""
 
 from collections.abc import Sequence
 
 import numpy as np
 
 from dissect.errors import DissectError
-from dissect.sweep.grid import Label, Layers, windows
+from dissect.sweep.grid import Layers, Windows, windows
 
 SCOPES = ("windows", "from_last", "from_first", "all_but")
 """``windows``: the layers around each centre. ``from_last``: each layer and all after it. ``from_first``: each layer
 and all before it. ``all_but``: everything in the checkpoint but the component in the window's layers."""
 
-Places = list[tuple[Label, tuple[int, ...]]]
-"""Label and members of each cell along the axis of layers."""
 
-
-def places(layers: Layers | None, width: int, n_layers: int, scope: str) -> Places:
-    """Label and members of each cell; with ``all_but`` the members are those that are left out.
+def scoped(layers: Layers | None, width: int, n_layers: int, scope: str) -> Windows:
+    """Label and layers of each cell; with ``all_but`` the layers are those that are left out.
 
     Raises:
         DissectError: an unknown scope, or as ``windows``; sets of layers where the scope makes its own.
     """
     if scope not in SCOPES:
         raise DissectError(f"no scope {scope!r}: choose from {', '.join(SCOPES)}")
-    chosen = windows(layers, width, n_layers)
+    layer_sets = windows(layers, width, n_layers)
     if scope in ("windows", "all_but"):
-        return chosen
-    labels = [label for label, _ in chosen]
+        return layer_sets
+    labels = [label for label, _ in layer_sets]
     if not all(isinstance(label, int) for label in labels):
         raise DissectError(f"scope={scope!r} adds up layers from one end: give single layers, not sets")
     if scope == "from_last":
@@ -34,11 +31,11 @@ def places(layers: Layers | None, width: int, n_layers: int, scope: str) -> Plac
     return [(label, tuple(range(int(label) + 1))) for label in labels]
 
 
-def elsewhere(chosen: Places, n_layers: int, seed: int) -> Places:
-    """As many random layers as each cell has, outside its own; cells that leave too few are left out."""
+def elsewhere(layer_sets: Windows, n_layers: int, seed: int) -> Windows:
+    """Draw as many random layers as each cell has, outside its own; cells that leave too few are left out."""
     generator = np.random.default_rng(seed)
-    drawn: Places = []
-    for label, members in chosen:
+    drawn: Windows = []
+    for label, members in layer_sets:
         others = [layer for layer in range(n_layers) if layer not in members]
         picked = generator.permutation(others)[: len(members)]
         if len(picked) == len(members):

@@ -14,19 +14,19 @@ from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric, Scored
 from dissect.restoration.candidates import Candidate
-from dissect.restoration.parameter_scores import Objective, parameter_scores
+from dissect.restoration.parameter_scores import TotalObjective, parameter_scores
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap
 from dissect.sweep.batch import Batch, batches
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell
 from dissect.sweep.runner import DONOR, FIRST_CELL, RECIPIENT, run
 
-Chosen = Sequence[Candidate]
+BlockSet = Sequence[Candidate]
 
 
 @dataclass
-class Measuring:
-    """How far sets of a donor's blocks bring a recipient back on some prompts."""
+class SetRecovery:
+    """The recovery of a recipient on some prompts with sets of a donor's blocks."""
 
     recipient: HookedTransformer
     donor: Donor
@@ -38,13 +38,13 @@ class Measuring:
     _weights: Float[np.ndarray, "prompt"] | None = field(default=None, init=False)
     """∂recovery/∂metric of each prompt, known after the first run."""
 
-    def recoveries(self, sets: Sequence[Chosen]) -> list[float]:
-        """Of each set, from an exact run; 0 for the empty one.
+    def recoveries(self, sets: Sequence[BlockSet]) -> list[float]:
+        """Return the recovery of each set, from an exact run; 0 for the empty one.
 
         Raises:
             DissectError: donor and recipient agree on all prompts.
         """
-        cells = [Cell("set", number, (), self._swap(chosen)) for number, chosen in enumerate(sets)]
+        cells = [Cell("set", number, (), intervention=self._swap(members)) for number, members in enumerate(sets)]
         if not cells:
             return []
         rows = self._rows(cells)
@@ -53,24 +53,24 @@ class Measuring:
         assert self._weights is not None
         return [float(np.nansum(change * self._weights)) for change in changes]
 
-    def scores(self, chosen: Chosen, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
-        """What adding each candidate to a set would change, to first order."""
+    def scores(self, members: BlockSet, candidates: Sequence[Candidate]) -> Mapping[Candidate, float]:
+        """Estimate to first order what adding each candidate to a set would change."""
         if self._weights is None:
             self._learn(self._rows([]))
-        names = [name for one in candidates if one not in chosen for name in one.names]
+        names = [name for candidate in candidates if candidate not in members for name in candidate.names]
         totals = dict.fromkeys(names, 0.0)
         for batch in self._batches():
             self.donor.turn_to(batch)
-            with self._swap(chosen).applied(self.recipient, batch):
-                found = parameter_scores(
+            with self._swap(members).applied(self.recipient, batch):
+                changes = parameter_scores(
                     self.recipient, batch, self._objective(batch), self.parameters.parameter, names
                 )
-            for name, score in found.items():
+            for name, score in changes.items():
                 totals[name] += score
-        return {one: sum(totals.get(name, 0.0) for name in one.names) for one in candidates}
+        return {candidate: sum(totals.get(name, 0.0) for name in candidate.names) for candidate in candidates}
 
     def _rows(self, cells: Sequence[Cell]) -> Float[np.ndarray, "row prompt"]:
-        found = run(
+        values = run(
             self.recipient,
             self.donor,
             self.prompts,
@@ -79,10 +79,10 @@ class Measuring:
             batch_size=self.batch_size,
             progress=False,
         )
-        return found[self.metric.name]
+        return values[self.metric.name]
 
-    def _swap(self, chosen: Chosen) -> ParameterSwap:
-        return ParameterSwap(self.parameters, tuple(name for one in chosen for name in one.names))
+    def _swap(self, members: BlockSet) -> ParameterSwap:
+        return ParameterSwap(self.parameters, tuple(name for member in members for name in member.names))
 
     def _learn(self, rows: Float[np.ndarray, "row prompt"]) -> None:
         """The weight of each prompt: one over the sum of the gaps, or over its own and their number."""
@@ -95,10 +95,10 @@ class Measuring:
             raise DissectError(
                 f"donor and recipient agree on {self.metric.name!r} for all prompts: there is nothing to recover"
             )
-        each = 1 / np.where(defined, gap, np.nan) / defined.sum()
-        self._weights = np.where(defined, 1 / total, np.nan) if self.pooled else each
+        single = 1 / np.where(defined, gap, np.nan) / defined.sum()
+        self._weights = np.where(defined, 1 / total, np.nan) if self.pooled else single
 
-    def _objective(self, batch: Batch) -> Objective:
+    def _objective(self, batch: Batch) -> TotalObjective:
         assert self._weights is not None
         weights = torch.from_numpy(np.nan_to_num(self._weights[batch.place])).to(batch.tokens.device)
         reference = self.donor.logits(batch)

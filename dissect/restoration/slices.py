@@ -10,14 +10,14 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED
 from dissect.patching.sites import SITES, n_heads
-from dissect.restoration.blend import Between, Factors, Heads, LowRank, Neurons, Step
+from dissect.restoration.blend import Between, Factors, Heads, LowRank, Mix, Neurons
 from dissect.restoration.blocks import Swapped
 from dissect.sweep.grid import Group, Label, groups
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slices:
-    """Which parts of the blocks a sweep goes over; each that is given is a dimension of the result."""
+    """Slices of the blocks that a sweep goes over; each that is given is a dimension of the result."""
 
     heads: str | int | Sequence[Group] | None = None
     """``each``, or heads or groups of them, of attention's matrices; key/value heads as the model stores them."""
@@ -30,53 +30,56 @@ class Slices:
 
     @property
     def any(self) -> bool:
-        """Whether anything but whole blocks is asked for."""
+        """True if anything but whole blocks is asked for."""
         return any(part is not None for part in (self.heads, self.neurons, self.rank, self.t))
 
 
 @dataclass(frozen=True)
-class Slice:
+class BlockSlice:
     """One combination of parts."""
 
     coords: dict[str, Label]
-    steps: tuple[Step, ...]
+    steps: tuple[Mix, ...]
     heads: tuple[int, ...] | None
     neurons: tuple[int, ...] | None
 
 
-def check_slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> None:
+def check_slices(model: HookedTransformer, components: Sequence[Swapped], wanted_slices: Slices) -> None:
     """Refuse parts that a component does not have.
 
     Raises:
         DissectError: names what there is.
     """
     for component in components:
-        for what, known, wanted in (("heads", HEADED, asked.heads), ("neurons", NEURONED, asked.neurons)):
+        for what, known, wanted in (
+            ("heads", HEADED, wanted_slices.heads),
+            ("neurons", NEURONED, wanted_slices.neurons),
+        ):
             without = [block for block in (*component.blocks, *component.outside) if block not in known]
             if wanted is not None and without:
                 raise DissectError(f"{without[0]!r} cannot be cut into {what}: those that can are {', '.join(known)}")
         headless = [site for site in component.sites if SITES[site].head_axis is None]
-        if asked.heads is not None and headless:
+        if wanted_slices.heads is not None and headless:
             raise DissectError(f"{headless[0]!r} has no heads: leave it out of {component.label!r}")
         others = [site for site in component.sites if site != "mlp_post"]
-        if asked.neurons is not None and others:
+        if wanted_slices.neurons is not None and others:
             raise DissectError(f"{others[0]!r} has no neurons: leave it out of {component.label!r}")
 
 
-def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slices) -> Iterator[Slice]:
+def slices(model: HookedTransformer, components: Sequence[Swapped], wanted: Slices) -> Iterator[BlockSlice]:
     """Every combination of the parts asked for; one of whole blocks where nothing is.
 
     Raises:
         DissectError: a part that does not exist.
     """
-    check_slices(model, components, asked)
-    ranks, points = _ranks(asked.rank), _points(asked.t)
-    heads = [(None, None)] if asked.heads is None else groups(asked.heads, _n_heads(model, components), "head")
-    neurons = [(None, None)] if asked.neurons is None else groups(asked.neurons, model.cfg.d_mlp, "neuron")
+    check_slices(model, components, wanted)
+    ranks, points = _ranks(wanted.rank), _points(wanted.t)
+    heads = [(None, None)] if wanted.heads is None else groups(wanted.heads, _n_heads(model, components), "head")
+    neurons = [(None, None)] if wanted.neurons is None else groups(wanted.neurons, model.cfg.d_mlp, "neuron")
     factors = Factors(max((rank for rank in ranks if rank is not None), default=0))
     for (head, head_group), (neuron, neuron_group), rank, t in product(heads, neurons, ranks, points):
-        found = {"head": head, "neurons": neuron, "low_rank": rank, "t": t}
-        steps: list[Step] = []
+        labels = {"head": head, "neurons": neuron, "low_rank": rank, "t": t}
+        steps: list[Mix] = []
         if rank is not None:
             steps.append(LowRank(rank, factors))
         if t is not None:
@@ -85,14 +88,14 @@ def slices(model: HookedTransformer, components: Sequence[Swapped], asked: Slice
             steps.append(Heads(head_group))
         if neuron_group is not None:
             steps.append(Neurons(neuron_group))
-        coords: dict[str, Label] = {dim: label for dim, label in found.items() if label is not None}
-        yield Slice(coords, tuple(steps), head_group, neuron_group)
+        coords: dict[str, Label] = {dim: label for dim, label in labels.items() if label is not None}
+        yield BlockSlice(coords, tuple(steps), head_group, neuron_group)
 
 
-def single_slice(model: HookedTransformer, parts: Sequence[str], asked: Slices) -> tuple[Step, ...]:
+def single_slice(model: HookedTransformer, parts: Sequence[str], wanted: Slices) -> tuple[Mix, ...]:
     """The steps of the one combination that a context or a transplant makes."""
-    found = list(slices(model, [Swapped("+".join(parts), tuple(parts), (), ())], asked))
-    return found[0].steps
+    combinations = list(slices(model, [Swapped("+".join(parts), tuple(parts), (), ())], wanted))
+    return combinations[0].steps
 
 
 def _n_heads(model: HookedTransformer, components: Sequence[Swapped]) -> int:
@@ -110,19 +113,19 @@ def _n_heads(model: HookedTransformer, components: Sequence[Swapped]) -> int:
     return int(next(iter(counts.values())))
 
 
-def _ranks(asked: int | Sequence[int] | None) -> list[int | None]:
-    if asked is None:
+def _ranks(wanted: int | Sequence[int] | None) -> list[int | None]:
+    if wanted is None:
         return [None]
-    ranks = [asked] if isinstance(asked, int) else list(asked)
+    ranks = [wanted] if isinstance(wanted, int) else list(wanted)
     if not ranks or len(set(ranks)) != len(ranks) or any(rank < 1 for rank in ranks):
         raise DissectError(f"rank={ranks}: give ranks of 1 or more, none twice, for instance [1, 4, 16]")
     return list(ranks)
 
 
-def _points(asked: float | int | Sequence[float | int] | None) -> list[float | None]:
-    if asked is None:
+def _points(wanted: float | int | Sequence[float | int] | None) -> list[float | None]:
+    if wanted is None:
         return [None]
-    points = [float(point) for point in ([asked] if isinstance(asked, (int, float)) else asked)]
+    points = [float(point) for point in ([wanted] if isinstance(wanted, (int, float)) else wanted)]
     if not points or len(set(points)) != len(points) or not all(math.isfinite(point) for point in points):
         raise DissectError(f"t={points}: give numbers, none twice, from 0 (the recipient) to 1 (the donor)")
     return list(points)

@@ -9,20 +9,22 @@ from tqdm.auto import tqdm
 
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.pair import ModelPair
 from dissect.restoration.candidates import Candidate, candidates_of, in_random_layers
 from dissect.restoration.parameter_swap import Parameters
-from dissect.restoration.set_recovery import Measuring
-from dissect.restoration.smallest_result import SmallestSet, Step
-from dissect.sweep.check_asked import check_asked
+from dissect.restoration.set_recovery import SetRecovery
+from dissect.restoration.smallest_result import SearchStep, SmallestSet
+from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import held
 
-Chosen = tuple[Candidate, ...]
+BlockSet = tuple[Candidate, ...]
 
 
+@keywords()
 def smallest_set(
     pair: ModelPair,
     prompts: Prompts,
@@ -66,34 +68,43 @@ def smallest_set(
     Raises:
         DissectError: something asked for does not exist, the metric has no gradient, or the models agree on the
             prompts, so that there is nothing to recover.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> fewest = dissect.smallest_set(pair, prompts[:4], threshold=0.5, blocks=["attn", "mlp"], n_random=2)
+        >>> fewest
+        SmallestSet: ... blocks (...), recovery ...
+        >>> fewest.reached
+        True
     """
-    check_asked(pair, prompts)
-    giver, taker = pair.shapes(donor, recipient)
-    measured = metrics_by_name.get(metric)
-    _check(measured, threshold, beam, max_size)
-    everything = candidates_of(taker, blocks, layers)
-    source, parameters = Donor(giver), Parameters(giver)
-    with held(pair, taker, [source, parameters], prompts, batch_size=batch_size):
-        measuring = Measuring(taker, source, parameters, prompts, measured, pooled, batch_size)
-        with tqdm(total=len(everything), desc="smallest set", unit="block", disable=not progress) as bar:
-            search = _Search(measuring, everything, beam, bar)
-            chosen, recovery = search.grown(threshold, min(max_size or len(everything), len(everything)))
+    check_inputs(pair, prompts)
+    donor_model, recipient_model = pair.shapes(donor, recipient)
+    one_metric = metrics_by_name.get(metric)
+    _check(one_metric, threshold, beam, max_size)
+    candidates = candidates_of(recipient_model, blocks, layers)
+    activations, parameters = Donor(donor_model), Parameters(donor_model)
+    with held(pair, recipient_model, [activations, parameters], prompts, batch_size=batch_size):
+        set_recovery = SetRecovery(recipient_model, activations, parameters, prompts, one_metric, pooled, batch_size)
+        with tqdm(total=len(candidates), desc="smallest set", unit="block", disable=not progress) as bar:
+            search = _Search(set_recovery, candidates, beam, bar)
+            members, recovery = search.grown(threshold, min(max_size or len(candidates), len(candidates)))
             if recovery >= threshold:
-                chosen, recovery = search.pruned(chosen, recovery, threshold)
-        without = measuring.recoveries([_without(chosen, one) for one in chosen])
-        others = in_random_layers(chosen, everything, n_random, seed)
-        random = measuring.recoveries(others)
-    spec: dict[str, Any] = {"metric": measured.name, "pooled": pooled, "donor": donor, "recipient": recipient}
+                members, recovery = search.pruned(members, recovery, threshold)
+        without = set_recovery.recoveries([_without(members, member) for member in members])
+        random_sets = in_random_layers(members, candidates, n_random, seed)
+        random = set_recovery.recoveries(random_sets)
+    spec: dict[str, Any] = {"metric": one_metric.name, "pooled": pooled, "donor": donor, "recipient": recipient}
     spec |= {"beam": beam, "seed": seed, "prompts": prompts.fingerprint(), "n_prompts": len(prompts)}
     return SmallestSet(
-        members=[one.part for one in chosen],
+        members=[member.part for member in members],
         recovery=recovery,
         threshold=threshold,
         without=without,
         path=search.path,
         random=random,
-        n_candidates=len(everything),
-        n_weights=sum(one.n_weights for one in everything),
+        n_candidates=len(candidates),
+        n_weights=sum(member.n_weights for member in candidates),
         spec=spec | pair.provenance(),
     )
 
@@ -102,61 +113,64 @@ def smallest_set(
 class _Search:
     """The set as it grows and shrinks, with a record of the way."""
 
-    measuring: Measuring
-    everything: Sequence[Candidate]
+    set_recovery: SetRecovery
+    candidates: Sequence[Candidate]
     beam: int
     bar: Any
 
     def __post_init__(self) -> None:
-        self.path = [Step("start", None, 0.0, 0, 0, 0)]
+        self.path = [SearchStep("start", None, 0.0, 0, 0, 0)]
         self._n_runs = 0
 
-    def grown(self, threshold: float, most: int) -> tuple[Chosen, float]:
+    def grown(self, threshold: float, most: int) -> tuple[BlockSet, float]:
         """Add blocks until the threshold is reached, or there are ``most``."""
-        chosen: Chosen = ()
+        members: BlockSet = ()
         recovery = 0.0
-        while recovery < threshold and len(chosen) < most:
-            best, recovery = self._best_addition(chosen, recovery)
-            chosen = (*chosen, best)
-            self._record("add", best, chosen, recovery)
-        return chosen, recovery
+        while recovery < threshold and len(members) < most:
+            best, recovery = self._best_addition(members, recovery)
+            members = (*members, best)
+            self._record("add", best, members, recovery)
+        return members, recovery
 
-    def pruned(self, chosen: Chosen, recovery: float, threshold: float) -> tuple[Chosen, float]:
+    def pruned(self, members: BlockSet, recovery: float, threshold: float) -> tuple[BlockSet, float]:
         """Take out members without which the threshold is still reached, the most dispensable first."""
-        while len(chosen) > 1:
-            found = self._run([_without(chosen, one) for one in chosen])
-            place = int(np.argmax(found))
-            if found[place] < threshold:
+        while len(members) > 1:
+            recoveries = self._run([_without(members, candidate) for candidate in members])
+            best = int(np.argmax(recoveries))
+            if recoveries[best] < threshold:
                 break
-            gone, recovery = chosen[place], found[place]
-            chosen = _without(chosen, gone)
-            self._record("remove", gone, chosen, recovery)
-        return chosen, recovery
+            dropped, recovery = members[best], recoveries[best]
+            members = _without(members, dropped)
+            self._record("remove", dropped, members, recovery)
+        return members, recovery
 
-    def _best_addition(self, chosen: Chosen, recovery: float) -> tuple[Candidate, float]:
+    def _best_addition(self, members: BlockSet, recovery: float) -> tuple[Candidate, float]:
         """The candidate with the highest exact recovery among the most promising; more are tried if none helps."""
-        scores = self.measuring.scores(chosen, self.everything)
-        order = sorted((one for one in self.everything if one not in chosen), key=lambda one: -scores[one])
+        scores = self.set_recovery.scores(members, self.candidates)
+        order = sorted(
+            (candidate for candidate in self.candidates if candidate not in members),
+            key=lambda candidate: -scores[candidate],
+        )
         tried: dict[Candidate, float] = {}
         while order and max(tried.values(), default=-np.inf) <= recovery:
             group, order = order[: self.beam], order[self.beam :]
-            tried |= dict(zip(group, self._run([(*chosen, one) for one in group]), strict=True))
-        best = max(tried, key=lambda one: tried[one])
+            tried |= dict(zip(group, self._run([(*members, candidate) for candidate in group]), strict=True))
+        best = max(tried, key=lambda candidate: tried[candidate])
         return best, tried[best]
 
-    def _run(self, sets: Sequence[Chosen]) -> list[float]:
+    def _run(self, sets: Sequence[BlockSet]) -> list[float]:
         self._n_runs += len(sets)
-        return self.measuring.recoveries(sets)
+        return self.set_recovery.recoveries(sets)
 
-    def _record(self, action: str, one: Candidate, chosen: Chosen, recovery: float) -> None:
-        weights = sum(each.n_weights for each in chosen)
-        self.path.append(Step(action, one.part, recovery, len(chosen), weights, self._n_runs))
+    def _record(self, action: str, candidate: Candidate, members: BlockSet, recovery: float) -> None:
+        weights = sum(member.n_weights for member in members)
+        self.path.append(SearchStep(action, candidate.part, recovery, len(members), weights, self._n_runs))
         self.bar.update(action == "add")
-        self.bar.set_postfix(recovery=f"{recovery:.3f}", blocks=len(chosen))
+        self.bar.set_postfix(recovery=f"{recovery:.3f}", blocks=len(members))
 
 
-def _without(chosen: Chosen, one: Candidate) -> Chosen:
-    return tuple(each for each in chosen if each is not one)
+def _without(members: BlockSet, left_out: Candidate) -> BlockSet:
+    return tuple(member for member in members if member is not left_out)
 
 
 def _check(metric: Metric, threshold: float, beam: int, max_size: int | None) -> None:

@@ -1,32 +1,28 @@
 """The result of a search for the smallest set of blocks: what it found, and the way there."""
 
-import json
-import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from html import escape
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from dissect.errors import DissectError
-from dissect.files import atomic_file
+from dissect.stored_result import StoredRecord
 
-FORMAT = "dissect-smallest-1"
-Part = str | tuple[int, str]
+BlockAt = str | tuple[int, str]
 """A block outside the layers, or (layer, block)."""
 
 
 @dataclass(frozen=True)
-class Step:
+class SearchStep:
     """One change of the set."""
 
     action: str
     """``add`` or ``remove``; ``start`` for the empty set."""
-    part: Part | None
-    """What came or went."""
+    part: BlockAt | None
+    """The block that was added or removed."""
     recovery: float
-    """Of the set after it, from an exact run."""
+    """Recovery of the set after it, from an exact run."""
     size: int
     """Number of blocks in the set after it."""
     n_weights: int
@@ -36,60 +32,49 @@ class Step:
 
 
 @dataclass(frozen=True)
-class SmallestSet:
+class SmallestSet(StoredRecord):
     """Blocks that are enough, none of which can be left out.
 
     ``dissect.restored(model, donor, blocks=found.members)`` puts them in, ``dissect.transplant`` does it for good.
     """
 
-    members: list[Part]
+    FORMAT = "dissect-smallest-1"
+    WRITER = "`dissect smallest` or SmallestSet.save"
+
+    members: list[BlockAt]
     """In the order in which they were added."""
     recovery: float
-    """Of the whole set."""
+    """Recovery of the whole set."""
     threshold: float
     without: list[float]
     """Recovery of the set without each member: below the threshold, or the member would not be there."""
-    path: list[Step]
+    path: list[SearchStep]
     random: list[float]
     """Recovery of as many blocks of the same kinds in random layers."""
     n_candidates: int
     n_weights: int
-    """Of all candidates together."""
+    """Number of weights in all candidates together."""
     spec: dict[str, Any] = field(default_factory=dict)
-    """How it was found: metric, statistic, direction, checkpoints, seed."""
+    """Settings of the search: metric, statistic, direction, checkpoints, seed."""
 
     @property
     def reached(self) -> bool:
-        """Whether the threshold is reached; where not, even all candidates together do not."""
+        """True if the threshold is reached; where not, even all candidates together do not."""
         return self.recovery >= self.threshold
 
     def to_dataframe(self) -> pd.DataFrame:
         """The way: one row a step."""
         return pd.DataFrame([asdict(step) | {"part": label(step.part)} for step in self.path])
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write JSON; an existing file is replaced whole or not at all."""
-        with atomic_file(path) as temporary:
-            temporary.write_text(json.dumps({"format": FORMAT, **asdict(self)}, indent=1))
+    def to_dict(self) -> dict[str, Any]:
+        """Return the content of the file."""
+        return asdict(self)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SmallestSet":
-        """Read what ``save`` wrote.
-
-        Raises:
-            DissectError: no such file, or something else.
-        """
-        file = Path(path)
-        if not file.is_file():
-            raise DissectError(f"no file {file}: give what SmallestSet.save or `dissect smallest` wrote")
-        try:
-            content = json.loads(file.read_text())
-            if not isinstance(content, dict) or content.pop("format", None) != FORMAT:
-                raise DissectError(f"{file} is no smallest set: give what `dissect smallest` or SmallestSet.save wrote")
-            steps = [Step(**step | {"part": _part(step["part"])}) for step in content.pop("path")]
-            return cls(**content | {"path": steps, "members": [_part(part) for part in content["members"]]})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise DissectError(f"{file} cannot be read ({error}): it is damaged or something else") from error
+    def from_dict(cls, content: Mapping[str, Any]) -> "SmallestSet":
+        """Build the set from the content of a file."""
+        steps = [SearchStep(**step | {"part": _part(step["part"])}) for step in content["path"]]
+        return cls(**{**content, "path": steps, "members": [_part(part) for part in content["members"]]})
 
     def __repr__(self) -> str:
         rows = [f"  {label(part):<24}{self.recovery - lost:+.3f}" for part, lost in self._losses()]
@@ -108,16 +93,16 @@ class SmallestSet:
             f"<table><tr><th>block</th><th>recovery without it</th></tr>{rows}</table>"
         )
 
-    def _losses(self) -> list[tuple[Part, float]]:
+    def _losses(self) -> list[tuple[BlockAt, float]]:
         return list(zip(self.members, self.without, strict=True))
 
 
-def label(part: Part | None) -> str:
+def label(part: BlockAt | None) -> str:
     """``layer 3 mlp.W_out``, or the block alone where it stands outside the layers."""
     if part is None:
         return ""
     return part if isinstance(part, str) else f"layer {part[0]} {part[1]}"
 
 
-def _part(stored: Any) -> Part | None:
+def _part(stored: Any) -> BlockAt | None:
     return tuple(stored) if isinstance(stored, list) else stored

@@ -6,24 +6,26 @@ from collections.abc import Iterable, Sequence
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.changing.copying import copied
 from dissect.models.checkpoint import mark_changed
 from dissect.models.comparable import check_same_shapes
 from dissect.models.files.stored import StoredParameters
 from dissect.models.pair import ModelPair
 from dissect.models.sharding.shards import put
-from dissect.restoration.blend import Step
-from dissect.restoration.blocks import Part, part_parameters
+from dissect.restoration.blend import Mix
+from dissect.restoration.blocks import BlockAt, part_parameters
 from dissect.restoration.parameter_swap import Parameters, ParameterSwap, mixed
 from dissect.restoration.slices import Slices, single_slice
 from dissect.undoing.change import Change
 
 
+@keywords()
 def restored(
     model: HookedTransformer,
     donor: HookedTransformer | str | os.PathLike[str],
     *,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     layers: Iterable[int] | None = None,
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
@@ -42,6 +44,11 @@ def restored(
 
     Raises:
         DissectError: something does not exist, or the shapes differ; before anything is changed.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> with dissect.restored(pair.unlearned, pair.base, blocks=["mlp.W_out"], layers=[0, 1]) as model:
+        ...     answers = model(pair.tokenizer("Question:", return_tensors="pt").input_ids)
     """
     names = part_parameters(model, blocks, layers)
     steps = _steps(model, blocks, heads, neurons, rank, t)
@@ -54,10 +61,11 @@ def restored(
     return Change(model, swap.do, swap.undo)
 
 
+@keywords()
 def transplant(
     pair: ModelPair,
     *,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     layers: Iterable[int] | None = None,
     heads: Sequence[int] | None = None,
     neurons: Sequence[int] | None = None,
@@ -73,14 +81,20 @@ def transplant(
 
     Raises:
         DissectError: as ``restored``.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> fixed = dissect.transplant(pair, blocks=["mlp"], layers=[0, 1])
+        >>> dissect.save_hf(fixed, "runs/restored")
+        PosixPath('runs/restored')
     """
-    giver, taker = pair.shapes(donor, recipient)
-    names = part_parameters(taker, blocks, layers)
-    steps = _steps(taker, blocks, heads, neurons, rank, t)
-    source = Parameters(giver, StoredParameters.of(giver) if pair.one_at_a_time else None)
+    donor_model, recipient_model = pair.shapes(donor, recipient)
+    names = part_parameters(recipient_model, blocks, layers)
+    steps = _steps(recipient_model, blocks, heads, neurons, rank, t)
+    source = Parameters(donor_model, StoredParameters.of(donor_model) if pair.one_at_a_time else None)
     source.want(names)
-    pair.wake(taker)
-    fixed = copied(taker)
+    pair.wake(recipient_model)
+    fixed = copied(recipient_model)
     for name in names:
         parameter = fixed.get_parameter(name)
         put(parameter, mixed(steps, name, parameter, source.parameter(name)))
@@ -90,15 +104,17 @@ def transplant(
 
 def _steps(
     model: HookedTransformer,
-    blocks: str | Sequence[Part],
+    blocks: str | Sequence[BlockAt],
     heads: Sequence[int] | None,
     neurons: Sequence[int] | None,
     rank: int | None,
     t: float | int | None,
-) -> tuple[Step, ...]:
-    for name, one in (("rank", rank), ("t", t)):
-        if one is not None and not isinstance(one, (int, float)):
-            raise DissectError(f"{name}={one}: one model has one {name}, give a number; dissect.restore takes several")
+) -> tuple[Mix, ...]:
+    for name, value in (("rank", rank), ("t", t)):
+        if value is not None and not isinstance(value, (int, float)):
+            raise DissectError(
+                f"{name}={value}: one model has one {name}, give a number; dissect.restore takes several"
+            )
     parts = [blocks] if isinstance(blocks, str) else [part if isinstance(part, str) else part[1] for part in blocks]
     cut = Slices(
         heads=None if heads is None else [list(heads)],

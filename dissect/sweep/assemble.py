@@ -1,4 +1,4 @@
-"""From the rows of a run to a labelled result."""
+"""Rows of a run, put into a labelled result."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,19 +12,19 @@ from dissect.data.token_table import token_table
 from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
 from dissect.provenance import versions
-from dissect.sweep.grid import Cell
-from dissect.sweep.sweep_result import FORMAT, SweepResult
+from dissect.sweep.grid import GridPoint
+from dissect.sweep.sweep_result import SweepResult
 
 _COORDINATES = ("prompt", "prompt_text", "answer_text", "n_scored")
 
 
-def check_names(cells: Sequence[Cell], metrics: Sequence[Metric]) -> None:
-    """Every name in the result is to mean one thing: better seen before a sweep than after it.
+def check_names(points: Sequence[GridPoint], metrics: Sequence[Metric]) -> None:
+    """Refuse a name that would mean two things in the result, before the sweep rather than after it.
 
     Raises:
         DissectError: a metric's name is that of a dimension, of a coordinate or of another metric's value in a model.
     """
-    taken = {"members", *_COORDINATES, *(dim for cell in cells for dim in _coordinates(cell))}
+    taken = {"members", *_COORDINATES, *(dim for point in points for dim in _coordinates(point))}
     taken |= {f"{metric.name}_{end}" for metric in metrics for end in ("recipient", "donor")}
     for metric in metrics:
         if metric.name in taken:
@@ -34,31 +34,31 @@ def check_names(cells: Sequence[Cell], metrics: Sequence[Metric]) -> None:
 
 
 def assemble(
-    cells: Sequence[Cell],
+    points: Sequence[GridPoint],
     values: Mapping[str, np.ndarray],
     prompts: Prompts,
     metrics: Sequence[Metric],
     n_scored: np.ndarray,
     spec: Mapping[str, Any],
 ) -> SweepResult:
-    """Put the runner's rows (recipient, donor, cells in their order) into their places.
+    """Put rows of values (recipient, donor, then ``points`` in their order) into a labelled grid.
 
-    The grid is components x layers x whatever further coordinates the cells have; where it has no cell the value
+    The grid is components x layers x whatever further coordinates the points have; where it has no point the value
     is NaN.
     """
-    axes = _axes(cells)
+    axes = _axes(points)
     dims = tuple(axes)
     shape = tuple(len(labels) for labels in axes.values())
-    at = {dim: {label: place for place, label in enumerate(labels)} for dim, labels in axes.items()}
-    places = [tuple(at[dim][label] for dim, label in _coordinates(cell).items()) for cell in cells]
+    index_of = {dim: {label: number for number, label in enumerate(labels)} for dim, labels in axes.items()}
+    indices = [tuple(index_of[dim][label] for dim, label in _coordinates(point).items()) for point in points]
     members = np.full(shape[:2], "", dtype=object)
-    for place, cell in zip(places, cells, strict=True):
-        members[place[:2]] = ",".join(map(str, cell.members))
+    for index, point in zip(indices, points, strict=True):
+        members[index[:2]] = ",".join(map(str, point.members))
     variables: dict[str, Any] = {"members": (dims[:2], members.astype(str))}
     for name, rows in values.items():
         grid = np.full((*shape, rows.shape[1]), np.nan)
-        for place, row in zip(places, rows[2:], strict=True):
-            grid[place] = row
+        for index, row in zip(indices, rows[2:], strict=True):
+            grid[index] = row
         variables |= {
             name: ((*dims, "prompt"), grid),
             f"{name}_recipient": ("prompt", rows[0]),
@@ -71,7 +71,7 @@ def assemble(
         **dict(zip(_COORDINATES, _prompt_columns(prompts, n_scored), strict=True)),
     }
     attrs = {
-        "format": FORMAT,
+        "format": SweepResult.FORMAT,
         "spec": json.dumps(dict(spec)),
         "metrics": json.dumps({m.name: {"label": m.label, "unit": m.unit, "better": m.better} for m in metrics}),
         "prompts": prompts.fingerprint(),
@@ -86,14 +86,14 @@ def _prompt_columns(prompts: Prompts, n_scored: np.ndarray) -> tuple[Any, ...]:
     return np.arange(len(prompts)), *(("prompt", column) for column in (*texts, n_scored))
 
 
-def _coordinates(cell: Cell) -> dict[str, Any]:
-    return {"component": cell.component, "layer": cell.layer, **cell.coords}
+def _coordinates(point: GridPoint) -> dict[str, Any]:
+    return {"component": point.component, "layer": point.layer, **point.coords}
 
 
-def _axes(cells: Sequence[Cell]) -> dict[str, list[Any]]:
+def _axes(points: Sequence[GridPoint]) -> dict[str, list[Any]]:
     """The labels of each dimension: numbers in order, names as they come."""
     axes: dict[str, list[Any]] = {}
-    for dim in _coordinates(cells[0]):
-        labels = list(dict.fromkeys(_coordinates(cell)[dim] for cell in cells))
+    for dim in _coordinates(points[0]):
+        labels = list(dict.fromkeys(_coordinates(point)[dim] for point in points))
         axes[dim] = sorted(labels) if all(isinstance(label, (int, float)) for label in labels) else labels
     return axes

@@ -25,7 +25,7 @@ class Batch:
     index: int
     """Number of the batch in its sweep: the key under which donors keep its activations."""
     place: slice
-    """Which prompts of the sweep these are."""
+    """Position of these prompts in the sweep."""
     prompts: Prompts
     """They themselves, on the CPU, as wide as the longest of them."""
     tokens: Int[Tensor, "batch pos"]
@@ -70,7 +70,7 @@ def batches(
 
 
 def scored_positions(prompts: Prompts, scoring: str) -> Bool[Tensor, "prompt pos"]:
-    """Which positions' logits are compared; see ``SCORINGS``.
+    """Mask of the positions whose logits are compared; see ``SCORINGS``.
 
     Raises:
         DissectError: an unknown scoring, or prompts for which the published window is empty.

@@ -1,4 +1,4 @@
-"""Where a donor's activations are kept, and how many bytes they take."""
+"""Storage of a donor's activations, and its size in bytes."""
 
 import os
 import shutil
@@ -18,14 +18,14 @@ from dissect.models.dtypes import find_dtype
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions:
-    """How activations wait for their use. By default they stay where and as they arise, a batch at a time."""
+    """Device and dtype in which activations wait for their use. By default they stay as they arise, batch by batch."""
 
     device: str | torch.device | None = None
-    """For instance ``cpu``, where there is more memory than on the GPU."""
+    """Device to keep them on, for instance ``cpu``, which has more memory than the GPU."""
     dtype: str | torch.dtype | None = None
-    """A narrower format halves the memory and rounds what is swapped in."""
+    """Dtype to keep them in: a narrower one halves the memory and rounds what is swapped in."""
     directory: str | os.PathLike[str] | None = None
-    """Keep them in files in a temporary directory below this one."""
+    """Directory below which they are kept in temporary files."""
 
     def stored(self, activation: Tensor) -> Tensor:
         """An activation as it is kept."""
@@ -33,7 +33,7 @@ class CacheOptions:
         return activation.to(device=self.device, dtype=dtype)
 
 
-class Store:
+class ActivationStore:
     """The parts of a forward pass for many batches, in memory or in files."""
 
     def __init__(self, options: CacheOptions) -> None:
@@ -51,7 +51,7 @@ class Store:
             save_file({name: value.contiguous() for name, value in parts.items()}, self._file(batch))
 
     def get(self, batch: int) -> dict[str, Tensor]:
-        """What was put in."""
+        """Return what was put in for a batch."""
         return self._memory[batch] if self._directory is None else load_file(self._file(batch))
 
     def close(self) -> None:
@@ -99,7 +99,7 @@ def readable(n_bytes: int | float) -> str:
 
 
 def check_cache(options: CacheOptions) -> None:
-    """Refuse a number format or device that does not exist, before anything runs."""
+    """Refuse a dtype or device that does not exist, before anything runs."""
     try:
         options.stored(torch.empty(0))
     except (RuntimeError, AssertionError) as error:

@@ -1,13 +1,15 @@
-"""Whether two sweeps differ: the same cells on the same prompts."""
+"""Comparison of two sweeps cell by cell, on the same prompts."""
 
 import numpy as np
 import xarray as xr
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.sweep import statistics
 from dissect.sweep.sweep_result import SweepResult
 
 
+@keywords()
 def compare(
     first: SweepResult, second: SweepResult, metric: str = "krs", *, level: float = 0.95, seed: int = 0
 ) -> xr.Dataset:
@@ -22,6 +24,16 @@ def compare(
 
     Raises:
         DissectError: other prompts, a metric that one of them did not measure, or no cell in common.
+
+    Example:
+        >>> base = dissect.load("runs/demo/base")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(base)
+        >>> npo, ga = (
+        ...     dissect.patch(dissect.load_pair(base, f"runs/demo/{method}"), prompts[:4], ["mlp_post"])
+        ...     for method in ("npo", "ga")
+        ... )
+        >>> sorted(dissect.compare(npo, ga))
+        ['high', 'low', 'mean', 'n', 'n_undefined']
     """
     if first.data.attrs["prompts"] != second.data.attrs["prompts"]:
         raise DissectError("these sweeps are of different prompts: only the same ones can be compared in pairs")

@@ -1,4 +1,4 @@
-"""How a sweep looks in a notebook."""
+"""HTML of a sweep in a notebook."""
 
 from collections.abc import Mapping
 from html import escape
@@ -29,9 +29,9 @@ def html(
             f"<th>mean over cells</th></tr>{rows}</table>"
         )
     scope = spec.get("scope", "windows")
-    how = f"window {spec.get('window')}" if spec.get("window") is not None else "sets of layers"
+    width = f"window {spec.get('window')}" if spec.get("window") is not None else "sets of layers"
     made = (
-        f"{spec.get('donor')} into {spec.get('recipient')}, {how if scope == 'windows' else scope}, "
+        f"{spec.get('donor')} into {spec.get('recipient')}, {width if scope == 'windows' else scope}, "
         f"{data.sizes['prompt']} prompts, {data.sizes['layer']} layers"
     )
     return f"<div><p><b>SweepResult</b>: {escape(made)}</p>{''.join(blocks)}</div>"

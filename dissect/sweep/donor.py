@@ -8,7 +8,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.models.running.forward import check_hook, normed_final, unembedded
 from dissect.sweep.batch import Batch
-from dissect.sweep.cache import CacheOptions, Store
+from dissect.sweep.cache import ActivationStore, CacheOptions
 from dissect.sweep.trace import trace
 from dissect.undoing.gradient_mode import without_gradients
 
@@ -30,7 +30,7 @@ class Donor:
         self.fused_attention = True
         """Set by the runner, the same for all passes of a sweep."""
         self._names: set[str] = set()
-        self._store: Store | None = None
+        self._store: ActivationStore | None = None
         self._index: int | None = None
         self._kept: dict[str, Tensor] = {}
         self._ready: dict[str, Tensor] = {}
@@ -51,7 +51,7 @@ class Donor:
 
     def hold(self, batches: Iterable[Batch]) -> None:
         """Run all batches now, so that the model can be given back before they are used."""
-        self._store = Store(self.cache)
+        self._store = ActivationStore(self.cache)
         for batch in batches:
             self._store.put(batch.index, self._run(batch))
 
@@ -67,12 +67,12 @@ class Donor:
         return self._kept[_LOGITS].to(batch.tokens.device)
 
     def read(self, batch: Batch) -> Float[Tensor, "scored d_model"]:
-        """What the donor's unembedding reads at the scored positions: its residual stream, normed."""
+        """The input of the donor's unembedding at the scored positions: its residual stream, normed."""
         self.turn_to(batch)
         return self._kept[_READ].to(batch.tokens.device)
 
     def activation(self, batch: Batch, name: str) -> Tensor:
-        """What takes the place of the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
+        """Return what replaces the recipient's activation at hook ``name``; one tensor for all cells of a batch."""
         self.turn_to(batch)
         if name not in self._ready:
             self._ready[name] = self._kept[name].to(device=batch.tokens.device, dtype=self.model.cfg.dtype)

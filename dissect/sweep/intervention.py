@@ -1,4 +1,4 @@
-"""What can be applied to a model and undone exactly."""
+"""Interventions: changes that are applied to a model and undone exactly."""
 
 from abc import ABC, abstractmethod
 from contextlib import AbstractContextManager
@@ -38,12 +38,12 @@ class Intervention(ABC):
 
     @property
     def changes_weights(self) -> bool:
-        """Whether parameters are swapped, so that products of activations and weights are this cell's own."""
+        """True if parameters are swapped, so that products of activations and weights are this cell's own."""
         return False
 
     @property
     def needs_patterns(self) -> bool:
-        """Whether scores or patterns are hooked, so that attention has to be computed in the open."""
+        """True if scores or patterns are hooked, so that attention has to be computed in the open."""
         return False
 
     def prepare(self, batch: Batch) -> None:  # noqa: B027 - nothing to prepare is the usual case
@@ -54,7 +54,7 @@ class Intervention(ABC):
         return {}
 
     def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
-        """For which prompts the intervention means anything; None: for all."""
+        """Mask of the prompts for which the intervention means anything; None: all."""
         return None
 
 
@@ -71,18 +71,18 @@ class Joint(Intervention):
 
     @property
     def kept(self) -> tuple[str, ...]:
-        """What every part that begins at the first layer leaves alone."""
+        """Hooks that every part that begins at the first layer leaves alone."""
         first = [part for part in self.parts if part.first_layer == self.first_layer]
         return tuple(name for name in first[0].kept if all(name in part.kept for part in first))
 
     @property
     def changes_weights(self) -> bool:
-        """Whether any part does."""
+        """True if any part does."""
         return any(part.changes_weights for part in self.parts)
 
     @property
     def needs_patterns(self) -> bool:
-        """Whether any part does."""
+        """True if any part does."""
         return any(part.needs_patterns for part in self.parts)
 
     def prepare(self, batch: Batch) -> None:
@@ -91,11 +91,11 @@ class Joint(Intervention):
             part.prepare(batch)
 
     def given(self, batch: Batch) -> dict[str, Tensor]:
-        """What all parts give."""
+        """Return the activations that all parts give."""
         return {name: value for part in self.parts for name, value in part.given(batch).items()}
 
     def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
-        """Where all parts are defined."""
+        """Mask of the prompts for which all parts are defined."""
         masks = [mask for part in self.parts if (mask := part.defined(batch)) is not None]
         if not masks:
             return None

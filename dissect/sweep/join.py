@@ -18,6 +18,14 @@ def concat(*results: SweepResult) -> SweepResult:
 
     Raises:
         DissectError: nothing given, they do not fit together, or two have a component of the same name.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(pair.base)
+        >>> activations = dissect.patch(pair, prompts[:4], ["mlp_post"], window=3)
+        >>> parameters = dissect.restore(pair, prompts[:4], ["mlp.W_out"], window=3)
+        >>> dissect.concat(activations, parameters)
+        SweepResult(component 2, layer ..., prompt 4; components mlp_post, mlp.W_out; metrics krs)
     """
     if not results:
         raise DissectError("concat() of nothing: give at least one sweep")
@@ -56,7 +64,7 @@ def concat(*results: SweepResult) -> SweepResult:
 def _check_fit(first: SweepResult, other: SweepResult) -> None:
     if first.data.attrs["prompts"] != other.data.attrs["prompts"]:
         raise DissectError("these sweeps are of different prompts: run them on the same ones")
-    for key in ("donor", "recipient", "scoring", "base_fingerprint", "unlearned_fingerprint", "retain_fingerprint"):
+    for key in ("donor", "recipient", "scoring", "base_fingerprint", "unlearned_fingerprint", "retrained_fingerprint"):
         if first.spec.get(key) != other.spec.get(key):
             raise DissectError(f"these sweeps differ in {key}: {first.spec.get(key)!r} and {other.spec.get(key)!r}")
     for metric in set(first.metrics) & set(other.metrics):

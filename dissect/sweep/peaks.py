@@ -1,4 +1,4 @@
-"""Where the recovery of each component is highest: what a sweep says in one line a component."""
+"""The highest recovery of each component: a sweep in one line a component."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class Peak:
     mean: float
     """NaN where there was nothing to recover."""
     low: float
-    """Of the interval; NaN where it has none."""
+    """Lower end of the interval; NaN where it has none."""
     high: float
     at: Mapping[str, Any]
     """Coordinates of the cell: its layer, and position, head or neurons where the sweep went over them."""
@@ -25,7 +25,7 @@ class Peak:
 
     @property
     def defined(self) -> bool:
-        """Whether there was anything to recover."""
+        """True if there was anything to recover."""
         return not np.isnan(self.mean)
 
     @property

@@ -23,9 +23,9 @@ from dissect.models.sharding.sharded import whole_head
 from dissect.models.sharding.shards import unembedding_identity
 
 _COLUMNS = 4096
-"""Of the unembedding that are brought to float64 at once."""
+"""Rows of the unembedding that are brought to float64 at once."""
 _WIDE = 8
-"""How many times wider than the model the vocabulary has to be for the product in float64 to pay."""
+"""Ratio of vocabulary to width from which the product in float64 pays."""
 
 
 class Gram:
@@ -41,7 +41,7 @@ class Gram:
 
     @staticmethod
     def serves(model: HookedTransformer, metrics: Sequence[Metric]) -> bool:
-        """Whether nothing but squared distances is measured, and without the logits they are cheaper.
+        """Return whether nothing but squared distances is measured, and without the logits they are cheaper.
 
         A GPU computes in float64 too slowly for that, and narrow formats round their logits.
         """
@@ -55,7 +55,7 @@ class Gram:
         )
 
     def fits(self, model: HookedTransformer) -> bool:
-        """Whether the model's unembedding is still the same one."""
+        """Return whether the model's unembedding is still the same one."""
         return unembedding_identity(model) == self._of
 
 

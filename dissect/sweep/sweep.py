@@ -1,4 +1,4 @@
-"""From cells to a result: what activation and parameter sweeps have in common."""
+"""Running cells into a result, for activation and parameter sweeps alike."""
 
 import logging
 import os
@@ -21,6 +21,7 @@ from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
 from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
+from dissect.sweep.check_inputs import check_run
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
 from dissect.sweep.runner import owners_of, run
@@ -31,17 +32,17 @@ log = logging.getLogger(__name__)
 
 _TOKENS_A_PASS = 1 << 14
 _LOGITS_A_PASS = 1 << 28
-"""Where a GPU decides by itself how many cells share a pass: enough tokens to fill it, at most 1 GB of logits."""
+"""Limits of cells that share a pass on a GPU: enough tokens to fill it, at most 1 GB of logits."""
 
 
 @runtime_checkable
-class Source(Protocol):
+class Supply(Protocol):
     """Something that interventions take from the donor's model: activations or parameters."""
 
     model: HookedTransformer
     fused_attention: bool
     runs: bool
-    """Whether the model has to be in memory for ``hold``."""
+    """True if the model has to be in memory for ``hold``."""
 
     def hold(self, batches: Iterable[Batch]) -> None:
         """Take from the model what will be needed, so that it can be given back."""
@@ -52,9 +53,9 @@ class Source(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """How a sweep is run and measured, whatever it swaps."""
+    """Settings with which any sweep is run and measured."""
 
-    metrics: Sequence[str | Metric] = ("krs",)
+    metrics: str | Metric | Sequence[str | Metric] = "krs"
     """Names of ``dissect.metrics``, or metrics of one's own."""
     scoring: str = "answer"
     """``answer`` or ``published``; see ``dissect.sweep.batch.SCORINGS``."""
@@ -71,11 +72,11 @@ class Options:
     """``"3/8"``: compute the third of eight parts of the cells and nothing else, as one task of a job array. Whichever
     task comes last writes the result; the others raise ``dissect.jobs.journals.Unfinished``. Needs ``out``."""
     overwrite: bool = False
-    """Whether ``out`` may be replaced if it is there."""
+    """Replace ``out`` if it exists."""
     cache: CacheOptions = field(default_factory=CacheOptions)
-    """Where the donor's activations wait for their use."""
+    """Device, dtype or directory in which the donor's activations wait."""
     seed: int = 0
-    """Of everything drawn at random, such as the controls; stored with the result."""
+    """Random seed, for instance of the controls; stored with the result."""
     progress: bool = True
 
 
@@ -87,7 +88,7 @@ def sweep(
     cells: Sequence[Cell],
     options: Options,
     *,
-    others: Sequence[Source] = (),
+    others: Sequence[Supply] = (),
     spec: Mapping[str, Any],
 ) -> SweepResult:
     """Run ``cells`` on the recipient and label what comes out.
@@ -99,23 +100,19 @@ def sweep(
         DissectError: a metric that does not exist, prompts that are too long, a batch size below one, the journal of
             another sweep.
     """
-    metrics = _metrics(options.metrics)
+    metrics = metrics_of(options.metrics)
     check_names(cells, metrics)
-    if options.batch_size < 1:
-        raise DissectError(f"batch_size={options.batch_size}: at least one prompt must be in a batch")
+    check_run(recipient, prompts, options.batch_size)
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
     task = check_out(recipient, options.out, options.task, overwrite=options.overwrite)
-    longest = int(prompts.lengths.max())
-    if longest > recipient.cfg.n_ctx:
-        raise DissectError(f"a prompt of {longest} tokens is longer than the context of {recipient.cfg.n_ctx}")
     scored_positions(prompts, options.scoring)
     check_cache(options.cache)
     spec = {**spec, "scoring": options.scoring, "seed": options.seed}
     # One choice for the whole sweep: the two ways of computing attention differ by rounding, and a model patched into
     # itself is to differ by nothing.
     fused = not any(cell.intervention.needs_patterns for cell in cells)
-    sources: list[Source] = [donor, *others]
+    sources: list[Supply] = [donor, *others]
     for source in sources:
         source.fused_attention = fused
     _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
@@ -126,24 +123,24 @@ def sweep(
 def check_out(
     recipient: HookedTransformer | None, out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
 ) -> Task:
-    """Which task this process is; whether the result may be written is asked by the one that will do it.
+    """Return the task that this process is; the one that writes the result checks that it may.
 
     Raises:
         DissectError: no such task, nowhere to put its part, or a file that may not be replaced.
     """
-    found = task_of(task, replica_of(recipient))
+    own = task_of(task, replica_of(recipient))
     if task is not None and out is None:
         raise DissectError(f"task={task!r} leaves its part in files beside the result: say where with out=")
-    if out is not None and found.merges and Path(out).exists() and not overwrite:
+    if out is not None and own.merges and Path(out).exists() and not overwrite:
         raise DissectError(f"{out} exists: choose another name or ask for overwriting")
-    return found
+    return own
 
 
 @undone_later
 def held(
     pair: ModelPair,
     recipient: HookedTransformer,
-    sources: Sequence[Source],
+    sources: Sequence[Supply],
     prompts: Prompts,
     *,
     batch_size: int,
@@ -184,21 +181,21 @@ def _stored(
     n_scored = scored_positions(prompts, options.scoring).sum(1).numpy()
     sizes = {"batch_size": options.batch_size, "cells_per_pass": _cells_per_pass(recipient, prompts, options)}
     progress = options.progress and is_main()
-    how: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
+    running: dict[str, Any] = {"scoring": options.scoring, "metrics": metrics, "progress": progress, **sizes}
     out = options.out
     if out is None:
-        return assemble(cells, run(recipient, donor, prompts, cells, **how), prompts, metrics, n_scored, spec)
+        return assemble(cells, run(recipient, donor, prompts, cells, **running), prompts, metrics, n_scored, spec)
     key = key_of(_identity(recipient, prompts, cells, metrics, options, spec))
     with journals_of(recipient, out, key, task) as journals:
         section = journals.section(owners_of(recipient, prompts, cells, count=task.count, **sizes))
-        values = run(recipient, donor, prompts, cells, journal=section, **how)
+        values = run(recipient, donor, prompts, cells, journal=section, **running)
         result = assemble(cells, values, prompts, metrics, n_scored, spec)
         journals.finish(lambda: result.save(out))
     return result
 
 
 def _cells_per_pass(model: HookedTransformer, prompts: Prompts, options: Options) -> int:
-    """How many cells run side by side: one on a CPU, which a single batch fills; elsewhere what a budget allows."""
+    """Number of cells that run side by side: one on a CPU, which a batch fills; elsewhere what a budget allows."""
     if options.cells_per_pass is not None:
         return options.cells_per_pass
     if model.embed.W_E.device.type == "cpu":
@@ -224,11 +221,16 @@ def donor_bytes(donor: Donor, prompts: Prompts, options: Options) -> int:
     return activations + scored * (4 * cfg.d_vocab + cfg.dtype.itemsize * cfg.d_model)
 
 
-def _metrics(asked: Sequence[str | Metric]) -> list[Metric]:
-    several = (asked,) if isinstance(asked, (str, Metric)) else tuple(asked)
-    found = [metrics_by_name.get(one) for one in several]
-    check_unique([metric.name for metric in found], "metrics")
-    return found
+def metrics_of(names: str | Metric | Sequence[str | Metric]) -> list[Metric]:
+    """Metrics by their names; those that are metrics already stay as they are.
+
+    Raises:
+        DissectError: no metric of that name, none at all, or one twice.
+    """
+    several = (names,) if isinstance(names, (str, Metric)) else tuple(names)
+    metrics = [metrics_by_name.get(name) for name in several]
+    check_unique([metric.name for metric in metrics], "metrics")
+    return metrics
 
 
 def _identity(
@@ -239,7 +241,7 @@ def _identity(
     options: Options,
     spec: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """What must be the same for the rows of an earlier run to be rows of this one, to the bit."""
+    """Everything that must be equal for the rows of an earlier run to be rows of this one, to the bit."""
     return {
         "spec": spec,
         "prompts": prompts.fingerprint(),

@@ -1,22 +1,18 @@
 """The result of a sweep: labelled numbers that can be saved, joined and drawn without any model."""
 
 import json
-import os
 from collections.abc import Mapping
-from typing import Any
 
 import pandas as pd
 import xarray as xr
 
-from dissect import netcdf
 from dissect.errors import DissectError
+from dissect.stored_result import StoredDataset
 from dissect.sweep import statistics
 from dissect.sweep.display import html
 
-FORMAT = "dissect-sweep-1"
 
-
-class SweepResult:
+class SweepResult(StoredDataset):
     """Values of one or more metrics for each cell and prompt, and for both models as they are.
 
     ``data`` is an ``xarray.Dataset``. For each metric ``m`` it holds
@@ -29,23 +25,13 @@ class SweepResult:
     of scored tokens. ``data.attrs`` tell how it was made.
     """
 
-    def __init__(self, data: xr.Dataset) -> None:
-        self.data = data
+    FORMAT = "dissect-sweep-1"
+    WRITER = "`dissect patch`, `restore`, `attribute` or SweepResult.save"
 
     @property
     def metrics(self) -> dict[str, dict[str, str]]:
         """Name of each metric to its label, unit and which direction is better."""
         return json.loads(self.data.attrs["metrics"])
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """How the sweep was made: window, direction, scoring, checkpoints."""
-        return json.loads(self.data.attrs["spec"])
-
-    @property
-    def versions(self) -> dict[str, str]:
-        """With which Python and packages it was computed."""
-        return json.loads(self.data.attrs["versions"])
 
     def values(self, metric: str = "krs") -> xr.DataArray:
         """The metric itself in the patched recipient, (component, layer, prompt).
@@ -103,7 +89,7 @@ class SweepResult:
         return xr.Dataset(dict(zip(parts, broadcast, strict=True))).to_dataframe().reset_index()
 
     def rename(self, names: Mapping[str, str]) -> "SweepResult":
-        """The same with components renamed, for instance to join two windows of one component.
+        """Return a copy with components renamed, for instance to join two windows of one component.
 
         Raises:
             DissectError: there is no component of one of the names.
@@ -113,19 +99,6 @@ class SweepResult:
         if unknown:
             raise DissectError(f"no component {unknown[0]!r} to rename: there are {', '.join(labels)}")
         return SweepResult(self.data.assign_coords(component=[names.get(label, label) for label in labels]))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
-        netcdf.save(self.data, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "SweepResult":
-        """Read what ``save`` wrote; no model is needed.
-
-        Raises:
-            DissectError: no such file, or not a sweep.
-        """
-        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {self.data.sizes[dim]}" for dim in self.data[next(iter(self.metrics))].dims)

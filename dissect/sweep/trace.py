@@ -15,10 +15,10 @@ from dissect.undoing.gradient_mode import without_gradients
 
 @dataclass(frozen=True)
 class Trace:
-    """What is kept of a forward pass."""
+    """The parts of a forward pass that are kept."""
 
     activations: dict[str, Tensor]
-    """By hook name."""
+    """Activations by hook name."""
     final: Float[Tensor, "batch pos d_model"]
     """The residual stream after the last block."""
 

@@ -14,6 +14,7 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.models.sharding.sharded import is_sharded
 from dissect.provenance import versions
@@ -41,6 +42,7 @@ class UnlearningRun:
     """The checkpoint's directory, if it was written."""
 
 
+@keywords()
 def unlearn(
     model: Any,
     *,
@@ -87,6 +89,13 @@ def unlearn(
     Raises:
         DissectError: settings, data or an ``out`` that do not go together, all before the first step; a loss that is no
             longer finite.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> run = dissect.unlearn(model, forget=forget, method="npo", lr=1e-4, epochs=1, out="runs/npo")
+        >>> run.config.method, run.path
+        ('npo', PosixPath('runs/npo'))
     """
     if not isinstance(model, HookedTransformer):
         raise DissectError(f"the model to train is a {type(model).__name__}: give what dissect.load returns")

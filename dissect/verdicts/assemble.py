@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from dissect.attacks.attack import Attack, available
 from dissect.data.facts import Facts
-from dissect.jobs.journal import Row
+from dissect.jobs.journal import JournalRow
 from dissect.statistics.bootstrap import mean_interval, of_sums
 from dissect.verdicts.findings import AS_ASKED, Findings, Panel, findings
 from dissect.verdicts.interval import Interval
@@ -21,7 +21,7 @@ from dissect.verdicts.result import Verdicts
 from dissect.verdicts.rule import Evidence, word
 from dissect.verdicts.words import headline, words
 
-Rows = Mapping[str, Row]
+Rows = Mapping[str, JournalRow]
 """Measurements of one checkpoint, by part."""
 
 
@@ -140,7 +140,7 @@ def _not_made(attack: Attack, reason: str) -> AttackRow:
     )
 
 
-def _said(bench: Bench, before: Row, after: Row, subject: str) -> dict[str, Interval]:
+def _said(bench: Bench, before: JournalRow, after: JournalRow, subject: str) -> dict[str, Interval]:
     """By wording, answered facts over those that the base model answers."""
     groups = _groups(bench.forget, subject)
     shares = {}
@@ -152,7 +152,7 @@ def _said(bench: Bench, before: Row, after: Row, subject: str) -> dict[str, Inte
     return shares
 
 
-def _kept(bench: Bench, before: Row, after: Row, subject: str) -> Interval | None:
+def _kept(bench: Bench, before: JournalRow, after: JournalRow, subject: str) -> Interval | None:
     """Retain facts still answered; where the base model answers few of them, those still chosen."""
     if "kept" in before and _mean(before["kept"]) >= ANSWERED:
         return _ratio_of(after["kept"], before["kept"], _groups(bench.kept, subject))
@@ -164,7 +164,7 @@ def _kept(bench: Bench, before: Row, after: Row, subject: str) -> Interval | Non
     return _ratio_of(items[0] - 0.5, items[1] - 0.5, bench.kept_tested.subjects)
 
 
-def _choices(bench: Bench, row: Row) -> Float[np.ndarray, "row"]:
+def _choices(bench: Bench, row: JournalRow) -> Float[np.ndarray, "row"]:
     assert bench.kept_tested is not None
     asked = available()["as_asked"]
     return Panel.of(bench.kept_tested, [asked], {asked.name: matrices(row, "kept ")}).items[asked.name]

@@ -12,9 +12,9 @@ from transformer_lens import HookedTransformer
 
 from dissect.attacks.attack import Attack, NotPossible, Target
 from dissect.data.facts import Facts
-from dissect.evaluation.sources import Source, signature, weights
+from dissect.evaluation.sources import CheckpointSource, signature, weights
 from dissect.jobs.items import Items
-from dissect.jobs.journal import Row
+from dissect.jobs.journal import JournalRow
 from dissect.models.files.load import load
 from dissect.pairing.asking import Asking
 from dissect.pairing.scoring import score_sheets
@@ -50,7 +50,7 @@ class Bench:
     memo: dict[Any, Any] = field(default_factory=dict)
     _held: tuple[str, HookedTransformer] | None = None
 
-    def measure(self, name: str, source: Source, part: str) -> Row:
+    def measure(self, name: str, source: CheckpointSource, part: str) -> JournalRow:
         """One part of one checkpoint, as a journal keeps it."""
         model = self._model(name, source)
         if part == ANSWERS:
@@ -76,9 +76,9 @@ class Bench:
                 raise RuntimeError(f"attack {attack.name} gave a matrix of {np.shape(matrix)} for one of {sheet.shape}")
         return {str(number): np.asarray(matrix, dtype=np.float64) for number, matrix in enumerate(scores)}
 
-    def _answers(self, model: HookedTransformer) -> Row:
+    def _answers(self, model: HookedTransformer) -> JournalRow:
         said = in_all_wordings(model, self.forget, self.asking)
-        row: Row = {f"said {wording}": values for wording, values in said.items()}
+        row: JournalRow = {f"said {wording}": values for wording, values in said.items()}
         if len(self.kept):
             row["kept"] = in_all_wordings(model, self.kept.filter(_asked), self.asking)["as asked"]
         if self.kept_tested is not None:
@@ -88,7 +88,7 @@ class Bench:
             row["perplexity"] = perplexity(model, self.texts, self.asking)
         return row
 
-    def _model(self, name: str, source: Source) -> HookedTransformer:
+    def _model(self, name: str, source: CheckpointSource) -> HookedTransformer:
         """The checkpoint in memory; one at a time of those that come from files."""
         if isinstance(source, HookedTransformer):
             return source
@@ -99,8 +99,8 @@ class Bench:
 
 
 def measured(
-    bench: Bench, sources: Mapping[str, Source], parts: Mapping[str, tuple[str, ...]], items: Items | None
-) -> dict[str, dict[str, Row]]:
+    bench: Bench, sources: Mapping[str, CheckpointSource], parts: Mapping[str, tuple[str, ...]], items: Items | None
+) -> dict[str, dict[str, JournalRow]]:
     """All parts of all checkpoints; those that journals hold are not measured again.
 
     Raises:
@@ -108,12 +108,12 @@ def measured(
         JobError: another rank shows no sign of life.
     """
     keys = {(name, part): f"{_mark(name, sources[name])} {part}" for name in sources for part in parts[name]}
-    rows: dict[str, Row] = {}
+    rows: dict[str, JournalRow] = {}
     with tqdm(keys.items(), desc="verdict", unit="part", disable=not bench.progress) as bar:
         for (name, part), key in bar:
             bar.set_postfix_str(f"{name}: {part}")
 
-            def compute(name: str = name, part: str = part) -> Row:
+            def compute(name: str = name, part: str = part) -> JournalRow:
                 return bench.measure(name, sources[name], part)
 
             if items is None:
@@ -125,7 +125,7 @@ def measured(
     return {name: {part: rows[keys[name, part]] for part in parts[name]} for name in sources}
 
 
-def matrices(row: Row, prefix: str = "") -> Matrices | str:
+def matrices(row: JournalRow, prefix: str = "") -> Matrices | str:
     """The score matrices of a part, or the sentence that says why there are none."""
     if _REFUSED in row:
         return str(row[_REFUSED])
@@ -137,7 +137,7 @@ def _asked(fact: Any) -> bool:
     return fact.kind != "text"
 
 
-def _mark(name: str, source: Source) -> str:
+def _mark(name: str, source: CheckpointSource) -> str:
     """A checkpoint as it is now: nothing that was measured of another by its name is taken for it."""
     held = weights(source) if isinstance(source, HookedTransformer) else signature(source) or str(source)
     return f"{name} {hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}"

@@ -13,7 +13,7 @@ from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.evaluation.sets import answered, fingerprint
-from dissect.evaluation.sources import Source, named, place
+from dissect.evaluation.sources import CheckpointSource, named, place
 from dissect.jobs.items import Items
 from dissect.jobs.journal import key_of
 from dissect.jobs.shared_journals import journals_of
@@ -114,7 +114,7 @@ def verdict(
     if all(attack.name != "as_asked" for attack in chosen):
         chosen = [available()["as_asked"], *chosen]
     merged = budgets(chosen, dict(options or {}))
-    sources: dict[str, Source] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
+    sources: dict[str, CheckpointSource] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
     whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
     kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
     asked = {str(getattr(fact, fact.kind)) for fact in forget}
@@ -171,13 +171,15 @@ def verdict(
     return verdicts
 
 
-def _sources(checkpoints: Any, base: Any, retrained: Any) -> tuple[Source, dict[str, Source], Source | None]:
+def _sources(
+    checkpoints: Any, base: Any, retrained: Any
+) -> tuple[CheckpointSource, dict[str, CheckpointSource], CheckpointSource | None]:
     """The base model, the others by name, and the retrained one."""
     if isinstance(checkpoints, ModelPair):
         if base is not None:
             raise DissectError("the pair has a base model of its own: leave base out")
         pair = checkpoints
-        beside = retrained if retrained is not None else getattr(pair, "retrained", getattr(pair, "retain", None))
+        beside = retrained if retrained is not None else pair.retrained
         examined = named([pair.unlearned])
         names = {name if name not in (BASE, RETRAINED) else "unlearned": source for name, source in examined.items()}
         return pair.base, names, beside
@@ -225,7 +227,7 @@ def _json(out: str | os.PathLike[str] | None) -> str | os.PathLike[str] | None:
     return out
 
 
-def _sharded(sources: Iterable[Source]) -> HookedTransformer | None:
+def _sharded(sources: Iterable[CheckpointSource]) -> HookedTransformer | None:
     return next((each for each in sources if isinstance(each, HookedTransformer) and is_sharded(each)), None)
 
 

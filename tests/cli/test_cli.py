@@ -109,7 +109,7 @@ def test_usage_errors_are_one_line_with_the_way_out(arguments, says, capsys):
         (["--metrics", "krs,,kl"], "--metrics 'krs,,kl'"),
         (["--metrics", "zap"], "no metric 'zap': choose from"),
         (["--device", "nowhere"], "--device nowhere cannot be used here"),
-        (["--donor", "retain"], "--donor retain needs that model: add --retain-model DIR"),
+        (["--donor", "retrained"], "--donor retrained needs that model: add --retrained DIR"),
         (["--donor", "unlearned"], "--donor and --recipient are both unlearned, so nothing can change"),
         (["--recipient", "base"], "(--recipient unlearned)"),
         (["--part", "QA"], "ConceptVectors"),

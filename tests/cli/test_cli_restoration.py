@@ -32,7 +32,7 @@ def files(tiny_pair, tmp_path, monkeypatch):
         (["--blocks", "mlp.W_out,mlp.W_out+mlp_post,unembed"], {"component": 3, "layer": 4}),
         (["--blocks", "attn.W_V", "--heads", "each"], {"head": 2}),
         (["--neurons", "3,5+7", "--layers", "1"], {"neurons": 2, "layer": 1}),
-        (["--rank", "1,4", "--interpolate", "0,0.5,1"], {"low_rank": 2, "t": 3}),
+        (["--rank", "1,4", "--t", "0,0.5,1"], {"low_rank": 2, "t": 3}),
         (["--scope", "from_last", "--window", "5", "--controls", "identity,noise"], {"component": 3}),
         (["--sequential", "--answers", "base"], {"component": 1}),
     ],
@@ -45,13 +45,13 @@ def test_restore(extra, dims, files, capsys):
 
 
 def test_restored_curves_over_t_are_drawn(files, capsys):
-    assert cli.main(["restore", *files, "--layers", "1", "--interpolate", "0,0.5,1", "--out", "sweep.nc"]) == 0
+    assert cli.main(["restore", *files, "--layers", "1", "--t", "0,0.5,1", "--out", "sweep.nc"]) == 0
     assert cli.main(["plot", "sweep.nc", "--x", "t", "--out", "curves.html"]) == 0
     assert "t (0: recipient, 1: donor)" in Path("curves.html").read_text()
 
 
 def test_what_is_drawn_can_be_selected(files, capsys):
-    assert cli.main(["restore", *files, "--window", "1", "--interpolate", "0,0.5,1", "--out", "sweep.nc"]) == 0
+    assert cli.main(["restore", *files, "--window", "1", "--t", "0,0.5,1", "--out", "sweep.nc"]) == 0
     capsys.readouterr()
     assert cli.main(["plot", "sweep.nc", "--out", "curves.html"]) == 2
     assert "--at t=..." in one_line(capsys)
@@ -105,7 +105,7 @@ def test_smallest_set_and_its_figure(files, capsys):
     assert cli.main(["plot", "found.json", "--out", "path.html"]) == 0
     capsys.readouterr()
     assert cli.main(["plot", "found.json", "found.json", "--out", "path.html"]) == 2
-    assert "is no sweep but a smallest set, which is drawn alone" in one_line(capsys)
+    assert "is a smallest set, not a sweep, and is drawn alone" in one_line(capsys)
     assert cli.main(["plot", "found.json", "--at", "layer=1", "--out", "path.html"]) == 2
     assert "drawn whole" in one_line(capsys)
 
@@ -140,7 +140,7 @@ def test_drift_map_and_its_figure(files, capsys):
     for arguments, said in (
         ([*files[:2], "--drift", "drift.nc"], "--drift drift.nc exists"),
         ([*files[:2], "--drift", "drift.csv"], "--drift drift.csv: use a name that ends in .nc"),
-        ([files[0], "--drift", "new.nc"], "name the second one"),
+        ([files[0], "--drift", "new.nc"], "name UNLEARNED as well"),
     ):
         assert cli.main(["inspect", *arguments]) == 2
         assert said in one_line(capsys)
@@ -150,12 +150,12 @@ def test_drift_map_and_its_figure(files, capsys):
     ("extra", "said"),
     [
         (["--rank", "a"], "--rank 'a': give numbers"),
-        (["--interpolate", "0,x"], "--interpolate '0,x': give numbers"),
+        (["--t", "0,x"], "--t '0,x': give numbers"),
         (["--neurons", "x"], "--neurons 'x'"),
         (["--blocks", "mlp.W_outt"], "no parameter block 'mlp.W_outt'"),
         (["--scope", "all_but", "--rank", "1"], "leaves out whole blocks"),
         (["--scope", "from_first", "--window", "3"], "--window 3: --scope from_first has no windows"),
-        (["--controls", "retain"], "needs a third checkpoint"),
+        (["--controls", "retrained"], "needs a retrained model"),
     ],
 )
 def test_mistakes_are_one_line(extra, said, files, capsys):

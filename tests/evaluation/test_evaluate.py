@@ -1,5 +1,6 @@
 """Many measures of many checkpoints: what is asked, refused, kept, continued and drawn."""
 
+import importlib
 import json
 import math
 import re
@@ -16,12 +17,14 @@ from dissect.data.variants import paraphrased
 from dissect.errors import Undefined
 from dissect.evaluation import evaluate as evaluating
 from dissect.evaluation.evaluation_result import Evaluation, joined
-from dissect.evaluation.options import OPTIONS, check_options
-from dissect.evaluation.scored_row import Row
+from dissect.evaluation.scored_row import ScoredRow
 from dissect.evaluation.sets import subjects
 from dissect.evaluation.sources import named
 from dissect.measures import measure as catalogue
-from dissect.measures.measure import FAMILIES, Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import FAMILIES, Measure, check_options, options
+from dissect.measures.option import Option, number
 from dissect.statistics.bootstrap import bootstrap
 
 QUICK = ["exact_match", "answer_probability", "rouge_l", "extraction_strength"]
@@ -71,7 +74,7 @@ def test_what_is_not_defined_is_refused_by_name_and_the_rest_runs(demo, facts):
         demo / "ga", forget=facts["forget"], measures=["exact_match", "uds", "perplexity", "cka"], progress=False
     )
     reasons = {refusal.measure: refusal.reason for refusal in result.refused}
-    assert "retain_model=" in reasons["uds"] or "base=" in reasons["uds"]
+    assert "retrained=" in reasons["uds"] or "base=" in reasons["uds"]
     assert "plain texts" in reasons["perplexity"]
     assert "base=" in reasons["cka"]
     assert result.get("ga", "exact_match").value < 1
@@ -80,7 +83,7 @@ def test_what_is_not_defined_is_refused_by_name_and_the_rest_runs(demo, facts):
 
 
 def test_a_measure_that_fails_for_another_reason_is_an_error(demo, facts, monkeypatch):
-    def broken(subject):
+    def broken(examined):
         raise RuntimeError("a bug")
 
     measure = Measure(name="broken", label="b", definition="d", family="behaviour", compute=broken)
@@ -107,15 +110,15 @@ def test_saved_and_read_back(found, tmp_path):
     assert content["measures"]["exact_match"]["definition"]
     assert {"n", "low", "high", "value", "unit"} <= set(content["rows"][0])
     (tmp_path / "other.json").write_text("{}")
-    with pytest.raises(dissect.DissectError, match="is no evaluation"):
+    with pytest.raises(dissect.DissectError, match="another kind of file"):
         Evaluation.load(tmp_path / "other.json")
     (tmp_path / "broken.json").write_text("{")
-    with pytest.raises(dissect.DissectError, match="no JSON"):
+    with pytest.raises(dissect.DissectError, match="cannot be read"):
         Evaluation.load(tmp_path / "broken.json")
 
 
 def test_undefined_numbers_survive_json(tmp_path):
-    row = Row.of("m", "exact_match", "forget", Estimate(math.nan, 2, items=np.array([1.0, math.nan])))
+    row = ScoredRow.of("m", "exact_match", "forget", Estimate(math.nan, 2, items=np.array([1.0, math.nan])))
     part = Evaluation(models=[{"name": "m"}], rows=[row], refused=[], answers=[], measures={}, spec={})
     again = Evaluation.load(part.save(tmp_path / "a.json")).rows[0]
     assert math.isnan(again.value) and again.items[0] == 1 and math.isnan(again.items[1])
@@ -144,11 +147,11 @@ def test_an_interrupted_evaluation_goes_on(demo, facts, tmp_path, monkeypatch):
     call = {**facts, "base": demo / "base", "measures": ["exact_match"], "out": out, "progress": False}
     real, calls = evaluating.measured, []
 
-    def counting(subject, *args, **how):
-        calls.append(subject.name)
-        if subject.name == "ga":
+    def counting(examined, *args, **how):
+        calls.append(examined.name)
+        if examined.name == "ga":
             raise KeyboardInterrupt
-        return real(subject, *args, **how)
+        return real(examined, *args, **how)
 
     monkeypatch.setattr(evaluating, "measured", counting)
     with pytest.raises(KeyboardInterrupt):
@@ -212,7 +215,8 @@ def test_names():
 
 def test_mean_of_leaves_out_what_is_undefined():
     found = mean_of(np.array([1.0, math.nan, 3.0]))
-    assert found.value == 2 and found.n == 2
+    assert found.value == 2 and found.n == 2 and math.isnan(found.low)
+    assert found.with_interval(seed=3).low == bootstrap([np.array([1.0, 3.0])], seed=3)[0]
     with pytest.raises(Undefined, match="none of the facts"):
         mean_of(np.array([math.nan]))
 
@@ -290,10 +294,57 @@ def test_a_misspelt_option_is_refused_before_anything_runs(options, says, demo, 
         dissect.evaluate("nowhere", forget=facts["forget"], options=options)
 
 
-def test_every_option_that_a_measure_reads_is_known():
-    read = set()
-    for path in Path(catalogue.__file__).parent.rglob("*.py"):
-        read |= set(re.findall(r'\.option\(\s*"([a-z_]+\.[a-z_]+)"', path.read_text()))
-    known = {f"{owner}.{name}" for owner, names in OPTIONS.items() for name in names}
-    assert len(read) > 15 and read <= known
-    check_options(dict.fromkeys(known, 1) | {"relearning.lr": 1e-5, "relearning.steps": 3, "relearning.preset": "x"})
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"uds.tau": -1}, "uds.tau must be a number of nats of at least 0, got -1"),
+        ({"logit_lens.head": "theirs"}, "logit_lens.head must be one of base, own, got 'theirs'"),
+        ({"tuned_lens.texts": "one text"}, "tuned_lens.texts must be a list of texts"),
+        ({"cka.max_tokens": True}, "cka.max_tokens must be a whole number of at least 1, got True"),
+    ],
+)
+def test_a_value_that_an_option_does_not_accept_is_refused_before_anything_runs(options, says, facts):
+    with pytest.raises(dissect.DissectError, match=re.escape(says)):
+        dissect.evaluate("nowhere", forget=facts["forget"], options=options)
+
+
+def test_every_option_of_a_module_is_declared_by_its_measures():
+    declared = options()
+    for path in Path(catalogue.__file__).parent.glob("*/*.py"):
+        module = importlib.import_module(f"dissect.measures.{path.parent.name}.{path.stem}")
+        for option in vars(module).values():
+            if isinstance(option, Option):
+                assert declared[option.name] is option
+    assert len(declared) > 40
+    for option in declared.values():
+        assert option.of({}) == option.default and option.about.endswith(".")
+        if option.default is not None:
+            option.check(option.default)
+    check_options({"relearning.lr": 1e-5, "relearning.steps": 3, "relearning.preset": "x"})
+
+
+def test_a_measure_with_an_option_needs_nothing_else(monkeypatch, demo, facts):
+    """One file: the option is found, checked, listed, and its default is what the measure reads."""
+    import sys
+    import types
+
+    def share(examined: Examined) -> Estimate:
+        return mean_of(np.full(len(examined.facts), examined.option(LEVEL)))
+
+    LEVEL = number("mine.level", 0.25, "Level.", "a share", lambda value: 0 <= value <= 1)
+    module = types.ModuleType("dissect.measures.depth.uds")
+    module.MEASURE = Measure(
+        name="mine", label="m", definition="d", family="depth", compute=share, options=(LEVEL,), sets=("forget",)
+    )
+    monkeypatch.setitem(sys.modules, "dissect.measures.depth.uds", module)
+    how = {"forget": facts["forget"], "measures": ["mine"], "n_examples": 0, "progress": False}
+    assert dissect.evaluate(demo / "ga", **how).get("ga", "mine").value == 0.25
+    assert dissect.evaluate(demo / "ga", **how, options={"mine.level": 0.5}).get("ga", "mine").value == 0.5
+    for wrong, says in (({"mine.level": 2}, "must be a share, got 2"), ({"mine.lvel": 1}, "did you mean 'level'")):
+        with pytest.raises(dissect.DissectError, match=says):
+            dissect.evaluate(demo / "ga", **how, options=wrong)
+
+
+def test_former_keywords_name_the_new_one(facts):
+    with pytest.raises(dissect.DissectError, match="'retain_model': it is now called 'retrained'"):
+        dissect.evaluate("nowhere", forget=facts["forget"], retain_model="x")

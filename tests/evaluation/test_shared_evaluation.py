@@ -32,12 +32,12 @@ def noting(monkeypatch, log, dies_at: str | None = None) -> None:
     """Write down which checkpoints are measured; end the process at one of them, without a word."""
     original = evaluating.measured
 
-    def noted(subject, *arguments, **options):
-        if subject.name == dies_at:
+    def noted(examined, *arguments, **options):
+        if examined.name == dies_at:
             os._exit(9)
         with log.open("a") as file:
-            file.write(f"{subject.name}\n")
-        return original(subject, *arguments, **options)
+            file.write(f"{examined.name}\n")
+        return original(examined, *arguments, **options)
 
     monkeypatch.setattr(evaluating, "measured", noted)
 

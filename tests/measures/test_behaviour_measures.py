@@ -30,7 +30,7 @@ from dissect.measures.behaviour import rouge_l as rouge
 from dissect.measures.behaviour import similarity_to_base as similarity
 from dissect.measures.behaviour import truth_ratio as truth
 from dissect.measures.behaviour.alternatives import alternatives, log_truth_ratio
-from dissect.measures.examined import Settings, Subject
+from dissect.measures.examined import Examined, Settings
 from dissect.measures.measure import available
 from dissect.models.files.load import load
 from dissect.reading.answers import Answer
@@ -64,14 +64,14 @@ def models(paths: tuple[Path, Path]) -> list[HookedTransformer]:
     return [load(path, dtype="float32", device="cpu", progress=False) for path in paths]
 
 
-def subject(model: HookedTransformer, *, set: str = "forget", options: dict | None = None, **sets: Facts) -> Subject:
-    return Subject(model, sets, name="m", set=set, settings=Settings(options=options or {}, max_new_tokens=8))
+def examined(model: HookedTransformer, *, set: str = "forget", options: dict | None = None, **sets: Facts) -> Examined:
+    return Examined(model, sets, name="m", set=set, settings=Settings(options=options or {}, max_new_tokens=8))
 
 
-def saying(model: HookedTransformer, pairs: Sequence[tuple[str, str]], **options) -> Subject:
-    """A subject whose answers are given: (expected, said)."""
+def saying(model: HookedTransformer, pairs: Sequence[tuple[str, str]], **options) -> Examined:
+    """A checkpoint whose answers are given: (expected, said)."""
     facts = Facts([Fact(question="Who?", answer=expected) for expected, _ in pairs])
-    made = subject(model, forget=facts, options=options)
+    made = examined(model, forget=facts, options=options)
     vars(made)["answers"] = [Answer("", expected, said) for expected, said in pairs]
     return made
 
@@ -112,7 +112,7 @@ PAIRS = [
 
 def test_rouge_by_hand_and_against_rouge_score(models):
     made = saying(models[0], PAIRS)
-    f1, recall = rouge.f1(made), rouge.recall(made)
+    f1, recall = rouge.f1(made).with_interval(), rouge.recall(made)
     assert f1.items == pytest.approx([0.5, 1, 2 * 0.25 / 1.25, 1, 0])
     assert recall.items == pytest.approx([0.5, 1, 1, 1, 0])
     assert f1.value == pytest.approx(f1.items.mean()) and f1.n == 5 and f1.low < f1.value < f1.high
@@ -147,12 +147,12 @@ def test_bleu_by_hand_and_against_sacrebleu(models):
         sacrebleu.sentence_bleu(pairs[0][1], [pairs[0][0]], smooth_method="floor", use_effective_order=True).score / 100
     )
     assert floor.items[0] != found.items[0]
-    with pytest.raises(DissectError, match=r"bleu.smoothing is 'exponential': choose from exp, floor, add-k, none"):
+    with pytest.raises(DissectError, match=r"bleu.smoothing must be one of exp, floor, add-k, none, got 'exponential'"):
         bleu.bleu(saying(models[0], pairs, **{"bleu.smoothing": "exponential"}))
 
 
 def test_greedy_answers_are_never_cut_shorter_than_the_expected_ones(models):
-    made = subject(models[0], forget=FACTS)
+    made = examined(models[0], forget=FACTS)
     longest = int(made.prompts.answer_lengths.max())
     assert longest > made.settings.max_new_tokens
     ids = [models[0].tokenizer(a.said, add_special_tokens=False)["input_ids"] for a in made.answers]
@@ -161,8 +161,8 @@ def test_greedy_answers_are_never_cut_shorter_than_the_expected_ones(models):
 
 @pytest.mark.parametrize("name", ["rouge_l", "rouge_l_recall", "bleu", "similarity_to_base_bleu", "truth_ratio"])
 def test_plain_texts_have_no_answers(models, name: str):
-    made = subject(models[0], forget=TEXTS)
-    made.play(base=made, retain=made)
+    made = examined(models[0], forget=TEXTS)
+    made.attach(base=made, retrained=made)
     with pytest.raises(Undefined, match="plain texts"):
         available()[name].compute(made)
 
@@ -172,7 +172,7 @@ def test_plain_texts_have_no_answers(models, name: str):
 
 def test_probability_and_rank_against_transformers(models, paths):
     for model, path in zip(models, paths, strict=True):
-        made = subject(model, forget=FACTS)
+        made = examined(model, forget=FACTS)
         found = [alone(path, asks(f), f.completion or f" {f.answer}") for f in FACTS]
         probability = answer_probability.answer_probability(made)
         assert probability.items == pytest.approx([math.exp(logs.mean()) for logs, _ in found], rel=1e-5)
@@ -183,8 +183,8 @@ def test_probability_and_rank_against_transformers(models, paths):
 
 
 def test_perplexity_weighs_tokens_and_draws_texts(models, paths):
-    made = subject(models[0], set="texts", texts=TEXTS)
-    found = text_perplexity.perplexity_of_texts(made)
+    made = examined(models[0], set="texts", texts=TEXTS)
+    found = text_perplexity.perplexity_of_texts(made).with_interval()
     parts = [alone(paths[0], "", str(fact.text))[0] for fact in TEXTS]  # BOS, then the text
     total, n = sum(float(part.sum()) for part in parts), sum(map(len, parts))
     assert found.value == pytest.approx(math.exp(-total / n), rel=1e-5) and found.n == 3 and found.unit == "texts"
@@ -192,15 +192,15 @@ def test_perplexity_weighs_tokens_and_draws_texts(models, paths):
     single = [math.exp(-float(part.mean())) for part in parts]
     assert min(single) * (1 - 1e-6) <= found.low <= found.value <= found.high <= max(single) * (1 + 1e-6)
     with pytest.raises(Undefined, match="these are questions or prompts: see answer_probability"):
-        text_perplexity.perplexity_of_texts(subject(models[0], forget=FACTS))
+        text_perplexity.perplexity_of_texts(examined(models[0], forget=FACTS))
 
 
 def test_perplexity_interval_keeps_losses_with_their_lengths(models):
-    made = subject(models[0], set="texts", texts=TEXTS)
+    made = examined(models[0], set="texts", texts=TEXTS)
     row = np.array([0] * 8 + [1] * 2 + [2])
     same = np.full(11, -1.5)  # equally hard tokens: every draw of texts gives the same ratio
     vars(made)["scores"] = TokenScores(row, same, same, same, same, 3)
-    found = text_perplexity.perplexity_of_texts(made)
+    found = text_perplexity.perplexity_of_texts(made).with_interval()
     assert [found.low, found.value, found.high] == pytest.approx([math.exp(1.5)] * 3)
 
 
@@ -208,7 +208,7 @@ def test_perplexity_interval_keeps_losses_with_their_lengths(models):
 
 
 def test_alternatives_against_transformers(models, paths):
-    given = alternatives(subject(models[0], forget=FACTS))
+    given = alternatives(examined(models[0], forget=FACTS))
     for i, fact in enumerate(FACTS):
         wrong = fact.extra["perturbed"]
         wrong = [wrong] if isinstance(wrong, str) else wrong
@@ -224,11 +224,11 @@ class Given:
     ROWS = ((0.5, 0.4, [0.1, 0.3]), (0.2, 0.2, [0.6]), (0.9, 0.9, []))
 
     @classmethod
-    def of(cls, model: HookedTransformer, set: str = "forget", rows=ROWS, **options) -> Subject:
+    def of(cls, model: HookedTransformer, set: str = "forget", rows=ROWS, **options) -> Examined:
         from dissect.measures.behaviour.alternatives import Alternatives
 
         facts = Facts([Fact(question="Who?", answer="Ada")] * len(rows))
-        made = subject(model, set=set, options=options, **{set: facts})
+        made = examined(model, set=set, options=options, **{set: facts})
         columns = [np.log([row[i] for row in rows]) for i in (0, 1)]
         wrong = [np.log(np.array(row[2], dtype=float)) for row in rows]
         given = Alternatives(*(np.where([len(w) > 0 for w in wrong], c, np.nan) for c in columns), wrong)
@@ -246,7 +246,7 @@ def test_truth_ratio_by_hand(models):
     # in logarithms: sqrt(.1 * .3) / .4
     geometric = truth.truth_ratio(Given.of(models[0], **{"truth_ratio.average": "geometric"}))
     assert geometric.items[:2] == pytest.approx([math.sqrt(0.03) / 0.4, 1 / 3])
-    with pytest.raises(DissectError, match=r"truth_ratio.average is 'mean': choose from arithmetic, geometric"):
+    with pytest.raises(DissectError, match=r"truth_ratio.average must be one of arithmetic, geometric, got 'mean'"):
         truth.truth_ratio(Given.of(models[0], **{"truth_ratio.average": "mean"}))
 
 
@@ -264,31 +264,31 @@ def test_probability_among_the_wrong_answers_by_hand(models):
 
 def test_forget_quality_is_scipys_test_and_1_for_the_retrained_model_itself(models):
     own, other = (Facts(list(FACTS) * 3) for _ in range(2))
-    made, retrained = subject(models[1], forget=own), subject(models[0], forget=other)
-    made.play(base=None, retain=retrained)
-    retrained.play(base=None, retain=retrained)
+    made, retrained = examined(models[1], forget=own), examined(models[0], forget=other)
+    made.attach(base=None, retrained=retrained)
+    retrained.attach(base=None, retrained=retrained)
     expected = stats.ks_2samp(np.exp(log_truth_ratio(made)), np.exp(log_truth_ratio(retrained))).pvalue
     found = forget_quality.forget_quality(made)
     assert found.value == pytest.approx(expected) and found.value < 1 and found.n == 9
     assert forget_quality.forget_quality(retrained).value == 1
     with pytest.raises(Undefined, match=r"trained without the forget facts, and none were given|none was given: pass"):
-        forget_quality.forget_quality(subject(models[1], forget=own))
+        forget_quality.forget_quality(examined(models[1], forget=own))
 
 
 @pytest.mark.parametrize("name", ["truth_ratio", "choice_probability", "forget_quality"])
 def test_without_wrong_answers_they_are_refused(models, name: str):
-    made = subject(models[0], forget=NO_WRONG)
-    made.play(base=None, retain=made)
+    made = examined(models[0], forget=NO_WRONG)
+    made.attach(base=None, retrained=made)
     with pytest.raises(Undefined, match=r"no fact has wrong answers to compare with.*'perturbed'"):
         available()[name].compute(made)
     odd = Facts([Fact(question="Who?", answer="Ada", extra={"perturbed": [3]})])
     with pytest.raises(Undefined, match="'perturbed' of 'Who\\?' must hold texts, got 3"):
-        truth.truth_ratio(subject(models[0], forget=odd))
+        truth.truth_ratio(examined(models[0], forget=odd))
 
 
 def test_model_utility_is_the_harmonic_mean_of_what_there_is(models):
     sets = {"retain": FACTS, "unrelated": NO_WRONG}
-    made = subject(models[0], set="retain", **sets)
+    made = examined(models[0], set="retain", **sets)
     found = model_utility.model_utility(made)
     means = [
         answer_probability.answer_probability(made).value,
@@ -306,7 +306,7 @@ def test_model_utility_is_the_harmonic_mean_of_what_there_is(models):
 
 def test_model_utility_of_tofu_is_the_harmonic_mean_of_nine(models):
     sets = {"retain": FACTS, "unrelated": NO_WRONG, "real_authors": FACTS[:2], "world_facts": FACTS[1:]}
-    made = subject(models[0], set="retain", **sets)
+    made = examined(models[0], set="retain", **sets)
     for name in ("retain", "real_authors", "world_facts"):  # a random model says nothing right
         facts = made.on(name).facts
         half = [Answer("", str(f.target), " ".join(str(f.target).split()[:1])) for f in facts]
@@ -315,7 +315,7 @@ def test_model_utility_of_tofu_is_the_harmonic_mean_of_nine(models):
     nine += [choice_probability.mean_choice_probability(made.on(n)).value for n in ("real_authors", "world_facts")]
     for name in ("retain", "real_authors", "world_facts"):
         nine += [rouge.recall(made.on(name)).value, truth.truth_ratio(made.on(name)).value]
-    found = model_utility.model_utility(made)
+    found = model_utility.model_utility(made).with_interval()
     assert found.n == 9 and min(nine) > 0
     assert found.value == pytest.approx(stats.hmean(nine))
     assert found.low <= found.value <= found.high and "unrelated" not in found.unit
@@ -338,11 +338,11 @@ def test_bleu_to_base_is_nltks_with_method3(models):
     assert similarity.published_bleu("a baker", "a baker") == pytest.approx((0.5 * 0.25) ** 0.25)
 
 
-def compared(model: HookedTransformer, pairs: Sequence[tuple[str, str]], **options) -> Subject:
+def compared(model: HookedTransformer, pairs: Sequence[tuple[str, str]], **options) -> Examined:
     """A model and its base with given answers: (the base model's, the model's)."""
     facts = Facts([Fact(question="Who?")] * len(pairs))
-    made, base = (subject(model, forget=facts, options=options) for _ in range(2))
-    made.play(base=base, retain=None)
+    made, base = (examined(model, forget=facts, options=options) for _ in range(2))
+    made.attach(base=base, retrained=None)
     for who, answers in ((base, [b for b, _ in pairs]), (made, [m for _, m in pairs])):
         who.memo(("similarity_to_base", "forget", 100), lambda answers=answers: answers)
     return made
@@ -362,9 +362,9 @@ def test_the_base_models_answer_is_the_reference_and_the_published_order_an_opti
 
 def test_answers_are_transformers_own_and_need_no_expected_ones(models, paths):
     facts = Facts([Fact(question="Where was Ada born?"), Fact(prompt="He likes")])
-    made, base = (subject(model, forget=facts, options={"similarity_to_base.max_new_tokens": 12}) for model in models)
-    made.play(base=base, retain=None)
-    base.play(base=base, retain=None)
+    made, base = (examined(model, forget=facts, options={"similarity_to_base.max_new_tokens": 12}) for model in models)
+    made.attach(base=base, retrained=None)
+    base.attach(base=base, retrained=None)
     assert similarity.bleu_to_base(base).value == pytest.approx(1) and similarity.rouge_to_base(base).value == 1
     tokenizer = AutoTokenizer.from_pretrained(paths[0])
     said = []
@@ -382,8 +382,8 @@ def test_answers_are_transformers_own_and_need_no_expected_ones(models, paths):
 
 def test_without_base_model_or_room_it_is_refused(models):
     with pytest.raises(Undefined, match="compares with the base model, and none was given: pass base="):
-        similarity.bleu_to_base(subject(models[0], forget=FACTS))
-    made = subject(models[0], forget=FACTS, options={"similarity_to_base.max_new_tokens": 0})
-    made.play(base=made, retain=None)
-    with pytest.raises(DissectError, match=r"similarity_to_base.max_new_tokens must be at least 1, got 0"):
+        similarity.bleu_to_base(examined(models[0], forget=FACTS))
+    made = examined(models[0], forget=FACTS, options={"similarity_to_base.max_new_tokens": 0})
+    made.attach(base=made, retrained=None)
+    with pytest.raises(DissectError, match="max_new_tokens must be a whole number of at least 1, got 0"):
         similarity.bleu_to_base(made)

@@ -11,8 +11,8 @@ from transformers import AutoModelForCausalLM
 
 import dissect
 from dissect.data.facts import Fact, Facts
-from dissect.errors import Undefined
-from dissect.measures.examined import Settings, Subject
+from dissect.errors import DissectError, Undefined
+from dissect.measures.examined import Examined, Settings
 from dissect.measures.measure import Estimate, get
 from dissect.measures.representation.concept_vectors import concept_places, cosine, jaccard, value_vector
 from tests.support.plain import VALUES
@@ -35,11 +35,11 @@ def loaded(path: Path) -> HookedTransformer:
 def measured(directories, measure: str, facts: Facts = FACTS, *, of_base: bool = False, **options) -> Estimate:
     settings = Settings(options={name.replace("_", ".", 1): value for name, value in options.items()})
     base, unlearned = (
-        Subject(loaded(path), {"forget": facts}, name=name, settings=settings)
+        Examined(loaded(path), {"forget": facts}, name=name, settings=settings)
         for name, path in zip(("base", "unlearned"), directories, strict=True)
     )
-    for subject in (base, unlearned):
-        subject.play(base=base, retain=None)
+    for examined in (base, unlearned):
+        examined.attach(base=base, retrained=None)
     return get(measure).compute(base if of_base else unlearned)
 
 
@@ -101,9 +101,9 @@ def test_what_is_no_concept_vector_is_refused(tiny_pair):
         measured(directories, "concept_cosine", concept_vectors=[3])
     with pytest.raises(Undefined, match="below the vocabulary's 320"):
         measured(directories, "concept_jaccard", concept_top=320)
-    with pytest.raises(Undefined, match="must be own or base"):
+    with pytest.raises(DissectError, match="must be one of own, base, got 'theirs'"):
         measured(directories, "concept_jaccard", concept_top=20, concept_unembedding="theirs")
-    alone = Subject(dissect.load(directories[0], progress=False), {"forget": FACTS}, name="alone")
+    alone = Examined(dissect.load(directories[0], progress=False), {"forget": FACTS}, name="alone")
     with pytest.raises(Undefined, match="pass base="):
         get("concept_distance").compute(alone)
 
@@ -112,11 +112,11 @@ def test_what_is_no_concept_vector_is_refused(tiny_pair):
 def test_published_vectors_are_found(tiny_pair):
     facts = Facts.from_conceptvectors(PUBLISHED / "llama2-7b_concepts_test_30tokens_answers.json")
     model = dissect.load(tiny_pair("llama")[0], progress=False)
-    subject = Subject(model, {"forget": facts}, name="tiny")
+    examined = Examined(model, {"forget": facts}, name="tiny")
     with pytest.raises(Undefined, match=r"no neuron 3279 in layer 19.*take the file of this one"):
-        concept_places(subject)
+        concept_places(examined)
     model.cfg.n_layers, model.cfg.d_mlp = 32, 11008
-    places = concept_places(subject)
+    places = concept_places(examined)
     assert len(places) == 10 and places[:3] == [(19, 3279), (20, 98), (20, 6116)]
 
 

@@ -6,7 +6,7 @@ import torch
 from torch.nn import functional
 
 from dissect.data.facts import Fact, Facts
-from dissect.errors import Undefined
+from dissect.errors import DissectError, Undefined
 from dissect.measures import measure
 from dissect.measures.depth import logit_lens_measures as logit_lens
 from dissect.measures.depth import tuned_lens
@@ -30,8 +30,8 @@ KINDS = ("logprob", "rank", "top_k", "entropy")
 LENSES = ("tuned", "logit")
 
 
-def compute(name, subject):
-    return measure.get(name).compute(subject)
+def compute(name, examined):
+    return measure.get(name).compute(examined)
 
 
 def settings(**options) -> Settings:
@@ -54,7 +54,7 @@ def test_from_tokens_to_facts_by_hand():
 
 @pytest.mark.parametrize("architecture", FOUR)
 def test_the_last_layer_is_the_output(architecture, tiny_pair, facts):
-    _, unlearned = depth.subjects(tiny_pair(architecture), facts, settings=settings(logit_lens__head="own"))
+    _, unlearned = depth.examined(tiny_pair(architecture), facts, settings=settings(logit_lens__head="own"))
     found, own = logit_lens.scores_of(unlearned), token_scores(unlearned.model, unlearned.prompts)
     assert found.row.tolist() == own.row.tolist()
     np.testing.assert_allclose(found.logprob[-1], own.logprob, atol=2e-6)
@@ -66,7 +66,7 @@ def test_the_last_layer_is_the_output(architecture, tiny_pair, facts):
 def test_every_layer_is_what_transformers_gives(architecture, tiny_pair, facts, monkeypatch):
     """With the base model's head on the unlearned model's states, some logits at a time."""
     monkeypatch.setattr("dissect.reading.layer_lens.LOGITS_AT_ONCE", 3 * 320)
-    _, unlearned = depth.subjects(tiny_pair(architecture), facts, dtype="float64", settings=settings(logit_lens__k=40))
+    _, unlearned = depth.examined(tiny_pair(architecture), facts, dtype="float64", settings=settings(logit_lens__k=40))
     base, model = (depth.hf(directory) for directory in tiny_pair(architecture))
     rows = []
     for ids, answer in depth.texts(unlearned.prompts):
@@ -88,31 +88,31 @@ def test_every_layer_is_what_transformers_gives(architecture, tiny_pair, facts, 
 
 
 def test_whose_head_reads(tiny_pair, facts):
-    base, unlearned = depth.subjects(tiny_pair("llama"), facts)
+    base, unlearned = depth.examined(tiny_pair("llama"), facts)
     with_base = [e.value for e in compute("logit_lens_logprob", unlearned)]
-    unlearned.play(base=None, retain=None)
+    unlearned.attach(base=None, retrained=None)
     with pytest.raises(Undefined, match=r"pass base=\.\.\., or set logit_lens\.head='own'"):
         compute("logit_lens_logprob", unlearned)
-    _, own = depth.subjects(tiny_pair("llama"), facts, settings=settings(logit_lens__head="own"))
-    own.play(base=None, retain=None)
+    _, own = depth.examined(tiny_pair("llama"), facts, settings=settings(logit_lens__head="own"))
+    own.attach(base=None, retrained=None)
     with_own = [e.value for e in compute("logit_lens_logprob", own)]
     assert np.abs(np.subtract(with_base, with_own)).min() > 1e-3
     for name, wrong in {"logit_lens.head": "theirs", "logit_lens.k": 0}.items():
-        odd, _ = depth.subjects(tiny_pair("llama"), facts, settings=Settings(options={name: wrong}))
-        with pytest.raises(Undefined, match=name):
+        odd, _ = depth.examined(tiny_pair("llama"), facts, settings=Settings(options={name: wrong}))
+        with pytest.raises(DissectError, match=name):
             compute("logit_lens_top_k", odd)
-    other = depth.subjects(tiny_pair("gpt2"), facts)[1]
-    other.play(base=base, retain=None)
+    other = depth.examined(tiny_pair("gpt2"), facts)[1]
+    other.attach(base=base, retrained=None)
     with pytest.raises(Undefined, match="cannot be compared"):
         compute("logit_lens_rank", other)
 
 
 def test_uds_with_the_logit_lens(tiny_pair, facts):
-    base, unlearned = depth.subjects(tiny_pair("llama"), facts)
+    base, unlearned = depth.examined(tiny_pair("llama"), facts)
     with pytest.raises(Undefined, match="trained without the forget facts"):
         compute("uds_logit_lens", unlearned)
-    for subject in (base, unlearned):
-        subject.play(base=base, retain=unlearned)
+    for examined in (base, unlearned):
+        examined.attach(base=base, retrained=unlearned)
     assert compute("uds_logit_lens", base).value == 0
     assert compute("uds_logit_lens", unlearned).value == 1
 
@@ -123,7 +123,7 @@ def fitting(tiny_pair, facts):
 
     def make(architecture="llama", retain=OTHERS, **options):
         how = settings(**{"tuned_lens__steps": 60, **options})
-        return depth.subjects(tiny_pair(architecture), facts, settings=how, retain=retain)
+        return depth.examined(tiny_pair(architecture), facts, settings=how, retain=retain)
 
     return make
 
@@ -138,8 +138,8 @@ def test_without_steps_it_is_the_logit_lens(fitting):
 @pytest.mark.parametrize("architecture", FOUR)
 def test_it_reads_better_what_it_has_not_seen(architecture, fitting):
     base, unlearned = fitting(architecture)
-    for subject in (base.on("retain"), base):  # the held-out retained facts, the facts to be forgotten
-        found = {lens: [e.value for e in compute("tuned_lens_kl", subject) if e.at["lens"] == lens] for lens in LENSES}
+    for examined in (base.on("retain"), base):  # the held-out retained facts, the facts to be forgotten
+        found = {lens: [e.value for e in compute("tuned_lens_kl", examined) if e.at["lens"] == lens] for lens in LENSES}
         assert all(tuned < logit for tuned, logit in zip(found["tuned"][:-1], found["logit"][:-1], strict=True)), found
         assert found["tuned"][-1] == pytest.approx(0, abs=1e-6) == found["logit"][-1]
     last = compute("tuned_lens_logprob", base)[-1].value
@@ -157,9 +157,9 @@ def test_it_is_fitted_once_on_the_base_model(fitting, monkeypatch):
 
     monkeypatch.setattr(tuned_lens, "fit", counting)
     base, unlearned = fitting(tuned_lens__steps=2)
-    for subject in (unlearned, unlearned.on("retain"), base):
-        compute("tuned_lens_rank", subject)
-        compute("tuned_lens_first_layer", subject)
+    for examined in (unlearned, unlearned.on("retain"), base):
+        compute("tuned_lens_rank", examined)
+        compute("tuned_lens_first_layer", examined)
     assert heads == [base.model]
     assert all(parameter.grad is None for parameter in base.model.parameters())
 
@@ -179,7 +179,7 @@ def test_what_it_is_fitted_on(fitting, facts):
 
 
 def test_without_other_facts_it_is_refused(tiny_pair, facts, fitting):
-    _, unlearned = depth.subjects(tiny_pair("llama"), facts)
+    _, unlearned = depth.examined(tiny_pair("llama"), facts)
     with pytest.raises(Undefined, match=r"pass retain=\.\.\., unrelated"):
         compute("tuned_lens_rank", unlearned)
     _, unlearned = fitting(retain=facts)
@@ -187,7 +187,7 @@ def test_without_other_facts_it_is_refused(tiny_pair, facts, fitting):
         compute("tuned_lens_rank", unlearned)
     for name, wrong in {"steps": -1, "max_tokens": 2, "texts": "one text"}.items():
         _, unlearned = fitting(**{f"tuned_lens__{name}": wrong})
-        with pytest.raises(Undefined, match=rf"tuned_lens\.{name}"):
+        with pytest.raises(DissectError, match=rf"tuned_lens\.{name}"):
             compute("tuned_lens_rank", unlearned)
     _, unlearned = fitting(retain=OTHERS[:2], tuned_lens__steps=1)
     with pytest.raises(Undefined, match="at least 3"):
@@ -196,7 +196,7 @@ def test_without_other_facts_it_is_refused(tiny_pair, facts, fitting):
 
 def test_one_step_follows_the_plain_gradient(tiny_pair, facts):
     """Adam's first step is the sign of the gradient; that is taken here with transformers' own norm and head."""
-    base, _ = depth.subjects(tiny_pair("llama"), facts, dtype="float64")
+    base, _ = depth.examined(tiny_pair("llama"), facts, dtype="float64")
     model = depth.hf(tiny_pair("llama")[0])
     found = torch.from_numpy(states(base.model, base.prompts, base.prompts.answer_mask).values)
     lens = fit(base.model, found, FitSettings(steps=1, lr=0.1, batch_size=5, seed=3))
@@ -217,7 +217,7 @@ def test_one_step_follows_the_plain_gradient(tiny_pair, facts):
 
 
 def test_layers_side_by_side_or_one_by_one(tiny_pair, facts, monkeypatch):
-    base, _ = depth.subjects(tiny_pair("gpt2"), facts, dtype="float64")
+    base, _ = depth.examined(tiny_pair("gpt2"), facts, dtype="float64")
     found = torch.from_numpy(states(base.model, base.prompts, base.prompts.answer_mask).values)
     how = FitSettings(steps=5)
     together = fit(base.model, found, how)
@@ -231,7 +231,7 @@ def test_layers_side_by_side_or_one_by_one(tiny_pair, facts, monkeypatch):
 
 
 def test_the_divergence_is_that_of_the_output(tiny_pair, facts):
-    base, unlearned = depth.subjects(tiny_pair("gpt2"), facts, dtype="float64")
+    base, unlearned = depth.examined(tiny_pair("gpt2"), facts, dtype="float64")
     head, model = (depth.hf(directory) for directory in tiny_pair("gpt2"))
     found = tuned_lens.lens_kl(unlearned.model, unlearned.prompts, logit_lens.logit_lens(base.model), batch_size=2)
     for row, (ids, answer) in enumerate(depth.texts(unlearned.prompts)):
@@ -243,14 +243,14 @@ def test_the_divergence_is_that_of_the_output(tiny_pair, facts):
 
 
 def test_a_model_of_one_layer_needs_no_translator(tiny_pair, facts):
-    base, _ = depth.subjects(tiny_pair("llama"), facts)
+    base, _ = depth.examined(tiny_pair("llama"), facts)
     found = torch.from_numpy(states(base.model, base.prompts, base.prompts.answer_mask).values)[-1:]
     lens = fit(base.model, found, FitSettings(steps=3))
     assert torch.equal(lens.translated(0, found[0]), found[0])
 
 
 def test_scores_do_not_depend_on_the_batches(tiny_pair, facts):
-    base, _ = depth.subjects(tiny_pair("gemma2"), facts)
+    base, _ = depth.examined(tiny_pair("gemma2"), facts)
     lens = logit_lens.logit_lens(base.model)
     one, all_ = (layer_scores(base.model, base.prompts, lens, batch_size=n) for n in (1, 3))
     np.testing.assert_allclose(one.logprob, all_.logprob, atol=1e-5)

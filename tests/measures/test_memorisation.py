@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from dissect.data.facts import Fact, Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError, Undefined
-from dissect.measures.examined import Settings, Subject
+from dissect.measures.examined import Examined, Settings
 from dissect.measures.memorisation import el, extraction_strength, ma, membership, mia, privleak
 from dissect.models.files.load import load
 from dissect.models.running.generate import eos_token_ids
@@ -46,13 +46,13 @@ def models(paths: tuple[Path, Path]) -> list[HookedTransformer]:
     return [load(path, dtype="float32", device="cpu", progress=False) for path in paths]
 
 
-def subject(model: HookedTransformer, *, options: dict | None = None, **sets: Facts) -> Subject:
-    return Subject(model, sets, name="m", settings=Settings(options=options or {}, batch_size=2))
+def examined(model: HookedTransformer, *, options: dict | None = None, **sets: Facts) -> Examined:
+    return Examined(model, sets, name="m", settings=Settings(options=options or {}, batch_size=2))
 
 
-def with_ranks(model: HookedTransformer, *rows: list[int], **options) -> Subject:
-    """A subject whose tokens have these ranks."""
-    made = subject(model, forget=Facts([Fact(text="Once upon")] * len(rows)), options=options)
+def with_ranks(model: HookedTransformer, *rows: list[int], **options) -> Examined:
+    """A checkpoint whose tokens have these ranks."""
+    made = examined(model, forget=Facts([Fact(text="Once upon")] * len(rows)), options=options)
     row = np.repeat(np.arange(len(rows)), [len(ranks) for ranks in rows])
     ranks = np.concatenate(rows).astype(float)
     vars(made)["scores"] = TokenScores(row, -ranks, ranks, ranks, ranks, len(rows))
@@ -103,7 +103,7 @@ def test_the_published_floor_is_that_of_the_published_loop(models):
 
 
 def test_ma_and_extraction_strength_against_transformers(models, paths):
-    made = subject(models[0], forget=TEXTS)
+    made = examined(models[0], forget=TEXTS)
     hits = [(logs.argmax(-1) == own).numpy() for logs, own in (logs_of(paths[0], str(f.text)) for f in TEXTS)]
     assert ma.memorisation_accuracy(made).items == pytest.approx([row.mean() for row in hits])
     assert extraction_strength.extraction_strength(made).items == pytest.approx(
@@ -118,7 +118,7 @@ def reproduced(model: HookedTransformer) -> Prompts:
 
 
 def test_a_model_that_says_everything_has_all_of_it_by_heart(models):
-    made = subject(models[0], forget=QUESTIONS)
+    made = examined(models[0], forget=QUESTIONS)
     vars(made)["prompts"] = reproduced(models[0])
     made.sets["forget"] = Facts(made.prompts.facts)
     assert ma.memorisation_accuracy(made).value == 1
@@ -141,7 +141,9 @@ def test_prefixes_are_shares_of_a_text_and_of_an_answer(models):
     two_hundred = Facts([Fact(text="a" * 50)])
     prompts = two_hundred.prompts(models[0], progress=False)
     length = int(prompts.lengths[0])
-    assert [el._cuts(prompts, share)[0] for share in el.SHARES] == [(round(s * length), length) for s in el.SHARES]
+    assert [el._cuts(prompts, share)[0] for share in el.SHARES.default] == [
+        (round(s * length), length) for s in el.SHARES.default
+    ]
     assert el._cuts(prompts, 0.0) == [(1, length)]  # nothing predicts the first token
     asked = QUESTIONS.prompts(models[0], progress=False)
     (start, n), (cut, stop) = (asked.prompt_lengths[0].item(), asked.answer_lengths[0].item()), el._cuts(asked, 0.4)[0]
@@ -149,7 +151,7 @@ def test_prefixes_are_shares_of_a_text_and_of_an_answer(models):
 
 
 def test_el_against_transformers(models, paths):
-    made = subject(models[1], forget=TEXTS + Facts([Fact(text="Lily")]), options={"el.orders": [1, 3]})
+    made = examined(models[1], forget=TEXTS + Facts([Fact(text="Lily")]), options={"el.orders": [1, 3]})
     found = {estimate.at["order"]: estimate for estimate in el.extraction_likelihood(made)}
     tokenizer = AutoTokenizer.from_pretrained(paths[1])
     model = AutoModelForCausalLM.from_pretrained(paths[1], dtype=torch.float32).eval()
@@ -177,9 +179,9 @@ def test_el_against_transformers(models, paths):
 def test_el_draws_as_published_if_asked(models):
     """The published code samples; by default nothing depends on chance."""
     how = {"el.orders": [1], "el.shares": [0.2]}
-    drawn = subject(models[1], forget=TEXTS, options=how | {"el.sampling": True})
+    drawn = examined(models[1], forget=TEXTS, options=how | {"el.sampling": True})
     (found,) = el.extraction_likelihood(drawn)
-    (greedy,) = el.extraction_likelihood(subject(models[1], forget=TEXTS, options=how))
+    (greedy,) = el.extraction_likelihood(examined(models[1], forget=TEXTS, options=how))
     prompts, cuts = drawn.prompts, el._cuts(drawn.prompts, 0.2)
     given = [row[:cut] for row, (cut, _) in zip(prompts.tokens, cuts, strict=True)]
     rests = [row[cut:stop].tolist() for row, (cut, stop) in zip(prompts.tokens, cuts, strict=True)]
@@ -188,20 +190,20 @@ def test_el_draws_as_published_if_asked(models):
     by_hand = [el.overlap(ids.tolist()[: len(rest)], rest, 1) for ids, rest in zip(said, rests, strict=True)]
     np.testing.assert_allclose(found.items, by_hand)
     assert not np.array_equal(found.items, greedy.items)
-    with pytest.raises(DissectError, match=r"el\.sampling must be true"):
-        el.extraction_likelihood(subject(models[1], forget=TEXTS, options={"el.sampling": 1}))
+    with pytest.raises(DissectError, match=r"el\.sampling must be true or false, got 1"):
+        el.extraction_likelihood(examined(models[1], forget=TEXTS, options={"el.sampling": 1}))
 
 
 def test_el_refuses_what_is_too_short_and_odd_options(models):
     short = Facts([Fact(question="Who?", answer="he")])
     with pytest.raises(Undefined, match=r"after 20% of them all answers or texts have fewer than 3 tokens left"):
-        el.extraction_likelihood(subject(models[0], forget=short))
+        el.extraction_likelihood(examined(models[0], forget=short))
     for options, message in (
         ({"el.shares": [1.0]}, r"el.shares must be shares of the text from 0 to below 1, got \[1.0\]"),
         ({"el.orders": [0]}, r"el.orders must be whole numbers of at least 1, got \[0\]"),
     ):
         with pytest.raises(DissectError, match=message):
-            el.extraction_likelihood(subject(models[0], forget=TEXTS, options=options))
+            el.extraction_likelihood(examined(models[0], forget=TEXTS, options=options))
 
 
 # --- membership ------------------------------------------------------------------------------------------------------
@@ -222,7 +224,7 @@ def test_auc_is_that_of_scikit_learn_and_of_mann_and_whitney():
 
 
 def test_scores_against_transformers(models, paths):
-    made = subject(models[0], forget=TEXTS, options={"mia.k": 0.2})
+    made = examined(models[0], forget=TEXTS, options={"mia.k": 0.2})
     for attack, of_text in {
         "loss": lambda text, logs, own, standard: own.mean(),
         "zlib": lambda text, logs, own, standard: own.mean() / len(zlib.compress(text.encode())),
@@ -248,25 +250,25 @@ def test_min_k_by_hand(models):
     assert membership.min_k(made).tolist() == [-3, -7]
     for bad in (0, 1.5, "all"):
         vars(made)["settings"] = Settings(options={"mia.k": bad})
-        with pytest.raises(DissectError, match=r"mia\.k is the share of tokens"):
+        with pytest.raises(DissectError, match=r"mia\.k must be a share above 0 and up to 1"):
             membership.min_k(made)
 
 
 def test_mia_takes_forget_as_members(models):
-    made = subject(models[0], forget=TEXTS, nonmembers=OTHERS)
-    found = {estimate.at["attack"]: estimate for estimate in mia.membership_inference(made)}
+    made = examined(models[0], forget=TEXTS, nonmembers=OTHERS)
+    found = {estimate.at["attack"]: estimate.with_interval() for estimate in mia.membership_inference(made)}
     assert list(found) == ["loss", "zlib", "min_k", "min_k_plus_plus"]
     for attack, estimate in found.items():
         scores = [*membership.ATTACKS[attack](made), *membership.ATTACKS[attack](made.on("nonmembers"))]
         assert estimate.value == pytest.approx(roc_auc_score([1] * 3 + [0] * 3, scores))
         assert estimate.low <= estimate.value <= estimate.high
         assert estimate.n == 6 and estimate.unit == "facts (3 members, 3 others)"
-    assert mia.membership_inference(subject(models[0], forget=TEXTS, nonmembers=TEXTS))[0].value == 0.5
+    assert mia.membership_inference(examined(models[0], forget=TEXTS, nonmembers=TEXTS))[0].value == 0.5
 
 
-def told(model: HookedTransformer, members: list[float], others: list[float]) -> Subject:
-    """A subject whose items have one token each with these log-probabilities."""
-    made = subject(
+def told(model: HookedTransformer, members: list[float], others: list[float]) -> Examined:
+    """A checkpoint whose items have one token each with these log-probabilities."""
+    made = examined(
         model, forget=Facts(list(TEXTS[:1]) * len(members)), nonmembers=Facts(list(OTHERS[:1]) * len(others))
     )
     for one, logs in ((made, members), (made.on("nonmembers"), others)):
@@ -281,10 +283,10 @@ def test_privleak_by_hand_and_its_sign(models):
     base = told(models[0], [-0.1, -0.2], [-3.0, -5.0])  # still recognised, A = 0
     collapsed = told(models[0], [-90.0, -80.0], [-3.0, -5.0])  # A = 1
     for model in (retrained, half, base, collapsed):
-        model.play(base=None, retain=retrained)
+        model.attach(base=None, retrained=retrained)
     found = [privleak.privacy_leakage(model).value for model in (retrained, half, base, collapsed)]
     assert found == pytest.approx([0, 100, -100, 300])
-    own = privleak.privacy_leakage(half)
+    own = privleak.privacy_leakage(half).with_interval()
     # open-unlearning: ((1 - AUC) - (1 - AUC_retain)) / (1 - AUC_retain) * 100, forget as class 1
     assert own.value == ((1 - 0.5) - (1 - 0.75)) / (1 - 0.75) * 100
     assert own.n == 4 and math.isnan(own.low)  # in some draws of so few, no non-member of the retrained model is above
@@ -294,25 +296,25 @@ def test_the_interval_of_privleak_draws_the_same_facts_in_both_models(models):
     rng = np.random.default_rng(3)
     members, others = rng.normal(size=60), rng.normal(size=50)
     own, retrained = told(models[0], list(members - 1), list(others)), told(models[0], list(members), list(others))
-    own.play(base=None, retain=retrained)
-    retrained.play(base=None, retain=retrained)
-    same, moved = privleak.privacy_leakage(retrained), privleak.privacy_leakage(own)
+    own.attach(base=None, retrained=retrained)
+    retrained.attach(base=None, retrained=retrained)
+    same, moved = (privleak.privacy_leakage(model).with_interval() for model in (retrained, own))
     assert (same.low, same.value, same.high) == (0, 0, 0)
     assert 0 < moved.low < moved.value < moved.high
 
 
 def test_membership_refusals_by_name(models):
-    alone = subject(models[0], forget=TEXTS)
+    alone = examined(models[0], forget=TEXTS)
     with pytest.raises(Undefined, match="only one class: give facts that no model saw as nonmembers="):
         mia.membership_inference(alone)
-    both = subject(models[0], forget=TEXTS, nonmembers=OTHERS)
-    with pytest.raises(Undefined, match="trained without the forget facts, and none was given: pass retain_model="):
+    both = examined(models[0], forget=TEXTS, nonmembers=OTHERS)
+    with pytest.raises(Undefined, match="trained without the forget facts, and none was given: pass retrained="):
         privleak.privacy_leakage(both)
     told_all = told(models[0], [-1.0], [-2.0])
-    told_all.play(base=None, retain=told_all)
+    told_all.attach(base=None, retrained=told_all)
     with pytest.raises(Undefined, match="their ratio is not defined"):
         privleak.privacy_leakage(told_all)
-    odd = subject(models[0], forget=TEXTS, nonmembers=OTHERS, options={"privleak.attack": "guess"})
-    odd.play(base=None, retain=odd)
-    with pytest.raises(DissectError, match="no membership attack 'guess': choose from loss, zlib"):
+    odd = examined(models[0], forget=TEXTS, nonmembers=OTHERS, options={"privleak.attack": "guess"})
+    odd.attach(base=None, retrained=odd)
+    with pytest.raises(DissectError, match="must be one of min_k, loss, zlib, min_k_plus_plus, got 'guess'"):
         privleak.privacy_leakage(odd)

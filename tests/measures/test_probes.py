@@ -10,9 +10,9 @@ from sklearn.preprocessing import StandardScaler
 
 import dissect
 from dissect.data.facts import Fact, Facts
-from dissect.errors import Undefined
+from dissect.errors import DissectError, Undefined
 from dissect.measures.depth.probe_design import MIN_MEMBERS, N_FOLDS, design
-from dissect.measures.examined import Settings, Subject
+from dissect.measures.examined import Examined, Settings
 from dissect.measures.measure import get
 from dissect.reading.residual_states import States
 from dissect.statistics.logistic import fit
@@ -116,7 +116,7 @@ def test_probes_without_recurring_answers_are_refused():
 
 
 @pytest.fixture
-def planted(tiny_pair) -> tuple[Subject, Subject]:
+def planted(tiny_pair) -> tuple[Examined, Examined]:
     """Base and unlearned checkpoint with states of our making: noise in layer 0, the answer in the last one.
 
     There the unlearned model says it in turned states, and in layer 1 the base model alone says it.
@@ -127,7 +127,7 @@ def planted(tiny_pair) -> tuple[Subject, Subject]:
     turn = np.linalg.qr(rng.normal(size=(8, 8)))[0]
     made = []
     for role, path in zip(("base", "unlearned"), tiny_pair("llama"), strict=True):
-        subject = Subject(dissect.load(path, progress=False), sets, name=role, settings=Settings())
+        examined = Examined(dissect.load(path, progress=False), sets, name=role, settings=Settings())
         for name, facts in sets.items():
             said = np.array([np.eye(8)[names.index(str(fact.answer))] for fact in facts])
             noise = rng.normal(size=(3, len(facts), 8)) * 0.05
@@ -135,22 +135,22 @@ def planted(tiny_pair) -> tuple[Subject, Subject]:
             if role == "unlearned":
                 noise[2] = noise[2] @ turn
             states = States(noise.astype(np.float32), np.arange(len(facts)))
-            subject.memo(("states", name, "last_prompt", None), lambda states=states: states)
-        made.append(subject)
-    for subject in made:
-        subject.play(base=made[0], retain=None)
+            examined.memo(("states", name, "last_prompt", None), lambda states=states: states)
+        made.append(examined)
+    for examined in made:
+        examined.attach(base=made[0], retrained=None)
     return made[0], made[1]
 
 
-def curve(subject: Subject, measure: str, **at: str) -> list[float]:
-    found = [e for e in get(measure).compute(subject) if all(e.at[key] == value for key, value in at.items())]
+def curve(examined: Examined, measure: str, **at: str) -> list[float]:
+    found = [e for e in get(measure).compute(examined) if all(e.at[key] == value for key, value in at.items())]
     assert [e.at["layer"] for e in found] == [0, 1, 2]
     return [e.value for e in found]
 
 
 @pytest.mark.parametrize("set", ["forget", "retain"])
 def test_what_is_planted_is_found_where_it_is(planted, set: str):
-    base, unlearned = (subject.on(set) for subject in planted)
+    base, unlearned = (examined.on(set) for examined in planted)
     low = 0.6  # of 3 or 4 equally likely answers, with room for chance
     assert curve(base, "probe_accuracy", probe="own")[1:] == [1.0, 1.0]
     assert curve(base, "probe_accuracy", probe="own")[0] < low
@@ -177,13 +177,13 @@ def test_selectivity_is_the_difference_and_majority_the_commonest_answer(planted
 
 def test_the_base_models_probe_needs_a_base_model(planted):
     alone = planted[1]
-    alone.play(base=None, retain=None)
+    alone.attach(base=None, retrained=None)
     with pytest.raises(Undefined, match="pass base="):
         get("probe_transfer").compute(alone)
     assert len(get("probe_accuracy").compute(alone)) == 9
 
 
 def test_a_penalty_that_is_none_is_refused(planted):
-    subject = Subject(planted[0].model, planted[0].sets, name="x", settings=Settings(options={"probe.c": "strong"}))
-    with pytest.raises(Undefined, match="must be positive, got 'strong'"):
-        get("probe_accuracy").compute(subject)
+    examined = Examined(planted[0].model, planted[0].sets, name="x", settings=Settings(options={"probe.c": "strong"}))
+    with pytest.raises(DissectError, match="must be a positive number, got 'strong'"):
+        get("probe_accuracy").compute(examined)

@@ -9,7 +9,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.facts import Fact, Facts
 from dissect.errors import Undefined
 from dissect.measures.behaviour import answer_probability, exact_match
-from dissect.measures.examined import Settings, Subject
+from dissect.measures.examined import Examined, Settings
 from dissect.measures.robustness import prompt_attacks
 from dissect.models.files.load import load
 from dissect.reading.token_scores import TokenScores
@@ -34,12 +34,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> HookedTransformer:
     return load(path, dtype="float32", device="cpu", progress=False)
 
 
-def subject(model: HookedTransformer, facts: Facts, **options) -> Subject:
-    return Subject(model, {"forget": facts}, name="m", settings=Settings(options=options))
+def examined(model: HookedTransformer, facts: Facts, **options) -> Examined:
+    return Examined(model, {"forget": facts}, name="m", settings=Settings(options=options))
 
 
 def test_each_fact_is_asked_in_every_way_that_it_allows(model):
-    asked = prompt_attacks._asked(subject(model, FACTS))
+    asked = prompt_attacks._asked(examined(model, FACTS))
     assert {name: prompts.facts.tolist() for name, prompts in asked.items()} == {
         "plain": [0, 1, 2],
         "template": [0, 1],  # a prompt has none
@@ -52,7 +52,7 @@ def test_each_fact_is_asked_in_every_way_that_it_allows(model):
 
 
 def test_numbers_are_those_of_the_prompts_themselves(model):
-    made = subject(model, FACTS)
+    made = examined(model, FACTS)
     found = {e.at.get("attack", "best"): e for e in prompt_attacks.probable(made)}
     assert found["plain"].items == pytest.approx(answer_probability.answer_probability(made).items)
     by_hand = {
@@ -67,16 +67,16 @@ def test_numbers_are_those_of_the_prompts_themselves(model):
         "answer_begun": [Fact(prompt="Question: Where was Ada born?\nAnswer: the", completion=" sea")],
     }
     for attack, facts in by_hand.items():
-        expected = answer_probability.answer_probability(subject(model, Facts(facts))).value
+        expected = answer_probability.answer_probability(examined(model, Facts(facts))).value
         assert found[attack].items[0] == pytest.approx(expected, rel=1e-5)
     context = Facts([Fact(prompt="He paints.\nQuestion: Who?\nAnswer:", completion=" he")])
-    expected = answer_probability.answer_probability(subject(model, context)).value
+    expected = answer_probability.answer_probability(examined(model, context)).value
     assert found["context"].items[1] == pytest.approx(expected, rel=1e-5)
     assert found["context"].n == 1 and math.isnan(found["context"].items[0])
 
 
 def test_the_best_leaves_out_what_gives_the_answer_away(model):
-    made = subject(model, FACTS)
+    made = examined(model, FACTS)
     row = np.arange(2)
 
     def scores(logs: list[float], ranks: list[float]) -> TokenScores:
@@ -97,7 +97,7 @@ def test_the_best_leaves_out_what_gives_the_answer_away(model):
 
 
 def test_plain_exact_match_is_exact_match(model):
-    made = subject(model, FACTS)
+    made = examined(model, FACTS)
     vars(made)["prompts"] = Facts(Fact(question=f.question, prompt=f.prompt, extra=f.extra) for f in FACTS).prompts(
         model, answers="base", max_new_tokens=3, progress=False
     )
@@ -107,10 +107,10 @@ def test_plain_exact_match_is_exact_match(model):
 
 def test_options_change_template_and_prefix(model):
     options = {"prompt_attacks.template": "{question}", "prompt_attacks.prefix": "Well. "}
-    asked = prompt_attacks._asked(subject(model, FACTS, **options))
+    asked = prompt_attacks._asked(examined(model, FACTS, **options))
     assert asked["expert"].facts.tolist() == [0, 1, 2]
     short = answer_probability.answer_probability(
-        subject(model, Facts([Fact(prompt="Where was Ada born?", completion=" the sea")]))
+        examined(model, Facts([Fact(prompt="Where was Ada born?", completion=" the sea")]))
     )
     found = np.exp(asked["template"].scores.per_row(asked["template"].scores.logprob))
     assert found[0] == pytest.approx(short.value, rel=1e-5)
@@ -118,6 +118,6 @@ def test_options_change_template_and_prefix(model):
 
 def test_refusals_by_name(model):
     with pytest.raises(Undefined, match="plain texts ask nothing that could be asked otherwise"):
-        prompt_attacks.recalled(subject(model, Facts([Fact(text="He swims.")])))
+        prompt_attacks.recalled(examined(model, Facts([Fact(text="He swims.")])))
     with pytest.raises(Undefined, match="no other prompt than the plain one: give some of them 'paraphrases'"):
-        prompt_attacks.recalled(subject(model, Facts([Fact(prompt="He", completion=" swims")])))
+        prompt_attacks.recalled(examined(model, Facts([Fact(prompt="He", completion=" swims")])))

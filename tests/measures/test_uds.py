@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from dissect.data.facts import Fact, Facts
-from dissect.errors import Undefined
+from dissect.errors import DissectError, Undefined
 from dissect.measures import measure
+from dissect.measures.depth import erasure_curve
 from dissect.measures.depth.erasure_curve import drops
 from dissect.measures.depth.erasure_depth import depths, lost, other_drops
 from dissect.measures.depth.uds import depth_scores, erasure_ratios
@@ -37,8 +38,8 @@ def triple(tiny_pair, tmp_path_factory):
     return get
 
 
-def compute(name, subject):
-    return measure.get(name).compute(subject)
+def compute(name, examined):
+    return measure.get(name).compute(examined)
 
 
 # facts: all layers count; the second and third do not; none; none, 0.05 is not above 0.05
@@ -68,29 +69,29 @@ def test_the_ends_of_the_scale():
 @pytest.mark.parametrize("architecture", FOUR)
 def test_drops_equal_plain_hooks(architecture, triple, facts):
     """As closely as transformers computes: its RMS norms and rotations are in float32 in a float64 model too."""
-    base, *others = depth.subjects(triple(architecture), facts, dtype="float64")
+    base, *others = depth.examined(triple(architecture), facts, dtype="float64")
     models = [depth.hf(directory) for directory in triple(architecture)]
     rows = depth.texts(base.prompts)
-    for subject, model in zip(others, models[1:], strict=True):
+    for examined, model in zip(others, models[1:], strict=True):
         expected = depth.drops(models[0], model, rows, architecture)
         assert np.abs(expected).max() > 0.05
-        actual = drops(subject, base)
+        actual = drops(examined, base)
         np.testing.assert_allclose(actual, expected, atol=CLOSE[architecture])
 
 
 @pytest.mark.parametrize("architecture", [*FOUR, "olmo2"])
 def test_a_model_patched_into_itself_loses_exactly_nothing(architecture, triple, facts):
-    base, unlearned, retain = depth.subjects(triple(architecture), facts)
+    base, unlearned, retrained = depth.examined(triple(architecture), facts)
     assert (drops(base, base) == 0).all()
     assert compute("uds", base).value == 0
-    assert compute("uds", retain).value == 1
+    assert compute("uds", retrained).value == 1
     assert [e.value for e in compute("erasure_curve", base)] == [0.0] * base.model.cfg.n_layers
     assert not np.nan_to_num(depths(other_drops(base), drops(base, base))).any()
     assert 0 <= compute("uds", unlearned).value <= 1
 
 
 def test_the_measure_is_the_mean_over_facts_that_say_something(triple, facts):
-    base, unlearned, retain = depth.subjects(triple("llama"), facts)
+    base, unlearned, retrained = depth.examined(triple("llama"), facts)
     models = [depth.hf(directory) for directory in triple("llama")]
     rows = depth.texts(base.prompts)
     s1, s2 = (depth.drops(models[0], model, rows, "llama") for model in (models[2], models[1]))
@@ -113,57 +114,58 @@ def test_the_measure_is_the_mean_over_facts_that_say_something(triple, facts):
             assert estimate.value == pytest.approx(np.clip(two[inside] / one[inside], 0, 1).mean(), abs=1e-4)
         else:
             assert np.isnan(estimate.value)
-    curve = compute("erasure_curve", retain)
+    curve = compute("erasure_curve", retrained)
     np.testing.assert_allclose([e.value for e in curve], s1.mean(1), atol=1e-5)
 
 
-def test_the_retrained_model_is_run_once(triple, facts):
+def test_the_retrained_model_is_run_once(triple, facts, monkeypatch):
     ran = []
 
     def counting(pair, *args, **how):
         ran.append(pair.unlearned)
         return patch(pair, *args, **how)
 
-    base, unlearned, retain = depth.subjects(triple("llama"), facts, patch=counting)
-    for subject in (unlearned, base, retain):
+    monkeypatch.setattr(erasure_curve, "patch", counting)
+    base, unlearned, retrained = depth.examined(triple("llama"), facts)
+    for examined in (unlearned, base, retrained):
         for name in ("uds", "uds_by_layer", "erasure_curve", "erasure_depth"):
-            compute(name, subject)
-    assert ran == [retain.model, unlearned.model, base.model]
+            compute(name, examined)
+    assert ran == [retrained.model, unlearned.model, base.model]
 
 
 def test_other_components(triple, facts):
     settings = Settings(options={"uds.component": "attn_out"})
-    base, unlearned, retain = depth.subjects(triple("llama"), facts, settings=settings)
+    base, unlearned, retrained = depth.examined(triple("llama"), facts, settings=settings)
     found = drops(unlearned, base, component="attn_out")
     assert (drops(base, base, component="attn_out") == 0).all()
     assert np.abs(found - drops(unlearned, base)).max() > 1e-3
-    expected = depth_scores(drops(retain, base, component="attn_out"), found)
+    expected = depth_scores(drops(retrained, base, component="attn_out"), found)
     np.testing.assert_array_equal(compute("uds", unlearned).items, expected)
 
 
 def test_what_is_not_defined_is_refused(triple, facts):
-    base, unlearned = depth.subjects(triple("llama")[:2], facts)
+    base, unlearned = depth.examined(triple("llama")[:2], facts)
     with pytest.raises(Undefined, match="trained without the forget facts"):
         compute("uds", unlearned)
     assert len(compute("erasure_curve", unlearned)) == 3
-    base.play(base=base, retain=base)
-    unlearned.play(base=base, retain=base)
+    base.attach(base=base, retrained=base)
+    unlearned.attach(base=base, retrained=base)
     with pytest.raises(Undefined, match=r"none of the facts .* more than 0\.05 nats"):
         compute("uds", unlearned)
-    unlearned.play(base=None, retain=None)
+    unlearned.attach(base=None, retrained=None)
     with pytest.raises(Undefined, match="base"):
         compute("erasure_curve", unlearned)
     for wrong in (-1, "0.1", True, float("nan")):
-        odd, *_ = depth.subjects(triple("llama"), facts, settings=Settings(options={"uds.tau": wrong}))
-        with pytest.raises(Undefined, match=r"uds\.tau"):
+        odd, *_ = depth.examined(triple("llama"), facts, settings=Settings(options={"uds.tau": wrong}))
+        with pytest.raises(DissectError, match=r"uds\.tau"):
             compute("uds", odd)
-    odd, *_ = depth.subjects(triple("llama"), facts, settings=Settings(options={"uds.component": "resid"}))
+    odd, *_ = depth.examined(triple("llama"), facts, settings=Settings(options={"uds.component": "resid"}))
     with pytest.raises(Undefined, match="no activation site 'resid'"):
         compute("uds", odd)
 
 
 def test_a_model_that_broke_is_named(triple, facts):
-    _, unlearned, _ = depth.subjects(triple("llama"), facts)
+    _, unlearned, _ = depth.examined(triple("llama"), facts)
     with torch.no_grad():
         unlearned.model.blocks[1].mlp.W_out[0, 0] = float("nan")
     with pytest.raises(Undefined, match="states of unlearned give log-probabilities that are not finite"):
@@ -194,7 +196,7 @@ PEOPLE = Facts(
 
 
 def test_the_other_question_is_of_the_same_kind_about_somebody_else(tiny_pair):
-    base, _ = depth.subjects(tiny_pair("llama"), PEOPLE)
+    base, _ = depth.examined(tiny_pair("llama"), PEOPLE)
     prompts = base.prompts
     others, rows = other_questions(prompts)
     asked = [text.split("Question: ")[1].split("?")[0] for text in others.prompt_texts]
@@ -216,17 +218,17 @@ def test_the_other_question_is_of_the_same_kind_about_somebody_else(tiny_pair):
 
 def test_no_other_question(tiny_pair, facts):
     same = Facts([Fact(question="Where?", answer="here"), Fact(question="Where then?", answer="here")])
-    _, unlearned = depth.subjects(tiny_pair("llama"), same)
+    _, unlearned = depth.examined(tiny_pair("llama"), same)
     with pytest.raises(Undefined, match="no two facts have different answers"):
         compute("erasure_depth", unlearned)
-    _, unlearned = depth.subjects(tiny_pair("llama"), Facts([Fact(text="Once upon a time.")]))
+    _, unlearned = depth.examined(tiny_pair("llama"), Facts([Fact(text="Once upon a time.")]))
     with pytest.raises(Undefined, match="plain texts"):
         compute("erasure_depth", unlearned)
 
 
 @pytest.mark.parametrize("architecture", FOUR)
 def test_drops_with_another_question_equal_plain_hooks(architecture, tiny_pair, facts):
-    base, _ = depth.subjects(tiny_pair(architecture), facts, dtype="float64")
+    base, _ = depth.examined(tiny_pair(architecture), facts, dtype="float64")
     model = depth.hf(tiny_pair(architecture)[0])
     others, rows = other_questions(base.prompts)
     assert len(rows) == 3
@@ -241,5 +243,5 @@ def test_drops_with_another_question_equal_plain_hooks(architecture, tiny_pair, 
 
 
 def test_a_question_in_place_of_itself_loses_nothing(tiny_pair, facts):
-    base, _ = depth.subjects(tiny_pair("llama"), facts)
+    base, _ = depth.examined(tiny_pair("llama"), facts)
     assert (drops_between(base.model, base.prompts, base.prompts, batch_size=2) == 0).all()

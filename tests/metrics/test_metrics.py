@@ -90,7 +90,7 @@ def test_a_metric_of_ones_own():
         p = scored.logits.softmax(-1)
         return -(p * p.log()).sum(-1)
 
-    mine = Metric(name="entropy", label="entropy", measure=entropy, unit="nats")
+    mine = Metric(name="entropy", label="entropy", score=entropy, unit="nats")
     assert metrics.get(mine) is mine
     by_hand = [-(p * np.log(p)).sum() for p in LOGITS.double().exp().numpy()]
     assert per_prompt(mine) == pytest.approx([np.mean(by_hand[:2]), by_hand[2]], abs=1e-6)
@@ -113,7 +113,7 @@ def test_a_wrong_metric_is_refused(made, said):
 @pytest.mark.parametrize(("field", "value"), [("better", "up"), ("reduction", "max")])
 def test_a_wrong_word_is_refused(field, value):
     """Set afterwards: in the tests the type checker would be the first to refuse it."""
-    metric = Metric(name="mine", label="mine", measure=lambda scored: scored.logits[:, 0])
+    metric = Metric(name="mine", label="mine", score=lambda scored: scored.logits[:, 0])
     object.__setattr__(metric, field, value)
     with pytest.raises(DissectError, match=f"{field}='{value}', choose from"):
         metric.__post_init__()

@@ -28,7 +28,7 @@ def margin(scored: Scored) -> torch.Tensor:
     return scored.logits.gather(-1, scored.targets[:, None])[:, 0] - scored.logits[:, 7]
 
 
-MARGIN = Metric(name="margin", label="margin over token 7", measure=margin, better="higher", needs_targets=True)
+MARGIN = Metric(name="margin", label="margin over token 7", score=margin, better="higher", needs_targets=True)
 
 
 def load(tiny_pair, architecture: str, *, dtype: str = "float64", apart: float = 1.0) -> dissect.ModelPair:
@@ -59,7 +59,7 @@ def test_exact_where_the_rest_is_linear(architecture, tiny_pair):
         sites.append("mlp_post")  # there a norm stands behind it
     if architecture == "neox":
         sites += ["attn_out", "z"]  # parallel: the MLP does not read them
-    estimate = attribute(pair, prompts, sites, metric=MARGIN, layers=[2], progress=False)
+    estimate = attribute(pair, prompts, sites, metrics=MARGIN, layers=[2], progress=False)
     exact = dissect.patch(pair, prompts, sites, metrics=[MARGIN], window=1, layers=[2], progress=False)
     assert np.abs(changes(exact, "margin")).min() > 1e-3
     np.testing.assert_allclose(changes(estimate, "margin"), changes(exact, "margin"), atol=1e-5)
@@ -72,7 +72,7 @@ def test_near_models_are_estimated_at_every_site(architecture, tiny_pair):
     prompts = FACTS.prompts(pair.tokenizer)
     sites = available(pair.base)
     assert set(SITES) - set(sites) == ({"resid_mid"} if architecture == "neox" else set())
-    estimate = attribute(pair, prompts, sites, metric="logprob", progress=False)
+    estimate = attribute(pair, prompts, sites, metrics="logprob", progress=False)
     exact = dissect.patch(pair, prompts, sites, metrics=["logprob"], window=1, progress=False)
     ours, theirs = changes(estimate, "logprob"), changes(exact, "logprob")
     assert estimate.values("logprob").dims == exact.values("logprob").dims
@@ -90,7 +90,7 @@ def test_the_error_is_of_second_order(architecture, tiny_pair):
     for apart in (1e-2, 1e-3):
         pair = load(tiny_pair, architecture, apart=apart)
         prompts = FACTS.prompts(pair.tokenizer)
-        estimate = attribute(pair, prompts, ["mlp_post", "z"], metric="kl", progress=False)
+        estimate = attribute(pair, prompts, ["mlp_post", "z"], metrics="kl", progress=False)
         exact = dissect.patch(pair, prompts, ["mlp_post", "z"], metrics=["kl"], window=1, progress=False)
         # KL to the donor is itself of second order, so its first-order part is, and what is left out as well
         errors.append(np.abs(changes(estimate, "kl") - changes(exact, "kl")).max())
@@ -102,7 +102,7 @@ def test_the_error_is_of_second_order(architecture, tiny_pair):
 def test_heads_are_those_of_the_exact_sweep(architecture, site, tiny_pair):
     pair = load(tiny_pair, architecture, apart=NEAR)
     prompts = FACTS.prompts(pair.tokenizer)
-    estimate = attribute(pair, prompts, [site], metric="logprob", per="head", progress=False)
+    estimate = attribute(pair, prompts, [site], metrics="logprob", per="head", progress=False)
     exact = dissect.patch(
         pair, prompts, [site], heads="each", metrics=["logprob"], window=1, positions="all", progress=False
     )
@@ -111,7 +111,7 @@ def test_heads_are_those_of_the_exact_sweep(architecture, site, tiny_pair):
     assert estimate.data.sizes["head"] == (n_heads or pair.base.cfg.n_heads)
     ours, theirs = changes(estimate, "logprob"), changes(exact, "logprob")
     assert np.abs(ours - theirs).max() < 20 * NEAR * np.abs(theirs).max()
-    whole = attribute(pair, prompts, [site], metric="logprob", progress=False)
+    whole = attribute(pair, prompts, [site], metrics="logprob", progress=False)
     np.testing.assert_allclose(ours.sum(2), changes(whole, "logprob"), atol=1e-12)
 
 
@@ -120,7 +120,7 @@ def test_positions_and_neurons_are_those_of_the_exact_sweep(architecture, tiny_p
     pair = load(tiny_pair, architecture, apart=NEAR)
     prompts = FACTS.prompts(pair.tokenizer)
     sites = ["mlp_post", "resid_pre", "pattern"]
-    estimate = attribute(pair, prompts, sites, metric="logprob", per="position", layers=[1], progress=False)
+    estimate = attribute(pair, prompts, sites, metrics="logprob", per="position", layers=[1], progress=False)
     exact = dissect.patch(
         pair, prompts, sites, positions="each", metrics=["logprob"], window=1, layers=[1], progress=False
     )
@@ -129,17 +129,17 @@ def test_positions_and_neurons_are_those_of_the_exact_sweep(architecture, tiny_p
     assert (np.isnan(ours) == np.isnan(theirs)).all()
     assert np.isnan(ours).any(), "the prompts are of different lengths"
     assert np.nanmax(np.abs(ours - theirs)) < 20 * NEAR * np.nanmax(np.abs(theirs))
-    whole = attribute(pair, prompts, sites, metric="logprob", layers=[1], progress=False)
+    whole = attribute(pair, prompts, sites, metrics="logprob", layers=[1], progress=False)
     np.testing.assert_allclose(np.nansum(ours, axis=2), changes(whole, "logprob"), atol=1e-12)
 
-    estimate = attribute(pair, prompts, ["mlp_post"], metric="logprob", per="neuron", progress=False)
+    estimate = attribute(pair, prompts, ["mlp_post"], metrics="logprob", per="neuron", progress=False)
     some = [0, 7, pair.base.cfg.d_mlp - 1]
     exact = dissect.patch(pair, prompts, ["mlp_post"], neurons=some, metrics=["logprob"], window=1, progress=False)
     assert estimate.data.sizes["neurons"] == pair.base.cfg.d_mlp
     chosen = AttributionResult(estimate.data.sel(neurons=some))
     ours, theirs = changes(chosen, "logprob"), changes(exact, "logprob")
     assert np.abs(ours - theirs).max() < 20 * NEAR * np.abs(theirs).max()
-    whole = attribute(pair, prompts, ["mlp_post"], metric="logprob", progress=False)
+    whole = attribute(pair, prompts, ["mlp_post"], metrics="logprob", progress=False)
     np.testing.assert_allclose(changes(estimate, "logprob").sum(2), changes(whole, "logprob"), atol=1e-12)
 
 
@@ -183,7 +183,7 @@ def test_integrated_gradients_of_one_layer_of_the_stream(tiny_pair):
     pair = load(tiny_pair, "gpt2")
     prompts = FACTS.prompts(pair.tokenizer)
     exact = dissect.patch(pair, prompts, ["resid_pre"], metrics=["kl"], window=1, layers=[1], progress=False)
-    estimate = attribute(pair, prompts, ["resid_pre"], metric="kl", layers=[1], ig_steps=32, progress=False)
+    estimate = attribute(pair, prompts, ["resid_pre"], metrics="kl", layers=[1], ig_steps=32, progress=False)
     np.testing.assert_allclose(changes(estimate, "kl"), changes(exact, "kl"), atol=2e-4)
 
 
@@ -201,7 +201,7 @@ def test_a_model_with_itself_has_nothing_to_attribute(tiny_pair):
     model = dissect.load(tiny_pair("llama")[0], progress=False)
     pair = dissect.ModelPair(model, model)
     result = attribute(
-        pair, FACTS.prompts(pair.tokenizer), ["mlp_post", "z", "k"], metric="logprob", check=3, progress=False
+        pair, FACTS.prompts(pair.tokenizer), ["mlp_post", "z", "k"], metrics="logprob", check=3, progress=False
     )
     assert np.abs(changes(result, "logprob")).max() == 0.0
     assert np.isnan(result.recovery("logprob")).all()
@@ -232,7 +232,7 @@ def test_the_models_are_left_as_they_were(tiny_pair):
 def test_the_check_patches_cells_exactly(tiny_pair, tmp_path):
     pair = load(tiny_pair, "llama")
     prompts = FACTS.prompts(pair.tokenizer)
-    result = attribute(pair, prompts, ["z", "q"], per="head", metric="logprob", window=3, check=7, progress=False)
+    result = attribute(pair, prompts, ["z", "q"], per="head", metrics="logprob", window=3, check=7, progress=False)
     assert result.n_checked == 7
     assert -1 <= result.agreement <= 1
     exact = dissect.patch(pair, prompts, ["z", "q"], heads="each", metrics=["logprob"], window=3, progress=False)
@@ -244,10 +244,10 @@ def test_the_check_patches_cells_exactly(tiny_pair, tmp_path):
         assert row.estimate == pytest.approx(float(ours.sel(at)), abs=1e-10)
     ranks = result.checked[["estimate", "exact"]].rank()
     assert result.agreement == pytest.approx(float(np.corrcoef(ranks["estimate"], ranks["exact"])[0, 1]))
-    again = attribute(pair, prompts, ["z", "q"], per="head", metric="logprob", window=3, check=7, progress=False)
+    again = attribute(pair, prompts, ["z", "q"], per="head", metrics="logprob", window=3, check=7, progress=False)
     assert again.data.attrs["checked"] == result.data.attrs["checked"]
     other = attribute(
-        pair, prompts, ["z", "q"], per="head", metric="logprob", window=3, check=7, seed=1, progress=False
+        pair, prompts, ["z", "q"], per="head", metrics="logprob", window=3, check=7, seed=1, progress=False
     )
     assert not other.checked.drop(columns=["estimate", "exact"]).equals(
         result.checked.drop(columns=["estimate", "exact"])
@@ -266,7 +266,7 @@ def test_the_check_knows_every_dimension(per, site, tiny_pair):
     pair = load(tiny_pair, "llama", apart=NEAR)
     prompts = FACTS.prompts(pair.tokenizer)
     result = attribute(
-        pair, prompts, [site], per=per, metric="logprob", check=1000 if per is None else 12, progress=False
+        pair, prompts, [site], per=per, metrics="logprob", check=1000 if per is None else 12, progress=False
     )
     assert result.n_checked == (3 if per is None else 12)
     assert result.agreement > 0.9
@@ -276,9 +276,9 @@ def test_the_check_knows_every_dimension(per, site, tiny_pair):
 def test_prompts_without_a_foil_are_undefined(tiny_pair):
     pair = load(tiny_pair, "llama")
     prompts = FACTS.prompts(pair.tokenizer)
-    result = attribute(pair, prompts, ["mlp_post"], metric="logit_diff", progress=False)
+    result = attribute(pair, prompts, ["mlp_post"], metrics="logit_diff", progress=False)
     assert np.isnan(result.values("logit_diff").values).tolist() == [[[False, False, True]] * 3]
-    alone = attribute(pair, prompts[:2], ["mlp_post"], metric="logit_diff", progress=False)
+    alone = attribute(pair, prompts[:2], ["mlp_post"], metrics="logit_diff", progress=False)
     np.testing.assert_allclose(result.values("logit_diff")[..., :2], alone.values("logit_diff"), atol=1e-12)
     foil = pair.tokenizer(prompts.prompt_texts[0] + " In Paris")["input_ids"]
     at = next(t for t in prompts.answer_mask[0].nonzero()[:, 0].tolist() if prompts.tokens[0, t] != foil[t])
@@ -303,9 +303,9 @@ def test_low_precision_keeps_the_picture(dtype, tiny_pair):
     [
         ({"components": ["mlp_poost"]}, "no activation site 'mlp_poost'"),
         ({"components": []}, "nothing to sweep"),
-        ({"metric": "rouge"}, "no metric 'rouge'"),
-        ({"metric": "rank"}, "metric 'rank' has no gradient: attribute with kl, krs, logit_diff, logprob, prob"),
-        ({"metric": "exact"}, "has no gradient"),
+        ({"metrics": "rouge"}, "no metric 'rouge'"),
+        ({"metrics": "rank"}, "metric 'rank' has no gradient: attribute with kl, krs, logit_diff, logprob, prob"),
+        ({"metrics": "exact"}, "has no gradient"),
         ({"per": "token"}, "per='token': choose from head, neuron, position"),
         ({"per": "head"}, "'mlp_post' has no heads"),
         ({"per": "neuron", "components": ["z"]}, "neurons are entries of mlp_post"),
@@ -316,7 +316,7 @@ def test_low_precision_keeps_the_picture(dtype, tiny_pair):
         ({"ig_steps": 4, "components": ["resid_post"]}, "ask for one layer at a time"),
         ({"check": 1}, "check=1"),
         ({"batch_size": 0}, "batch_size=0"),
-        ({"donor": "retain"}, "no retain model"),
+        ({"donor": "retrained"}, "no retrained model"),
     ],
 )
 def test_what_does_not_exist_is_refused(asked, said, tiny_pair):
@@ -329,4 +329,4 @@ def test_what_does_not_exist_is_refused(asked, said, tiny_pair):
 def test_no_foil_at_all_is_refused(tiny_pair):
     pair = load(tiny_pair, "llama")
     with pytest.raises(dissect.DissectError, match="no prompt has one"):
-        attribute(pair, FACTS[2:].prompts(pair.tokenizer), metric="logit_diff", progress=False)
+        attribute(pair, FACTS[2:].prompts(pair.tokenizer), metrics="logit_diff", progress=False)

@@ -128,11 +128,11 @@ def test_other_references_for_the_logit(tiny_pair):
     pair = load(tiny_pair, "gemma2")
     prompts = FACTS.prompts(pair.tokenizer)
     logits = [uncapped(model, prompts) for model in (pair.base, pair.unlearned)]
-    for against in ("mean", "foil"):
-        result = logit_attribution(pair, prompts, against=against, batch_size=2, progress=False)
+    for baseline in ("mean", "foil"):
+        result = logit_attribution(pair, prompts, baseline=baseline, batch_size=2, progress=False)
         for row in range(2):
             at = prompts.answer_mask[row].nonzero()[:, 0]
-            if against == "mean":
+            if baseline == "mean":
                 margins = [z[row, at - 1, prompts.tokens[row, at]] - z[row, at - 1].mean(-1) for z in logits]
             else:
                 text = prompts.prompt_texts[row] + (" In Paris" if row == 0 else " a painter")
@@ -141,15 +141,15 @@ def test_other_references_for_the_logit(tiny_pair):
                 margins = [z[row, here - 1, prompts.tokens[row, here]] - z[row, here - 1, foil[here]] for z in logits]
             assert float(result.total[row]) == pytest.approx(float((margins[0] - margins[1]).mean()), abs=1e-9)
         assert float(np.abs(result.remainder()[:2]).max()) < 1e-9
-        assert np.isnan(result.total[2]) == (against == "foil")
-        assert np.isnan(result.parts()[:, 2]).all() == (against == "foil")
+        assert np.isnan(result.total[2]) == (baseline == "foil")
+        assert np.isnan(result.parts()[:, 2]).all() == (baseline == "foil")
 
 
 def test_the_two_directions_are_opposite(tiny_pair):
     pair = load(tiny_pair, "llama")
     prompts = FACTS.prompts(pair.tokenizer)
     there = logit_attribution(pair, prompts, progress=False).parts()
-    back = logit_attribution(pair, prompts, before="unlearned", after="base", progress=False).parts()
+    back = logit_attribution(pair, prompts, donor="unlearned", recipient="base", progress=False).parts()
     np.testing.assert_allclose(there, -back, atol=1e-12)
 
 
@@ -176,9 +176,9 @@ def test_a_result_is_saved_shown_and_tabled(tiny_pair, tmp_path):
 @pytest.mark.parametrize(
     ("asked", "said"),
     [
-        ({"before": "teacher"}, "no model 'teacher'"),
-        ({"after": "retain"}, "no retain model"),
-        ({"against": "everything"}, "against='everything'"),
+        ({"donor": "teacher"}, "no model 'teacher'"),
+        ({"recipient": "retrained"}, "no retrained model"),
+        ({"baseline": "everything"}, "baseline='everything'"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )
@@ -191,4 +191,4 @@ def test_what_does_not_exist_is_refused(asked, said, tiny_pair):
 def test_no_foils_are_refused(tiny_pair):
     pair = load(tiny_pair, "llama")
     with pytest.raises(dissect.DissectError, match="no prompt has one"):
-        logit_attribution(pair, FACTS[2:].prompts(pair.tokenizer), against="foil", progress=False)
+        logit_attribution(pair, FACTS[2:].prompts(pair.tokenizer), baseline="foil", progress=False)

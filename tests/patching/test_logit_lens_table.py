@@ -72,8 +72,8 @@ def test_it_reads_as_a_table_and_comes_back_from_disk(table, tmp_path):
     ("wrong", "says"),
     [
         ({"k": 0}, "k=0"),
-        ({"head": "theirs"}, "choose from base, unlearned, retain, own"),
-        ({"models": ("retain",)}, "retain"),
+        ({"head": "theirs"}, "choose from base, unlearned, retrained, own"),
+        ({"models": ("retrained",)}, "retrained"),
         ({"models": ()}, "at least one"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
@@ -97,7 +97,7 @@ def test_its_figure_shows_the_likeliest_tokens(table):
         assert [[text.startswith("<b>") for text in row] for row in trace.text] == right.tolist()
     one = plots.lens(table, prompt=2, positions=[-1], models=["base"], title="Mine")
     assert len(one.data) == 1 and one.data[0].z.shape == (3, 1) and one.layout.title.text.startswith("Mine")
-    for wrong in ({"prompt": 9}, {"positions": [99]}, {"models": ["retain"]}):
+    for wrong in ({"prompt": 9}, {"positions": [99]}, {"models": ["retrained"]}):
         with pytest.raises(dissect.DissectError, match="it has"):
             plots.lens(table, **wrong)
 
@@ -113,11 +113,11 @@ def test_tokens_are_shown_as_text_and_not_as_markup(table):
 def test_estimates_are_drawn_against_exact_patches(tiny_pair, facts):
     pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
     prompts = facts.prompts(pair.tokenizer)
-    result = dissect.attribute(pair, prompts, ["z", "mlp_post"], metric="logprob", check=5, progress=False)
+    result = dissect.attribute(pair, prompts, ["z", "mlp_post"], metrics="logprob", check=5, progress=False)
     figure = plots.agreement(result)
     points = [(x, y) for trace in figure.data if trace.mode == "markers" for x, y in zip(trace.x, trace.y, strict=True)]
     assert sorted(points) == sorted(zip(result.checked["estimate"], result.checked["exact"], strict=True))
     assert f"{result.agreement:.3f} over 5 cells" in figure.layout.title.text
-    unchecked = dissect.attribute(pair, prompts, ["z"], metric="logprob", progress=False)
+    unchecked = dissect.attribute(pair, prompts, ["z"], metrics="logprob", progress=False)
     with pytest.raises(dissect.DissectError, match="check=40"):
         plots.agreement(AttributionResult(unchecked.data))

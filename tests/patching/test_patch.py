@@ -185,7 +185,7 @@ def test_metrics_equal_their_definitions(tiny_pair, facts):
         ({"metrics": ["rouge"]}, "no metric 'rouge'"),
         ({"scoring": "best"}, "no scoring 'best'"),
         ({"donor": "teacher"}, "no model 'teacher'"),
-        ({"donor": "retain"}, "no retain model"),
+        ({"donor": "retrained"}, "no retrained model"),
         ({"batch_size": 0}, "batch_size=0"),
         ({"scoring": "published", "metrics": ["logprob"]}, "use scoring='answer'"),
     ],
@@ -219,9 +219,9 @@ def test_no_pair_or_no_prompts_is_refused(ask, tiny_pair, facts, unchecked):
     prompts = prompts_of(facts, pair)
     for arguments, said in (
         ((pair, prompts[:0]), "there are no prompts"),
-        ((pair, facts), r"a Facts, prompts are needed: give facts.prompts\(pair.base\)"),
-        ((pair, ["Who?"]), r"a list, prompts are needed: give Facts\(\[...\]\).prompts"),
-        ((pair.base, prompts), r"a HookedTransformer: give load_pair\(base, unlearned\)"),
+        ((pair, facts), r"must be prompts, got Facts: facts.prompts\(pair.base\)"),
+        ((pair, ["Who?"]), r"must be prompts, got list: Facts\(\[...\]\).prompts"),
+        ((pair.base, prompts), r"must be a pair, got HookedTransformer: load_pair\(base, unlearned\)"),
     ):
         with pytest.raises(dissect.DissectError, match=said):
             ask(*arguments, progress=False)

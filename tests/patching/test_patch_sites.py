@@ -65,7 +65,10 @@ def test_the_last_residual_stream_with_final_norm_and_unembedding_is_the_base_mo
     outside = tuple(n for n, _ in pair.base.named_parameters() if n.startswith(("ln_final.", "unembed.", "embed.")))
     swaps = Joint((ActivationSwap(source, ("resid_post",), (last,)), ParameterSwap(Parameters(pair.base), outside)))
     nothing = ParameterSwap(Parameters(pair.unlearned), ())
-    cells = [Cell("everything", last, (last,), swaps), Cell("nothing", last, (last,), nothing)]
+    cells = [
+        Cell("everything", last, (last,), intervention=swaps),
+        Cell("nothing", last, (last,), intervention=nothing),
+    ]
     recovery = sweep(pair, pair.unlearned, source, prompts, cells, Options(progress=False), spec={}).recovery()
     assert (recovery.sel(component="everything").values == 1.0).all()
     assert (recovery.sel(component="nothing").values == 0.0).all()
@@ -210,20 +213,20 @@ def test_controls(llama):
 @pytest.mark.parametrize("sequential", [False, True])
 def test_the_retain_control_is_a_sweep_from_the_retrained_model(sequential, tiny_pair, facts, tmp_path):
     third = make_checkpoint("llama", tmp_path / "third", change=depth.retrained)
-    pair = dissect.load_pair(*tiny_pair("llama"), retain=third, sequential=sequential, progress=False)
+    pair = dissect.load_pair(*tiny_pair("llama"), retrained=third, sequential=sequential, progress=False)
     prompts = facts.prompts(pair.tokenizer)
     how = {"window": 1, "metrics": ("logprob", "krs"), "progress": False}
-    found = dissect.patch(pair, prompts, ["attn_out"], controls=["retain"], **how)
-    other = dissect.patch(pair, prompts, ["attn_out"], donor="retain", **how)
-    control = found.values("logprob").sel(component="attn_out (retain)", drop=True)
+    found = dissect.patch(pair, prompts, ["attn_out"], controls=["retrained"], **how)
+    other = dissect.patch(pair, prompts, ["attn_out"], donor="retrained", **how)
+    control = found.values("logprob").sel(component="attn_out (retrained)", drop=True)
     assert not np.allclose(control, found.values("logprob").sel(component="attn_out"))
     np.testing.assert_array_equal(control, other.values("logprob").sel(component="attn_out", drop=True))
 
 
 def test_who_has_no_retrained_model_has_no_such_control(llama):
     pair, prompts = llama
-    with pytest.raises(DissectError, match="--retain-model"):
-        dissect.patch(pair, prompts, ["attn_out"], controls=["retain"], progress=False)
+    with pytest.raises(DissectError, match="--retrained"):
+        dissect.patch(pair, prompts, ["attn_out"], controls=["retrained"], progress=False)
 
 
 @pytest.mark.parametrize("sequential", [False, True])

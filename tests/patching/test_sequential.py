@@ -180,13 +180,13 @@ def test_only_the_donors_tensors_in_play_are_read_and_kept(tiny_pair, facts, mon
 
 def test_a_third_checkpoint_takes_its_turn(tiny_pair, facts):
     base, unlearned = tiny_pair("llama")
-    pair = dissect.load_pair(base, unlearned, retain=base, progress=False)
+    pair = dissect.load_pair(base, unlearned, retrained=base, progress=False)
     prompts = facts.prompts(pair.tokenizer)
     asked = [("mlp.W_out", "mlp_post"), "attn"]
     expected = dissect.restore(pair, prompts, asked, window=1, controls=True, progress=False)
     with pair.sequential():
         found = dissect.restore(pair, prompts, asked, window=1, controls=True, progress=False)
-        assert in_memory(pair) == ["unlearned"] and pair.retain.embed.W_E.is_meta
+        assert in_memory(pair) == ["unlearned"] and pair.retrained.embed.W_E.is_meta
     assert found.data.identical(expected.data)
 
 

@@ -107,7 +107,7 @@ def test_components_differ_by_colour_and_by_dash_and_by_marker():
 
 
 def test_no_two_controls_look_alike():
-    kinds = ["identity", "shuffled", "random", "single layers", "noise", "retain", "window 3", "mine", "theirs"]
+    kinds = ["identity", "shuffled", "random", "single layers", "noise", "retrained", "window 3", "mine", "theirs"]
     names = ["mlp_post", *(f"mlp_post ({kind})" for kind in kinds), "attn_out", "attn_out (noise)"]
     drawn = lines(plots.curves(made_up(names)))
     of = {t: (drawn[t].line.color, drawn[t].line.dash, drawn[t].marker.symbol) for t in drawn}

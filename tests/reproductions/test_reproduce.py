@@ -15,7 +15,7 @@ import dissect
 from dissect.cli import main
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
-from dissect.measures.measure import mean_of
+from dissect.measures.estimate import mean_of
 from dissect.reading.answers import reproduced
 from dissect.reproductions.figures import FIGURES, krs_curves, reproduce
 from dissect.reproductions.figures.concepts import concepts_of, noised, strongest
@@ -43,7 +43,7 @@ def given(demo: Path, tmp_path_factory: pytest.TempPathFactory) -> dict:
     files = {"forget": "forget", "retain": "retain_unseen", "retain_seen": "retain_seen", "unrelated": "retain_unseen"}
     model = {
         "base": str(demo / "base"),
-        "retain_model": str(demo / "retrained"),
+        "retrained": str(demo / "retrained"),
         "unlearned": str(demo / "{method}"),
         "methods": METHODS,
         "facts": {name: str(demo / f"{file}.jsonl") for name, file in files.items()}
@@ -239,7 +239,7 @@ def test_uds_is_that_of_evaluate(given, demo, tmp_path):
         {"npo": demo / "npo"},
         forget=Facts.read(demo / "forget.jsonl"),
         base=demo / "base",
-        retain_model=demo / "retrained",
+        retrained=demo / "retrained",
         measures=["uds", "exact_match"],
         n_examples=0,
         progress=False,
@@ -247,7 +247,7 @@ def test_uds_is_that_of_evaluate(given, demo, tmp_path):
     for measure in ("uds", "exact_match"):
         row = found.get("npo", measure)
         mine = [table[f"{measure}{end}"]["npo"] for end in ("", "_low", "_high", "_n")]
-        singly = mean_of(np.array(row.items), seed=0)  # where evaluate draws whole subjects
+        singly = mean_of(np.array(row.items)).with_interval(seed=0)  # where evaluate draws whole subjects
         np.testing.assert_allclose(mine, [row.value, singly.low, singly.high, row.n], atol=1e-6)
     assert list(made.figure.data[0].x) == pytest.approx(list(made.table["uds"]))
 
@@ -588,7 +588,7 @@ def test_what_a_figure_needs_is_said_before_any_work(given, trained, tmp_path):
     fails("D-F3", with_settings(trained, "D-F3", methods=["ga"]), "give settings by name")
     model = {**given["models"]["tiny"], "facts": {"forget": given["models"]["tiny"]["facts"]["forget"]}}
     fails("D-F3", {"models": {"tiny": model}}, "needs facts 'unrelated' of model 'tiny'")
-    fails("UDS", {"models": {"tiny": {**model, "retain_model": None}}}, "UDS needs retain_model")
+    fails("UDS", {"models": {"tiny": {**model, "retrained": None}}}, "UDS needs retrained")
     fails("UDS", {"models": {"tiny": {**model, "facts": {"forget": "nowhere.jsonl"}}}}, "nowhere.jsonl")
     lone = {key: value for key, value in model.items() if key not in ("unlearned", "methods")}
     fails("U-F4", {"models": {"tiny": lone}}, "GradDiff: it has a retain loss: give facts 'retain_seen'")

@@ -144,7 +144,7 @@ def test_a_metric_and_a_dimension_may_not_share_a_name(both, facts):
     result, _ = swept(both("llama"), facts, ["mlp.W_out"], layers=[1], rank=[1, 2], metrics=["rank"])
     assert result.recovery("rank").sizes["low_rank"] == 2
     for name, others in (("t", []), ("layer", []), ("n_scored", []), ("krs_donor", ["krs"])):
-        clash = Metric(name=name, label="clash", measure=lambda scored: scored.logits[:, 0])
+        clash = Metric(name=name, label="clash", score=lambda scored: scored.logits[:, 0])
         with pytest.raises(dissect.DissectError, match=f"called '{name}'.*another name"):
             swept(both("llama"), facts, ["mlp.W_out"], t=[0.5], metrics=[*others, clash])
 
@@ -240,13 +240,13 @@ def test_unlearned_weights_in_the_base_model(both, facts):
 
 def test_controls(tiny_pair, facts, tmp_path):
     base, unlearned = tiny_pair("llama")
-    pair = dissect.load_pair(base, unlearned, retain=base, progress=False)
+    pair = dissect.load_pair(base, unlearned, retrained=base, progress=False)
     prompts = prompts_of(facts, pair)
     result = dissect.restore(pair, prompts, ["mlp.W_out"], window=1, controls=True, progress=False)
     names = result.data["component"].values.tolist()
-    assert names == ["mlp.W_out", *(f"mlp.W_out ({c})" for c in ("identity", "random", "noise", "retain"))]
+    assert names == ["mlp.W_out", *(f"mlp.W_out ({c})" for c in ("identity", "random", "noise", "retrained"))]
     assert (result.recovery("krs").sel(component="mlp.W_out (identity)") == 0.0).all()
-    assert np.array_equal(krs(result, component="mlp.W_out (retain)"), krs(result, component="mlp.W_out"))
+    assert np.array_equal(krs(result, component="mlp.W_out (retrained)"), krs(result, component="mlp.W_out"))
     drawn = result.data["members"].sel(component="mlp.W_out (random)").values.tolist()
     for layer, members in enumerate(drawn):
         assert len(members.split(",")) == 1 and int(members) != layer
@@ -304,7 +304,7 @@ def test_controls_of_parts_of_blocks(block, parts, tiny_pair, facts):
     """Each is a control of the part, and none is mistaken for another."""
     base, unlearned = tiny_pair("llama")
     third = make_checkpoint("llama", base.parent / "third", seed=7)
-    pair = dissect.load_pair(base, unlearned, retain=third, progress=False)
+    pair = dissect.load_pair(base, unlearned, retrained=third, progress=False)
     prompts = prompts_of(facts, pair)
     how = {"window": 1, "layers": [1], "progress": False, **parts}
     result = dissect.restore(pair, prompts, [block], controls=True, **how).recovery("krs")
@@ -314,10 +314,12 @@ def test_controls_of_parts_of_blocks(block, parts, tiny_pair, facts):
     names = list(values)
     assert not any(np.array_equal(values[a], values[b]) for a in names for b in names if a < b)
     # the gap to the base model stays the measure, so only the values of the metric can be compared
-    other = dissect.ModelPair(pair.retain, pair.unlearned)
+    other = dissect.ModelPair(pair.retrained, pair.unlearned)
     alone = dissect.restore(other, prompts, [block], metrics=["logprob"], **how).values("logprob")
-    among = dissect.restore(pair, prompts, [block], controls=["retain"], metrics=["logprob"], **how).values("logprob")
-    np.testing.assert_allclose(among.sel(component=f"{block} (retain)"), alone.sel(component=block), atol=1e-6)
+    among = dissect.restore(pair, prompts, [block], controls=["retrained"], metrics=["logprob"], **how).values(
+        "logprob"
+    )
+    np.testing.assert_allclose(among.sel(component=f"{block} (retrained)"), alone.sel(component=block), atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -346,7 +348,7 @@ def test_controls_of_parts_of_blocks(block, parts, tiny_pair, facts):
         ({"t": [float("nan")]}, "give numbers"),
         ({"t": []}, "give numbers"),
         ({"controls": ["shuffled"]}, "no control 'shuffled'"),
-        ({"controls": ["retain"]}, "needs a third checkpoint"),
+        ({"controls": ["retrained"]}, "needs a retrained model"),
         ({"layers": [{0}, {1, 2}], "blocks": ["mlp", "unembed"]}, "cannot share an axis"),
     ],
 )

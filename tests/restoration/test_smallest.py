@@ -175,7 +175,7 @@ def test_results_are_stored_and_drawn(planted, facts, tmp_path):
         ({"blocks": ["mlp_post"]}, "no parameter block"),
         ({"blocks": []}, "nothing to sweep"),
         ({"layers": [4]}, "no layer 4"),
-        ({"donor": "retain"}, "no retain model"),
+        ({"donor": "retrained"}, "no retrained model"),
         ({"donor": "unlearned"}, "there is nothing to recover"),
     ],
 )

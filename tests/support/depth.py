@@ -1,6 +1,6 @@
-"""Depth measures written plainly (transformers, hooks, one unpadded text at a time), and subjects to measure."""
+"""Depth measures written plainly (transformers, hooks, one unpadded text at a time), and checkpoints to measure."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 import dissect
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
-from dissect.measures.examined import Settings, Subject, Tools
-from dissect.patching.patch import patch
+from dissect.measures.examined import Examined, Settings
 from tests.support.tiny import randomise
 
 LAYERS = {
@@ -33,34 +32,27 @@ def retrained(model: PreTrainedModel) -> None:
         parameter.copy_(before[name] + 0.3 * (parameter - before[name]))
 
 
-def never(*_: object, **__: object) -> None:
-    raise AssertionError("nothing is to be trained here")
-
-
-def subjects(
+def examined(
     directories: Sequence[Path],
     facts: Facts,
     *,
     dtype: str = "float32",
     settings: Settings | None = None,
-    patch: Callable = patch,
     **sets: Facts,
-) -> list[Subject]:
+) -> list[Examined]:
     """Base, unlearned and, if there is a third directory, a retrained model, asked about ``facts``."""
-    tools = Tools(patch=patch, relearn=never)
-    found = [
-        Subject(
+    made = [
+        Examined(
             dissect.load(directory, dtype=dtype, progress=False),
             {"forget": facts, **sets},
             name=name,
             settings=settings or Settings(batch_size=2),
-            tools=tools,
         )
         for directory, name in zip(directories, ("base", "unlearned", "retrained"), strict=False)
     ]
-    for subject in found:
-        subject.play(base=found[0], retain=found[2] if len(found) > 2 else None)
-    return found
+    for each in made:
+        each.attach(base=made[0], retrained=made[2] if len(made) > 2 else None)
+    return made
 
 
 def hf(directory: Path) -> PreTrainedModel:

@@ -9,8 +9,7 @@ from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
 from dissect.metrics import metric as metrics_by_name
 from dissect.sweep.assemble import assemble
-from dissect.sweep.grid import Cell, windows
-from dissect.sweep.intervention import Joint
+from dissect.sweep.grid import GridPoint, windows
 from dissect.sweep.sweep_result import SweepResult
 
 
@@ -27,10 +26,10 @@ def make_result(
     values = {name: np.array(table, dtype=float) for name, table in rows.items()}
     n_prompts = next(iter(values.values())).shape[1]
     asked = _prompts(n_prompts, marker=prompts)
-    cells = [Cell(component, layer, members, Joint(())) for layer, members in windows(layers, window, max(layers) + 1)]
+    points = [GridPoint(component, layer, members) for layer, members in windows(layers, window, max(layers) + 1)]
     spec = {"window": window, "donor": donor, "recipient": "unlearned", "scoring": "answer"}
     metrics = [metrics_by_name.get(name) for name in values]
-    return assemble(cells, values, asked, metrics, np.full(n_prompts, 3), spec)
+    return assemble(points, values, asked, metrics, np.full(n_prompts, 3), spec)
 
 
 def _prompts(count: int, *, marker: int) -> Prompts:

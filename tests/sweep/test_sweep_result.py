@@ -95,7 +95,7 @@ def test_concat_of_other_layers_leaves_holes_not_zeros():
     ("change", "said"),
     [
         ({"prompts": 8}, "different prompts"),
-        ({"donor": "retain"}, "differ in donor"),
+        ({"donor": "retrained"}, "differ in donor"),
         ({"component": "mlp_post"}, "two sweeps have a component"),
     ],
 )

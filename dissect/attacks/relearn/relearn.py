@@ -16,11 +16,12 @@ from jaxtyping import Float, Shaped
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
-from dissect.attacks.relearn.relearned import FORMAT, MEASURES, Relearning
+from dissect.attacks.relearn.relearned import MEASURES, Relearning
 from dissect.attacks.relearn.relearning_plan import Plan, plan_of
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.changing.exchange import check_in_memory, exchanged
 from dissect.models.checkpoint import CheckpointInfo
 from dissect.models.comparable import check_comparable
@@ -34,6 +35,7 @@ from dissect.unlearning.run.trainer import Record, Trainer
 Scores = dict[str, Float[np.ndarray, "step fact"]]
 
 
+@keywords()
 def relearn(
     model: Any,
     facts: Any,
@@ -78,6 +80,13 @@ def relearn(
     Raises:
         DissectError: models, facts or settings that do not go together, before any training; a loss that is no longer
             finite.
+
+    Example:
+        >>> model = dissect.load("runs/demo/npo")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> dissect.relearn(model, forget, steps=2, every=1)
+        Relearning(model; ... held-out facts, steps 0 to 2)
+        ...
     """
     models = _models(model, control, base)
     plan = plan_of(model, facts, on, folds, by, template, seed, settings, steps, every)
@@ -150,7 +159,7 @@ def _dataset(
         "prompt_text": ("fact", np.array(plan.prompts.prompt_texts, dtype=str)),
         "answer_text": ("fact", np.array(plan.prompts.answer_texts, dtype=str)),
     }
-    attrs = {"format": FORMAT, "spec": json.dumps(dict(spec)), "versions": json.dumps(versions())}
+    attrs = {"format": Relearning.FORMAT, "spec": json.dumps(dict(spec)), "versions": json.dumps(versions())}
     return xr.Dataset(variables, coords=coords, attrs=attrs)
 
 

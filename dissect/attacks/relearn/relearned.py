@@ -1,7 +1,6 @@
 """`Relearning`: how fast facts come back that a model is not trained on, as labelled curves."""
 
 import json
-import os
 from typing import Any
 
 import numpy as np
@@ -10,16 +9,15 @@ import xarray as xr
 from jaxtyping import Float
 from scipy.integrate import trapezoid
 
-from dissect import netcdf
 from dissect.errors import DissectError
 from dissect.statistics.bootstrap import of_sums
 from dissect.statistics.relative_difference import agreement
+from dissect.stored_result import StoredDataset
 
-FORMAT = "dissect-relearning-1"
 MEASURES = ("probability", "logprob", "exact_match")
 
 
-class Relearning:
+class Relearning(StoredDataset):
     """What ``dissect.relearn`` measured.
 
     ``data`` is an ``xarray.Dataset`` with, for each fact while it is held out from training,
@@ -34,18 +32,13 @@ class Relearning:
     Intervals draw whole groups.
     """
 
-    def __init__(self, data: xr.Dataset) -> None:
-        self.data = data
+    FORMAT = "dissect-relearning-1"
+    WRITER = "Relearning.save"
 
     @property
     def models(self) -> list[str]:
         """``model``, and ``control`` where there is one."""
         return [str(name) for name in self.data["model"].values]
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """How it was trained and tested."""
-        return json.loads(self.data.attrs["spec"])
 
     def curve(self, of: str = "probability", *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
         """Mean over the held-out facts at each step: ``model``, ``step``, ``value``, ``low``, ``high``, ``n``.
@@ -127,19 +120,6 @@ class Relearning:
         models = {"model": self.spec["models"]["model"], "control": control.spec["models"]["model"]}
         attrs = {**self.data.attrs, "spec": json.dumps(self.spec | {"models": models})}
         return Relearning(joined.merge(own.drop_vars([*names, "model"])).assign_attrs(attrs))
-
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
-        netcdf.save(self.data, path)
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Relearning":
-        """Read what ``save`` wrote.
-
-        Raises:
-            DissectError: no such file, or not a relearning.
-        """
-        return cls(netcdf.load(path, FORMAT))
 
     def __repr__(self) -> str:
         sizes = self.data.sizes

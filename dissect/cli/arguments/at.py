@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, Any]:
-    """By dimension the coordinates asked for; several are separated by commas, a group's members joined by ``+``.
+    """Return coordinates by dimension; several are separated by commas, a group's members joined by ``+``.
 
     ``layer=3,4,t=0.5`` is two layers at one t. Numbers are looked up as the result has them; what it does not have
     stays as it is, to be refused where it is selected.
@@ -18,7 +18,7 @@ def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, Any]:
     Raises:
         DissectError: no ``dimension=value``, or no such dimension.
     """
-    found: dict[str, Any] = {}
+    selected: dict[str, Any] = {}
     for text in texts:
         dim = ""
         for item in text.split(","):
@@ -27,17 +27,19 @@ def selection(texts: Sequence[str], data: "xr.Dataset") -> dict[str, Any]:
             if not dim or not value:
                 raise DissectError(f"--at {text!r}: give dimension=value, such as layer=3 or layer=3,4,t=0.5")
             if dim not in data.dims:
-                there = ", ".join(str(one) for one in data.dims)
+                there = ", ".join(str(known) for known in data.dims)
                 raise DissectError(f"--at {text!r}: the result has no dimension {dim!r}, it has {there}")
-            found.setdefault(dim, []).append(_coordinate(value, data[dim].values.tolist()))
-    return found
+            selected.setdefault(dim, []).append(_coordinate(value, data[dim].values.tolist()))
+    return selected
 
 
 def _coordinate(text: str, there: Sequence[Any]) -> Any:
     """The coordinate that is written so."""
-    for one in there:
-        if str(one) in (text, text.replace("+", ",")) or (not isinstance(one, str) and _number(text) == one):
-            return one
+    for coordinate in there:
+        if str(coordinate) in (text, text.replace("+", ",")) or (
+            not isinstance(coordinate, str) and _number(text) == coordinate
+        ):
+            return coordinate
     return text
 
 

@@ -23,11 +23,12 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
         else:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
-    def flat(**given: Any) -> None:
+    def flat(**values: Any) -> None:
         filled = {
-            name: kind(**{field.name: given.pop(field.name) for field in fields(kind)}) for name, kind in groups.items()
+            name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
+            for name, kind in groups.items()
         }
-        command(**given, **filled)
+        command(**values, **filled)
 
     flat.__name__, flat.__doc__ = command.__name__, command.__doc__
     flat.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}

@@ -23,6 +23,8 @@ def one_of(*allowed: str) -> Callable[[str | None], str | None]:
     """A callback that refuses other values."""
 
     def check(value: str | None) -> str | None:
+        if value == "retain" and "retrained" in allowed:
+            raise typer.BadParameter("'retain' is now called 'retrained'")
         if value is not None and value not in allowed:
             raise typer.BadParameter(f"{value!r} is not one of {', '.join(allowed)}")
         return value
@@ -39,74 +41,88 @@ Base = Annotated[
     str, typer.Argument(metavar="BASE", help=f"Checkpoint before unlearning: {_CHECKPOINT}.", show_default=False)
 ]
 Unlearned = Annotated[
-    str, typer.Argument(metavar="UNLEARNED", help=f"Checkpoint after it: {_CHECKPOINT}.", show_default=False)
+    str, typer.Argument(metavar="UNLEARNED", help=f"Checkpoint after unlearning: {_CHECKPOINT}.", show_default=False)
 ]
 SweepOut = Annotated[
-    Path, typer.Option("--out", metavar="SWEEP.nc", help="Where to write the sweep (netCDF).", show_default=False)
+    Path, typer.Option("--out", metavar="SWEEP.nc", help="Write the sweep to this netCDF file.", show_default=False)
 ]
-ROLES = ("base", "unlearned", "retain")
+FactsFile = Annotated[
+    str,
+    typer.Option("--facts", metavar="FILE", help="Facts to ask about: JSONL, CSV, Parquet, ...", show_default=False),
+]
+ROLES = ("base", "unlearned", "retrained")
 
 Task = Annotated[
     str | None,
-    typer.Option("--task", metavar="I/N", help="Do the i-th of n parts only, for job arrays; see docs/scale.md."),
+    typer.Option(
+        "--task", metavar="I/N", help="Compute only part I of N, as one task of a job array; see docs/scale.md."
+    ),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SweepOptions:
-    """What every sweep takes."""
+    """Options of every sweep."""
 
-    window: Annotated[int, typer.Option(help="Layers swapped together around each centre; an odd number.")] = 5
-    layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Centre layers; all by default.")] = ""
-    metrics: Annotated[str, typer.Option(metavar="krs,kl,...", help="What to measure, separated by commas.")] = "krs"
-    donor: Annotated[str, choice("--donor", "Where the swapped parts come from.", *ROLES)] = "base"
-    recipient: Annotated[str, choice("--recipient", "The model that runs.", *ROLES)] = "unlearned"
-    retain_model: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget data, for the role retain.")
+    window: Annotated[int, typer.Option(help="Number of layers swapped together around each centre, odd.")] = 5
+    layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Centre layers. [default: all]")] = ""
+    metrics: Annotated[str, typer.Option(metavar="krs,kl,...", help="Metrics to compute, separated by commas.")] = "krs"
+    donor: Annotated[str, choice("--donor", "Model that the swapped parts come from.", *ROLES)] = "base"
+    recipient: Annotated[str, choice("--recipient", "Model that they are put into.", *ROLES)] = "unlearned"
+    retrained: Annotated[
+        str | None, typer.Option(metavar="DIR", help="Retrained model: a checkpoint trained without the forget data.")
     ] = None
     scoring: Annotated[
         str,
         choice(
             "--scoring",
-            "Positions compared: those that predict the answer, or the papers' window.",
+            "Positions scored: those that predict the answer, or the window of the published notebooks.",
             "answer",
             "published",
         ),
     ] = "answer"
     quantise: Annotated[
         str | None,
-        choice("--quantise", "Round the matrices of all models to 8 or 4 bits first.", "int8", "int4", "nf4"),
+        choice("--quantise", "First round the matrices of all models to 8 or 4 bits.", "int8", "int4", "nf4"),
     ] = None
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32
-    sequential: Annotated[bool, typer.Option("--sequential", help="Hold one model in memory at a time.")] = False
+    sequential: Annotated[bool, typer.Option("--sequential", help="Hold only one model in memory at a time.")] = False
     shard: Annotated[bool, typer.Option("--shard", help="Shard the models over the ranks of torchrun.")] = False
     task: Task = None
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a sweep that is there.")] = False
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptOptions:
-    """How facts become prompts."""
+    """Options that turn facts into prompts."""
 
     template: Annotated[
         str | None,
         typer.Option(
-            help=r"For questions, with {question}; \n is a line break. [default: Question: {question}\nAnswer:]",
+            help=r"Template for questions, with {question}; \n is a line break. "
+            r"[default: Question: {question}\nAnswer:]",
             show_default=False,
         ),
     ] = None
     answers: Annotated[
-        str, choice("--answers", "The answers of the facts, or the model's own greedy ones.", "gold", "base")
+        str,
+        choice(
+            "--answers", "Answers to score: those of the facts, or the base model's own greedy ones.", "gold", "base"
+        ),
     ] = "gold"
-    max_new_tokens: Annotated[int, typer.Option(help="Longest answer of the model's own, in tokens.")] = 30
+    max_new_tokens: Annotated[int, typer.Option(help="Length limit of the base model's own answers, in tokens.")] = 30
     concept: Annotated[
-        str | None, typer.Option(metavar="ID|NAME", help="One concept of a ConceptVectors file; all by default.")
+        str | None, typer.Option(metavar="ID|NAME", help="Concept of a ConceptVectors file. [default: all]")
     ] = None
     part: Annotated[
         str | None,
-        choice("--part", "Texts of a ConceptVectors file.", "QA", "text_completion", "unrelated_QA", "wikipedia"),
+        choice(
+            "--part", "Kind of texts in a ConceptVectors file.", "QA", "text_completion", "unrelated_QA", "wikipedia"
+        ),
     ] = None
-    split: Annotated[str | None, typer.Option(metavar="NAME", help="Split of a saved dataset that has several.")] = None
+    split: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Split of a saved dataset, where it has several.")
+    ] = None
 
     def facts(self, path: str) -> "Facts":
         """Read facts as asked.
@@ -144,20 +160,21 @@ class PromptOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions:
-    """Where and how a command computes."""
+    """Options of where and how a command computes."""
 
-    seed: Annotated[int, typer.Option(help="Of everything drawn at random.", min=0)] = 0
+    seed: Annotated[int, typer.Option(help="Random seed.", min=0)] = 0
     device: Annotated[
-        str | None, typer.Option(metavar="cpu|cuda|cuda:1|mps", help="The GPU if there is one, by default.")
+        str | None,
+        typer.Option(metavar="cpu|cuda|cuda:1|mps", help="Device to compute on. [default: a GPU if there is one]"),
     ] = None
     dtype: Annotated[
-        str, choice("--dtype", "Number format of the models.", "float32", "bfloat16", "float16", "float64", "auto")
+        str, choice("--dtype", "Data type of the models' weights.", "float32", "bfloat16", "float16", "float64", "auto")
     ] = "float32"
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")] = False
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress bars.")] = False
 
     @property
     def progress(self) -> bool:
-        """Whether to show bars: of several ranks only the first does."""
+        """True if bars are shown: of several ranks only the first does."""
         return not self.quiet and is_main()
 
     def start(self) -> None:

@@ -1,4 +1,4 @@
-"""Whether a result can be written, asked before the work and not after it."""
+"""Checks that a result can be written, before the work and not after it."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from dissect.errors import DissectError
 
 
 def check_file(path: Path, *suffixes: str, option: str = "--out", overwrite: bool = True) -> None:
-    """Whether a file of that name can be written.
+    """Check that a file of that name can be written.
 
     Raises:
         DissectError: another suffix, a directory, no right to write there, or a file that may not be replaced.
@@ -23,7 +23,7 @@ def check_file(path: Path, *suffixes: str, option: str = "--out", overwrite: boo
 
 
 def check_directory(path: Path, *, overwrite: bool = False) -> None:
-    """Whether a new directory of that name can be made.
+    """Check that a new directory of that name can be made.
 
     Raises:
         DissectError: it exists and is not empty, or no right to write there.

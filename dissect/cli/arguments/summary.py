@@ -1,4 +1,4 @@
-"""What a sweep says, in a few lines of text."""
+"""A sweep in a few lines of text."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from dissect.sweep.sweep_result import SweepResult
 
 
 def summary(result: SweepResult, *, seed: int = 0) -> str:
-    """Where the mean recovery of each component is highest, for each metric."""
+    """Return, for each metric, where the mean recovery of each component is highest."""
     blocks = []
     for metric in result.metrics:
         rows = [(f"recovery of {metric}", "highest mean", "95 % interval", "at")]

@@ -1,4 +1,4 @@
-"""What `dissect patch` and `dissect restore` have in common."""
+"""Steps that `dissect patch`, `restore` and `attribute` share."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -48,7 +48,7 @@ def run(
     outputs.check_file(out, ".nc", overwrite=sweeping.overwrite or not merges)
     layers = values.numbered(sweeping.layers, "--layers")
     metrics = values.listed(sweeping.metrics, "--metrics")
-    asked = prompting.facts(facts)
+    read = prompting.facts(facts)
     running.start()
     _check_early(sweeping, metrics)
 
@@ -58,14 +58,14 @@ def run(
         pair = load_pair(
             base,
             unlearned,
-            retain=sweeping.retain_model,
+            retrained=sweeping.retrained,
             sequential=sweeping.sequential,
             progress=running.progress,
             **where,
         )
         if prompting.answers == "base":
             pair.wake(pair.base)  # it is asked what it would say
-        prompts = prompting.prompts(asked, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
+        prompts = prompting.prompts(read, pair.base, batch_size=sweeping.batch_size, progress=running.progress)
         arguments: dict[str, Any] = {
             "window": sweeping.window,
             "layers": layers,
@@ -91,14 +91,14 @@ def run(
 
 
 def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
-    """What needs no model is checked before one is loaded, which may take minutes."""
+    """Check what needs no model before one is loaded, which may take minutes."""
     from dissect.metrics import metric
     from dissect.sweep.grid import windows
 
     windows([0], sweeping.window, 1)
     for name in metrics:
         metric.get(name)
-    check_roles(sweeping.donor, sweeping.recipient, sweeping.retain_model)
+    check_roles(sweeping.donor, sweeping.recipient, sweeping.retrained)
     if sweeping.quantise is not None and sweeping.sequential:
         raise DissectError(f"--quantise {sweeping.quantise} needs all models in memory: leave --sequential out")
 
@@ -108,15 +108,15 @@ def _quantised(pair: "ModelPair", format: str | None) -> "Change[None]":
     from dissect.models.changing.quantised import quantised
     from dissect.undoing.change import together
 
-    models = [model for model in (pair.base, pair.unlearned, pair.retain) if model is not None]
+    models = [model for model in (pair.base, pair.unlearned, pair.retrained) if model is not None]
     return together(quantised(model, format) for model in models if format is not None)
 
 
-def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
+def check_roles(donor: str, recipient: str, retrained: str | None) -> None:
     """Two different models, both of which there are.
 
     Raises:
-        DissectError: one model in both roles, which would take its time to find that nothing changes; or no retain.
+        DissectError: one model in both roles, where nothing can change; or no retrained model.
     """
     if donor == recipient:
         other = next(role for role in ("base", "unlearned") if role != donor)
@@ -124,5 +124,5 @@ def check_roles(donor: str, recipient: str, retain_model: str | None) -> None:
             f"--donor and --recipient are both {donor}, so nothing can change: name another (--recipient {other})"
         )
     for option, role in (("--donor", donor), ("--recipient", recipient)):
-        if role == "retain" and retain_model is None:
-            raise DissectError(f"{option} retain needs that model: add --retain-model DIR")
+        if role == "retrained" and retrained is None:
+            raise DissectError(f"{option} retrained needs that model: add --retrained DIR")

@@ -1,4 +1,4 @@
-"""What is written after an option, as values."""
+"""Texts of options, read as values."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -95,13 +95,13 @@ def measured(texts: Iterable[str] | None, option: str = "--option") -> dict[str,
 
     from dissect.unlearning.config.presets import number
 
-    found = {}
+    named = {}
     for text in texts or ():
         name, equals, value = text.partition("=")
         if not equals or "." not in name:
             raise DissectError(f"{option} {text!r}: write it as measure.option=value, such as uds.tau=0.1")
         try:
-            found[name.strip()] = number(yaml.safe_load(value))
+            named[name.strip()] = number(yaml.safe_load(value))
         except yaml.YAMLError:
             raise DissectError(f"{option} {text!r}: {value!r} is no value: give a number, a word or a list") from None
-    return found
+    return named

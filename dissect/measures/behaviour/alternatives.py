@@ -6,12 +6,15 @@ import numpy as np
 
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
-from dissect.errors import DissectError, Undefined
-from dissect.measures.examined import Subject
+from dissect.errors import Undefined
+from dissect.measures.examined import Examined
+from dissect.measures.option import choice
 
-AVERAGES = ("arithmetic", "geometric")
-"""Of the wrong answers' probabilities: their mean, as in the TOFU paper, or exp of the mean of their logarithms, as in
-its ``aggregate_eval_stat.py`` and forget quality, and in open-unlearning (locuslab/open-unlearning#26)."""
+AVERAGE = choice(
+    "truth_ratio.average", ("arithmetic", "geometric"), "Mean of the wrong answers' probabilities in the truth ratio."
+)
+"""``arithmetic``: their mean, as in the TOFU paper; ``geometric``: exp of the mean of their logarithms, as in its
+``aggregate_eval_stat.py`` and forget quality, and in open-unlearning (locuslab/open-unlearning#26)."""
 
 
 @dataclass(frozen=True)
@@ -19,23 +22,23 @@ class Alternatives:
     """log p(answer)^(1/tokens) of answers to each fact; NaN and empty where a fact has no wrong answers."""
 
     right: np.ndarray
-    """Of the answer itself."""
+    """The answer itself."""
     restated: np.ndarray
-    """Of the answer in other words (``paraphrased_answer``); of the answer where there is none."""
+    """The answer in other words (``paraphrased_answer``); the answer itself where there is none."""
     wrong: list[np.ndarray]
-    """Of each wrong answer (``perturbed``)."""
+    """Each wrong answer (``perturbed``)."""
 
 
-def alternatives(subject: Subject) -> Alternatives:
-    """Score the answers to every fact of the set: all but its own, which others score too, in one run of batches.
+def alternatives(examined: Examined) -> Alternatives:
+    """Score the answers to every fact of the set: all but its own in one run of batches; its own are scored already.
 
     Raises:
         Undefined: no fact has wrong answers, or they are plain texts.
     """
-    return subject.memo(("alternatives", subject.set), lambda: _alternatives(subject))
+    return examined.memo(("alternatives", examined.set), lambda: _alternatives(examined))
 
 
-def log_truth_ratio(subject: Subject) -> np.ndarray:
+def log_truth_ratio(examined: Examined) -> np.ndarray:
     """log R of each fact, NaN where it has no wrong answers.
 
     R = mean over wrong answers of p(wrong)^(1/|wrong|), divided by p(restated answer)^(1/|.|): 1 where a wrong answer
@@ -45,43 +48,41 @@ def log_truth_ratio(subject: Subject) -> np.ndarray:
         DissectError: an unknown mean.
         Undefined: see `alternatives`.
     """
-    average = subject.option("truth_ratio.average", AVERAGES[0])
-    if average not in AVERAGES:
-        raise DissectError(f"truth_ratio.average is {average!r}: choose from {', '.join(AVERAGES)}")
-    given = alternatives(subject)
-    wrong = [_log_mean(logs) if average == "arithmetic" else logs.mean() for logs in given.wrong if len(logs)]
-    ratio = np.full(len(given.wrong), np.nan)
-    ratio[[len(logs) > 0 for logs in given.wrong]] = wrong
-    return ratio - given.restated
+    average = examined.option(AVERAGE)
+    answers = alternatives(examined)
+    wrong = [_log_mean(logs) if average == "arithmetic" else logs.mean() for logs in answers.wrong if len(logs)]
+    ratio = np.full(len(answers.wrong), np.nan)
+    ratio[[len(logs) > 0 for logs in answers.wrong]] = wrong
+    return ratio - answers.restated
 
 
-def choice_probability(subject: Subject) -> np.ndarray:
+def choice_probability(examined: Examined) -> np.ndarray:
     """p(answer) / (p(answer) + Σ p(wrong)) of each fact, all of them per token; NaN where it has no wrong answers."""
-    given = alternatives(subject)
-    shares = np.full(len(given.wrong), np.nan)
-    for i, wrong in enumerate(given.wrong):
+    answers = alternatives(examined)
+    shares = np.full(len(answers.wrong), np.nan)
+    for i, wrong in enumerate(answers.wrong):
         if len(wrong):
-            logs = np.concatenate([given.right[i : i + 1], wrong])
+            logs = np.concatenate([answers.right[i : i + 1], wrong])
             shares[i] = np.exp(logs[0] - np.logaddexp.reduce(logs))
     return shares
 
 
-def _alternatives(subject: Subject) -> Alternatives:
-    if any(fact.kind == "text" for fact in subject.facts):
+def _alternatives(examined: Examined) -> Alternatives:
+    if any(fact.kind == "text" for fact in examined.facts):
         raise Undefined("plain texts have no answers to get wrong: give questions, or prompts with completions")
-    wrong = [_texts(fact, "perturbed") for fact in subject.facts]
+    wrong = [_texts(fact, "perturbed") for fact in examined.facts]
     if not any(wrong):
         raise Undefined("no fact has wrong answers to compare with: give each a list of some under 'perturbed'")
     restated = [
-        _texts(fact, "paraphrased_answer")[:1] if w else [] for fact, w in zip(subject.facts, wrong, strict=True)
+        _texts(fact, "paraphrased_answer")[:1] if w else [] for fact, w in zip(examined.facts, wrong, strict=True)
     ]
-    rows = [[*one, *others] for one, others in zip(restated, wrong, strict=True)]
-    asked = Facts(_answering(f, text) for f, texts in zip(subject.facts, rows, strict=True) for text in texts)
-    own, scores = subject.scores, subject.scored(subject.prompted(asked))
+    rows = [[*first, *others] for first, others in zip(restated, wrong, strict=True)]
+    facts = Facts(_answering(f, text) for f, texts in zip(examined.facts, rows, strict=True) for text in texts)
+    own, scores = examined.scores, examined.scored(examined.prompted(facts))
     means = np.split(scores.per_row(scores.logprob), np.cumsum([len(row) for row in rows])[:-1])
     right = np.where([len(w) > 0 for w in wrong], own.per_row(own.logprob), np.nan)
-    other = np.array([logs[0] if one else mean for logs, one, mean in zip(means, restated, right, strict=True)])
-    return Alternatives(right, other, [logs[len(one) :] for logs, one in zip(means, restated, strict=True)])
+    other = np.array([logs[0] if first else mean for logs, first, mean in zip(means, restated, right, strict=True)])
+    return Alternatives(right, other, [logs[len(first) :] for logs, first in zip(means, restated, strict=True)])
 
 
 def _texts(fact: Fact, key: str) -> list[str]:
@@ -94,7 +95,7 @@ def _texts(fact: Fact, key: str) -> list[str]:
 
 
 def _answering(fact: Fact, text: str) -> Fact:
-    """Another answer; after a prompt it is joined as the fact's own completion is."""
+    """Return the fact with another answer, which is joined to a prompt as the fact's own completion is."""
     if fact.question is not None:
         return Fact(question=fact.question, answer=text, extra=fact.extra)
     own = str(fact.completion)

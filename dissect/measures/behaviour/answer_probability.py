@@ -2,14 +2,15 @@
 
 import numpy as np
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 
-def answer_probability(subject: Subject) -> Estimate:
+def answer_probability(examined: Examined) -> Estimate:
     """Mean over facts of p(answer)^(1/tokens) = exp(mean log p): the geometric mean over the answer's tokens."""
-    scores = subject.scores
-    return mean_of(np.exp(scores.per_row(scores.logprob)), seed=subject.settings.seed)
+    scores = examined.scores
+    return mean_of(np.exp(scores.per_row(scores.logprob)))
 
 
 MEASURE = Measure(

@@ -2,25 +2,23 @@
 
 import numpy as np
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
-from dissect.statistics.bootstrap import bootstrap
+from dissect.measures.estimate import Estimate, mean_of, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 
-def mean_rank(subject: Subject) -> Estimate:
+def mean_rank(examined: Examined) -> Estimate:
     """Mean over facts of the mean rank of the answer's tokens."""
-    return mean_of(_ranks(subject), seed=subject.settings.seed)
+    return mean_of(_ranks(examined))
 
 
-def median_rank(subject: Subject) -> Estimate:
+def median_rank(examined: Examined) -> Estimate:
     """Median over facts of the mean rank of the answer's tokens."""
-    ranks = _ranks(subject)
-    low, high = bootstrap([ranks], np.median, seed=subject.settings.seed)
-    return Estimate(float(np.median(ranks)), len(ranks), low, high)
+    return statistic_of([_ranks(examined)], np.median)
 
 
-def _ranks(subject: Subject) -> np.ndarray:
-    return subject.scores.per_row(subject.scores.rank)
+def _ranks(examined: Examined) -> np.ndarray:
+    return examined.scores.per_row(examined.scores.rank)
 
 
 _RANK = (

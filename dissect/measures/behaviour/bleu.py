@@ -1,32 +1,26 @@
 """BLEU of what a model says against the expected answers."""
 
-from dissect.errors import DissectError
 from dissect.measures.behaviour.overlap import pairs_of, sentence_bleu
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import choice
 
-SMOOTHINGS = ("exp", "floor", "add-k", "none")
+SMOOTHING = choice("bleu.smoothing", ("exp", "floor", "add-k", "none"), "Smoothing of BLEU, by sacrebleu.")
 STOPS = (".", "!", "?")
 
 
-def bleu(subject: Subject) -> Estimate:
-    """Mean sentence BLEU over facts, from 0 to 1.
-
-    Raises:
-        DissectError: an unknown smoothing in the option ``bleu.smoothing``.
-    """
-    smoothing = subject.option("bleu.smoothing", "exp")
-    if smoothing not in SMOOTHINGS:
-        raise DissectError(f"bleu.smoothing is {smoothing!r}: choose from {', '.join(SMOOTHINGS)}")
-    pairs = [(expected, _as_open(expected, said)) for expected, said in pairs_of(subject.answers)]
-    scores = sentence_bleu(pairs, smooth_method=smoothing)
-    return mean_of(scores, seed=subject.settings.seed)
+def bleu(examined: Examined) -> Estimate:
+    """Mean sentence BLEU over facts, from 0 to 1."""
+    pairs = [(expected, _as_open(expected, said)) for expected, said in pairs_of(examined.answers)]
+    scores = sentence_bleu(pairs, smooth_method=examined.option(SMOOTHING))
+    return mean_of(scores)
 
 
 def _as_open(expected: str, said: str) -> str:
-    """What was said, without the full stop that ends it where the expected answer has none.
+    """Return what was said, without a final full stop that the expected answer lacks.
 
-    To the 13a words a full stop is a word: "Varnholt." would have half the score of "Varnholt".
+    The 13a tokeniser counts a full stop as a word: "Varnholt." would have half the score of "Varnholt".
     """
     return said if expected.endswith(STOPS) else said.rstrip("".join(STOPS))
 
@@ -36,11 +30,12 @@ MEASURE = Measure(
     label="BLEU",
     definition=(
         "mean over facts of the sentence BLEU (Papineni et al. 2002) of the greedy answer against the expected one, "
-        "from 0 to 1: sacrebleu with its 13a words, effective order up to 4, brevity penalty, and exponential (NIST) "
+        "from 0 to 1: sacrebleu with its 13a tokens, effective order up to 4, brevity penalty, and exponential (NIST) "
         "smoothing unless bleu.smoothing says floor, add-k or none; a full stop that the expected answer lacks does "
         "not count"
     ),
     family="behaviour",
     compute=bleu,
+    options=(SMOOTHING,),
     knows="high",
 )

@@ -1,13 +1,14 @@
 """How probable the right answer is among the wrong ones that are offered."""
 
 from dissect.measures.behaviour.alternatives import choice_probability
-from dissect.measures.examined import Subject
-from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import FACT_SETS, Measure
 
 
-def mean_choice_probability(subject: Subject) -> Estimate:
+def mean_choice_probability(examined: Examined) -> Estimate:
     """Mean over facts."""
-    return mean_of(choice_probability(subject), seed=subject.settings.seed)
+    return mean_of(choice_probability(examined))
 
 
 MEASURE = Measure(

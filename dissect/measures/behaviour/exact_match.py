@@ -2,18 +2,19 @@
 
 import numpy as np
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 
-def exact_match(subject: Subject) -> Estimate:
+def exact_match(examined: Examined) -> Estimate:
     """Share of facts whose expected answer is exactly the beginning of the model's greedy continuation.
 
     That is so if and only if, reading the answer, each of its tokens has rank 1 where it is predicted.
     """
-    scores = subject.scores
+    scores = examined.scores
     hits = np.array([float((ranks == 1).all()) for ranks in scores.split(scores.rank)])
-    return mean_of(hits, seed=subject.settings.seed)
+    return mean_of(hits)
 
 
 MEASURE = Measure(

@@ -2,31 +2,32 @@
 
 import numpy as np
 
-from dissect.errors import DissectError
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, Undefined, mean_of
+from dissect.errors import DissectError, Undefined
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 from dissect.pairing.asking import Asking
 from dissect.pairing.choice import compare, of_truth
 from dissect.pairing.scoring import score_sheets
 from dissect.pairing.tested import paired
 
 
-def forced_choice(subject: Subject) -> Estimate:
+def forced_choice(examined: Examined) -> Estimate:
     """Mean over facts, as asked; a fact that can be compared with no other is left out.
 
     Raises:
         Undefined: no answer can be told from another.
     """
-    settings = subject.settings
+    settings = examined.settings
     try:
-        made = paired(subject.facts, template=settings.template, n_folds=1, seed=settings.seed)
+        made = paired(examined.facts, template=settings.template, n_folds=1, seed=settings.seed)
     except DissectError as reason:
         raise Undefined(str(reason)) from reason
     asking = Asking(settings.template, batch_size=settings.batch_size)
-    items = np.full(len(subject.facts), np.nan)
-    for scores, block in zip(score_sheets(subject.model, made.sheets, asking), made.blocks, strict=True):
+    items = np.full(len(examined.facts), np.nan)
+    for scores, block in zip(score_sheets(examined.model, made.sheets, asking), made.blocks, strict=True):
         items[block.facts] = of_truth(compare(scores, block).below, block)
-    return mean_of(items, seed=settings.seed)
+    return mean_of(items)
 
 
 MEASURE = Measure(

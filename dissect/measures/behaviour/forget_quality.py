@@ -4,29 +4,30 @@ import numpy as np
 from scipy import stats
 
 from dissect.errors import Undefined
-from dissect.measures.behaviour.alternatives import log_truth_ratio
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
+from dissect.measures.behaviour.alternatives import AVERAGE, log_truth_ratio
+from dissect.measures.estimate import Estimate
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 
-def forget_quality(subject: Subject) -> Estimate:
-    """p-value of the two-sample Kolmogorov-Smirnov test between truth ratios of this model and of the retrained one.
+def forget_quality(examined: Examined) -> Estimate:
+    """p-value of the two-sample Kolmogorov-Smirnov test between the truth ratios of this model and the retrained one.
 
-    The logarithms of the ratios are compared, which keep the order and do not overflow.
+    It compares the logarithms of the ratios, which keep the order and do not overflow.
 
     Raises:
         Undefined: no retrained model, or no wrong answers.
     """
-    retrained = subject.retain
-    own, other = (_finite(log_truth_ratio(one)) for one in (subject, retrained))
+    retrained = examined.retrained
+    own, other = (_finite(log_truth_ratio(each)) for each in (examined, retrained))
     return Estimate(float(stats.ks_2samp(own, other).pvalue), len(own))
 
 
 def _finite(log_ratios: np.ndarray) -> np.ndarray:
-    found = log_ratios[~np.isnan(log_ratios)]
-    if not len(found):
+    defined = log_ratios[~np.isnan(log_ratios)]
+    if not len(defined):
         raise Undefined("the truth ratio is defined for none of the facts")
-    return found
+    return defined
 
 
 MEASURE = Measure(
@@ -40,5 +41,6 @@ MEASURE = Measure(
     ),
     family="behaviour",
     compute=forget_quality,
+    options=(AVERAGE,),
     sets=("forget",),
 )

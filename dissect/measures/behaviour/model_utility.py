@@ -1,4 +1,4 @@
-"""TOFU's model utility: one number for what should have stayed."""
+"""TOFU's model utility: one number for what was to be retained."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,12 +7,12 @@ import numpy as np
 from scipy import stats
 
 from dissect.errors import Undefined
-from dissect.measures.behaviour.alternatives import choice_probability
-from dissect.measures.behaviour.rouge_l import rouge_l_scores
+from dissect.measures.behaviour.alternatives import AVERAGE, choice_probability
+from dissect.measures.behaviour.rouge_l import STEMMER, rouge_l_scores
 from dissect.measures.behaviour.truth_ratio import truth_ratio_scores
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
-from dissect.statistics.bootstrap import bootstrap
+from dissect.measures.estimate import Estimate, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 TOFU_SETS = ("retain", "real_authors", "world_facts")
 OWN_SETS = ("retain", "unrelated")
@@ -20,15 +20,15 @@ CHOICES = ("real_authors", "world_facts")
 """The sets whose probability TOFU takes among the wrong answers."""
 
 
-def model_utility(subject: Subject) -> Estimate:
-    """Harmonic mean over sets and scores; as facts are drawn anew, those of a set are drawn for all its scores.
+def model_utility(examined: Examined) -> Estimate:
+    """Harmonic mean over sets and scores; its interval draws the facts of a set once for all the set's scores.
 
     Raises:
         Undefined: a set whose answers cannot be scored.
     """
-    wanted = TOFU_SETS if all(name in subject.sets for name in TOFU_SETS) else OWN_SETS
-    sets = [name for name in wanted if name in subject.sets]
-    scores = {name: _scores(subject.on(name)) for name in sets}
+    wanted = TOFU_SETS if all(name in examined.sets for name in TOFU_SETS) else OWN_SETS
+    sets = [name for name in wanted if name in examined.sets]
+    scores = {name: _scores(examined.on(name)) for name in sets}
     tables = [np.array(list(of_set.values())) for of_set in scores.values()]
 
     def utility(*chosen: np.ndarray, axis: int = -1) -> Any:
@@ -39,25 +39,24 @@ def model_utility(subject: Subject) -> Estimate:
         ]
         return stats.hmean(np.maximum(means, 0.0), axis=0)
 
+    entered = "; ".join(f"{', '.join(of_set)} of {name}" for name, of_set in scores.items())
     every = [np.arange(table.shape[1]) for table in tables]
-    low, high = bootstrap(every, utility, seed=subject.settings.seed)
-    went_in = "; ".join(f"{', '.join(of_set)} of {name}" for name, of_set in scores.items())
-    return Estimate(float(utility(*every)), sum(len(table) for table in tables), low, high, unit=f"means ({went_in})")
+    return statistic_of(every, utility, n=sum(map(len, tables)), unit=f"means ({entered})")
 
 
-def _scores(subject: Subject) -> dict[str, np.ndarray]:
+def _scores(examined: Examined) -> dict[str, np.ndarray]:
     """TOFU's scores of each fact, without those that no fact has."""
     scores = {
-        "probability": _probability(subject),
-        "ROUGE-L recall": rouge_l_scores(subject)[1],
-        "truth ratio": _defined(lambda: truth_ratio_scores(subject)),
+        "probability": _probability(examined),
+        "ROUGE-L recall": rouge_l_scores(examined)[1],
+        "truth ratio": _defined(lambda: truth_ratio_scores(examined)),
     }
     return {name: found for name, found in scores.items() if found is not None and not np.isnan(found).all()}
 
 
-def _probability(subject: Subject) -> np.ndarray:
-    among = _defined(lambda: choice_probability(subject)) if subject.set in CHOICES else None
-    return np.exp(subject.scores.per_row(subject.scores.logprob)) if among is None else among
+def _probability(examined: Examined) -> np.ndarray:
+    among = _defined(lambda: choice_probability(examined)) if examined.set in CHOICES else None
+    return np.exp(examined.scores.per_row(examined.scores.logprob)) if among is None else among
 
 
 def _defined(compute: Callable[[], np.ndarray]) -> np.ndarray | None:
@@ -79,6 +78,7 @@ MEASURE = Measure(
     ),
     family="behaviour",
     compute=model_utility,
+    options=(AVERAGE, STEMMER),
     sets=("retain",),
     knows="high",
 )

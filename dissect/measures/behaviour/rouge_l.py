@@ -3,24 +3,30 @@
 import numpy as np
 
 from dissect.measures.behaviour.overlap import pairs_of, rouge_l
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import switch
+
+STEMMER = switch("rouge_l.stemmer", True, "Compare Porter stems instead of words.")
 
 
-def rouge_l_scores(subject: Subject) -> tuple[np.ndarray, np.ndarray]:
+def rouge_l_scores(examined: Examined) -> tuple[np.ndarray, np.ndarray]:
     """F1 and recall of each fact's greedy answer; see `dissect.measures.behaviour.overlap.rouge_l`."""
-    stemmer = bool(subject.option("rouge_l.stemmer", True))
-    return subject.memo(("rouge_l", subject.set, stemmer), lambda: rouge_l(pairs_of(subject.answers), stemmer=stemmer))
+    stemmer = examined.option(STEMMER)
+    return examined.memo(
+        ("rouge_l", examined.set, stemmer), lambda: rouge_l(pairs_of(examined.answers), stemmer=stemmer)
+    )
 
 
-def f1(subject: Subject) -> Estimate:
+def f1(examined: Examined) -> Estimate:
     """Mean F1 over facts."""
-    return mean_of(rouge_l_scores(subject)[0], seed=subject.settings.seed)
+    return mean_of(rouge_l_scores(examined)[0])
 
 
-def recall(subject: Subject) -> Estimate:
+def recall(examined: Examined) -> Estimate:
     """Mean recall over facts."""
-    return mean_of(rouge_l_scores(subject)[1], seed=subject.settings.seed)
+    return mean_of(rouge_l_scores(examined)[1])
 
 
 _OF_WHAT = (
@@ -34,6 +40,7 @@ MEASURES = (
         definition=f"mean F1 {_OF_WHAT}; what is said beyond the answer lowers it",
         family="behaviour",
         compute=f1,
+        options=(STEMMER,),
         knows="high",
     ),
     Measure(
@@ -42,6 +49,7 @@ MEASURES = (
         definition=f"mean recall {_OF_WHAT}; as TOFU reports it: what is said beyond the answer does not lower it",
         family="behaviour",
         compute=recall,
+        options=(STEMMER,),
         knows="high",
     ),
 )

@@ -9,25 +9,30 @@ from dissect.data.render import render
 from dissect.data.tokenise import encode
 from dissect.errors import DissectError, Undefined
 from dissect.measures.behaviour.overlap import rouge_l, sentence_bleu
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import switch, whole_number
 from dissect.models.running.generate import eos_token_ids, greedy
 
+MAX_NEW_TOKENS = whole_number("similarity_to_base.max_new_tokens", 100, "Longest answer that is compared, in tokens.")
+PUBLISHED = switch("similarity_to_base.published", False, "BLEU as the code of ConceptVectors has it.")
 
-def bleu_to_base(subject: Subject) -> Estimate:
+
+def bleu_to_base(examined: Examined) -> Estimate:
     """Mean sentence BLEU of the model's answers, with the base model's as reference."""
-    pairs = _pairs(subject)
-    if subject.option("similarity_to_base.published", False):
+    pairs = _pairs(examined)
+    if examined.option(PUBLISHED):
         scores = np.array([published_bleu(reference=own, candidate=base) for base, own in pairs])
     else:
         scores = sentence_bleu(pairs, smooth_method="exp", tokenize="none")
-    return mean_of(_unless_silent(pairs, scores), seed=subject.settings.seed)
+    return mean_of(_unless_silent(pairs, scores))
 
 
-def rouge_to_base(subject: Subject) -> Estimate:
+def rouge_to_base(examined: Examined) -> Estimate:
     """Mean ROUGE-L F1 between the model's answers and the base model's."""
-    pairs = _pairs(subject)
-    return mean_of(_unless_silent(pairs, rouge_l(pairs, stemmer=False)[0]), seed=subject.settings.seed)
+    pairs = _pairs(examined)
+    return mean_of(_unless_silent(pairs, rouge_l(pairs, stemmer=False)[0]))
 
 
 def published_bleu(reference: str, candidate: str) -> float:
@@ -44,38 +49,38 @@ def published_bleu(reference: str, candidate: str) -> float:
 
 
 def _unless_silent(pairs: Sequence[tuple[str, str]], scores: np.ndarray) -> np.ndarray:
-    """The scores; where somebody says nothing, 1 if both do and 0 if one does."""
+    """Return the scores; where an answer is empty, 1 if both are and 0 if one is."""
     silent = [not (base and own) for base, own in pairs]
     return np.where(silent, [float(base == own) for base, own in pairs], scores)
 
 
-def _pairs(subject: Subject) -> list[tuple[str, str]]:
+def _pairs(examined: Examined) -> list[tuple[str, str]]:
     """(the base model's answer, this model's) to each fact."""
-    base = subject.base
-    return list(zip(_said(base), _said(subject), strict=True))
+    base = examined.base
+    return list(zip(_said(base), _said(examined), strict=True))
 
 
-def _said(subject: Subject) -> list[str]:
+def _said(examined: Examined) -> list[str]:
     """Greedy answers; the facts need not have any of their own."""
-    longest = subject.option("similarity_to_base.max_new_tokens", 100)
-    if not isinstance(longest, int) or longest < 1:
-        raise DissectError(f"similarity_to_base.max_new_tokens must be at least 1, got {longest!r}")
-    return subject.memo(("similarity_to_base", subject.set, longest), lambda: _answered(subject, longest))
+    longest = examined.option(MAX_NEW_TOKENS)
+    return examined.memo(("similarity_to_base", examined.set, longest), lambda: _answered(examined, longest))
 
 
-def _answered(subject: Subject, longest: int) -> list[str]:
-    if any(fact.kind == "text" for fact in subject.facts):
+def _answered(examined: Examined, longest: int) -> list[str]:
+    if any(fact.kind == "text" for fact in examined.facts):
         raise Undefined("plain texts ask nothing that could be answered: give questions or prompts")
-    tokenizer, how = subject.model.tokenizer, subject.settings
+    tokenizer, settings = examined.model.tokenizer, examined.settings
     try:
-        asked = [encode(tokenizer, render(fact, how.template).prompt).without_trailing().ids for fact in subject.facts]
+        prompts = [
+            encode(tokenizer, render(fact, settings.template).prompt).without_trailing().ids for fact in examined.facts
+        ]
         new = greedy(
-            subject.model,
-            [torch.tensor(ids) for ids in asked],
+            examined.model,
+            [torch.tensor(ids) for ids in prompts],
             max_new_tokens=longest,
-            eos_ids=eos_token_ids(subject.model),
-            batch_size=how.batch_size,
-            progress=how.progress,
+            eos_ids=eos_token_ids(examined.model),
+            batch_size=settings.batch_size,
+            progress=settings.progress,
         )
     except DissectError as error:
         raise Undefined(str(error)) from error
@@ -97,6 +102,7 @@ MEASURES = (
         ),
         family="behaviour",
         compute=bleu_to_base,
+        options=(MAX_NEW_TOKENS, PUBLISHED),
         sets=("forget", "unrelated"),
         knows="high",
     ),
@@ -106,6 +112,7 @@ MEASURES = (
         definition=f"mean ROUGE-L F1 {_PROTOCOL}; by rouge-score without stems",
         family="behaviour",
         compute=rouge_to_base,
+        options=(MAX_NEW_TOKENS,),
         sets=("forget", "unrelated"),
         knows="high",
     ),

@@ -5,20 +5,20 @@ from typing import Any
 import numpy as np
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
-from dissect.statistics.bootstrap import bootstrap
+from dissect.measures.estimate import Estimate, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 
 
-def perplexity_of_texts(subject: Subject) -> Estimate:
-    """`perplexity` of plain texts, with the interval of the ratio of sums as whole texts are drawn anew.
+def perplexity_of_texts(examined: Examined) -> Estimate:
+    """Perplexity of plain texts, a ratio of sums; its interval draws whole texts.
 
     Raises:
-        Undefined: facts that are no plain texts.
+        Undefined: facts that are not plain texts.
     """
-    if any(fact.kind != "text" for fact in subject.facts):
-        raise Undefined("it is of plain texts, and these are questions or prompts: see answer_probability for those")
-    parts = subject.scores.split(subject.scores.logprob)
+    if any(fact.kind != "text" for fact in examined.facts):
+        raise Undefined("it needs plain texts, and these are questions or prompts: see answer_probability for those")
+    parts = examined.scores.split(examined.scores.logprob)
     surprise, n_tokens = np.array([-part.sum() for part in parts]), np.array([len(part) for part in parts])
 
     def ratio(chosen: np.ndarray, axis: int = -1) -> Any:
@@ -26,9 +26,7 @@ def perplexity_of_texts(subject: Subject) -> Estimate:
         with np.errstate(over="ignore"):
             return np.exp(surprise[rows].sum(axis) / n_tokens[rows].sum(axis))
 
-    every = np.arange(len(parts))
-    low, high = bootstrap([every], ratio, seed=subject.settings.seed)
-    return Estimate(float(ratio(every)), len(parts), low, high, unit="texts")
+    return statistic_of([np.arange(len(parts))], ratio, unit="texts")
 
 
 MEASURE = Measure(

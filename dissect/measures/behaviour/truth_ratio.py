@@ -2,25 +2,26 @@
 
 import numpy as np
 
-from dissect.measures.behaviour.alternatives import log_truth_ratio
-from dissect.measures.examined import Subject
-from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+from dissect.measures.behaviour.alternatives import AVERAGE, log_truth_ratio
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import FACT_SETS, Measure
 
 TO_FORGET = ("forget", "paraphrased", "held_out")
 """The sets where knowing nothing is the aim."""
 
 
-def truth_ratio_scores(subject: Subject) -> np.ndarray:
+def truth_ratio_scores(examined: Examined) -> np.ndarray:
     """TOFU's score of each fact: min(R, 1/R) on facts to be forgotten, max(0, 1 - R) on others; NaN without R."""
-    log_ratio = log_truth_ratio(subject)
-    if subject.set in TO_FORGET:
+    log_ratio = log_truth_ratio(examined)
+    if examined.set in TO_FORGET:
         return np.exp(-np.abs(log_ratio))
     return np.maximum(0.0, -np.expm1(np.minimum(log_ratio, 0.0)))
 
 
-def truth_ratio(subject: Subject) -> Estimate:
+def truth_ratio(examined: Examined) -> Estimate:
     """Mean over facts."""
-    return mean_of(truth_ratio_scores(subject), seed=subject.settings.seed)
+    return mean_of(truth_ratio_scores(examined))
 
 
 MEASURE = Measure(
@@ -35,5 +36,6 @@ MEASURE = Measure(
     ),
     family="behaviour",
     compute=truth_ratio,
+    options=(AVERAGE,),
     sets=(*FACT_SETS, "real_authors", "world_facts"),
 )

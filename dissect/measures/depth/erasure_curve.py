@@ -1,4 +1,4 @@
-"""What the base model loses of an answer with another checkpoint's states of one layer: the raw curve behind UDS."""
+"""Loss of an answer in the base model with another checkpoint's states of one layer: the raw curve behind UDS."""
 
 from collections.abc import Sequence
 
@@ -6,15 +6,17 @@ import numpy as np
 from jaxtyping import Float
 
 from dissect.errors import DissectError, Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 from dissect.models.pair import ModelPair
+from dissect.patching.patch import patch
 
 SETS = ("forget", "retain", "paraphrased", "held_out")
 STATES = "resid_post"
 
 
-def drops(source: Subject, base: Subject, *, component: str = STATES) -> Float[np.ndarray, "layer prompt"]:
+def drops(source: Examined, base: Examined, *, component: str = STATES) -> Float[np.ndarray, "layer prompt"]:
     """Δ_l = mean over the answer's tokens of log p_base(y_t) - log p_patched(y_t), in nats, for each layer and fact.
 
     Patched: the base model reads the prompt and the answer, and at the positions that predict an answer token its
@@ -31,10 +33,10 @@ def drops(source: Subject, base: Subject, *, component: str = STATES) -> Float[n
     return source.memo(("drops", id(base.model), base.set, component), lambda: _drops(source, base, component))
 
 
-def _drops(source: Subject, base: Subject, component: str) -> Float[np.ndarray, "layer prompt"]:
-    how = base.settings
+def _drops(source: Examined, base: Examined, component: str) -> Float[np.ndarray, "layer prompt"]:
+    settings = base.settings
     try:
-        found = source.tools.patch(
+        sweep = patch(
             ModelPair(base.model, source.model),
             base.prompts,
             [component],
@@ -43,14 +45,14 @@ def _drops(source: Subject, base: Subject, component: str) -> Float[np.ndarray, 
             donor="unlearned",
             recipient="base",
             metrics=["logprob"],
-            batch_size=how.batch_size,
-            seed=how.seed,
-            progress=how.progress,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            progress=settings.progress,
         )
     except DissectError as error:
         raise Undefined(str(error)) from error
-    patched = found.values("logprob").isel(component=0).transpose("layer", "prompt").values
-    own = found.data["logprob_recipient"].values
+    patched = sweep.values("logprob").isel(component=0).transpose("layer", "prompt").values
+    own = sweep.data["logprob_recipient"].values
     difference = own[None] - patched
     if not np.isfinite(difference).all():
         broken = source.name if np.isfinite(own).all() else base.name
@@ -58,10 +60,9 @@ def _drops(source: Subject, base: Subject, component: str) -> Float[np.ndarray, 
     return difference
 
 
-def erasure_curve(subject: Subject) -> Sequence[Estimate]:
+def erasure_curve(examined: Examined) -> Sequence[Estimate]:
     """Mean Δ_l over facts, for each layer."""
-    found = drops(subject, subject.base)
-    return [mean_of(row, seed=subject.settings.seed, layer=layer) for layer, row in enumerate(found)]
+    return [mean_of(row, layer=layer) for layer, row in enumerate(drops(examined, examined.base))]
 
 
 MEASURE = Measure(

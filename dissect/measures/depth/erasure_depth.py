@@ -1,8 +1,8 @@
-"""How deep a change goes, where no retrained model is at hand. Ours; it is not UDS, and its 1 means something else.
+"""Depth of a change, where no retrained model is at hand. Ours; it is not UDS, and its 1 means something else.
 
-As in UDS the base model takes over the evaluated model's states of one layer, where the answer is predicted. What is
-lost of the answer is put as a share of its probability p (geometric mean over its tokens), which cannot outgrow 1
-where a model is confidently wrong:
+Like UDS, it lets the base model take over the evaluated model's states of one layer, where the answer is predicted.
+What is lost of the answer is put as a share of its probability p (geometric mean over its tokens), which cannot
+outgrow 1 where a model is confidently wrong:
 
     λ_l   = max(0, 1 - p_patched(y) / p_base(y)) = max(0, 1 - exp(-Δ_l))
 
@@ -23,12 +23,14 @@ from jaxtyping import Float
 
 from dissect.errors import Undefined
 from dissect.measures.depth.erasure_curve import SETS, drops
-from dissect.measures.depth.uds import TAU, check_tau, depth_scores
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.depth.uds import TAU, depth_scores, threshold
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 from dissect.reading.other_question import drops_between, other_questions
 
 Drops = Float[np.ndarray, "layer prompt"]
+DEPTH_TAU = threshold("erasure_depth.tau")
 
 
 def lost(drop: Drops) -> Drops:
@@ -36,7 +38,7 @@ def lost(drop: Drops) -> Drops:
     return np.maximum(0.0, -np.expm1(-drop))
 
 
-def depths(other: Drops, evaluated: Drops, tau: float = TAU) -> Float[np.ndarray, "prompt"]:
+def depths(other: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, "prompt"]:
     """The depth of each fact, NaN where K is empty; the weighted mean of UDS, with losses of probability.
 
     Args:
@@ -47,29 +49,29 @@ def depths(other: Drops, evaluated: Drops, tau: float = TAU) -> Float[np.ndarray
     return depth_scores(lost(other), lost(evaluated), float(-np.expm1(-tau)))
 
 
-def other_drops(base: Subject) -> Drops:
+def other_drops(base: Examined) -> Drops:
     """Δ^o of the base model, NaN for facts that no other question was found for; computed once."""
 
     def make() -> Drops:
         prompts = base.prompts
         donors, rows = other_questions(prompts, n_ctx=base.model.cfg.n_ctx)
-        found = np.full((base.model.cfg.n_layers, len(prompts)), np.nan)
-        found[:, rows] = drops_between(base.model, prompts[rows], donors, batch_size=base.settings.batch_size)
-        return found
+        values = np.full((base.model.cfg.n_layers, len(prompts)), np.nan)
+        values[:, rows] = drops_between(base.model, prompts[rows], donors, batch_size=base.settings.batch_size)
+        return values
 
     return base.memo(("other drops", base.set), make)
 
 
-def erasure_depth(subject: Subject) -> Estimate:
+def erasure_depth(examined: Examined) -> Estimate:
     """The mean over facts."""
-    tau = check_tau(subject.option("erasure_depth.tau", TAU), "erasure_depth.tau")
-    found = depths(other_drops(subject.base), drops(subject, subject.base), tau)
-    if np.isnan(found).all():
+    tau = float(examined.option(DEPTH_TAU))
+    scores = depths(other_drops(examined.base), drops(examined, examined.base), tau)
+    if np.isnan(scores).all():
         raise Undefined(
             f"the base model's own states at another question cost it no more than {tau} nats a token of any answer: "
             "it does not read the answers from the states that are exchanged"
         )
-    return mean_of(found, seed=subject.settings.seed)
+    return mean_of(scores)
 
 
 MEASURE = Measure(
@@ -84,6 +86,7 @@ MEASURE = Measure(
     ),
     family="depth",
     compute=erasure_depth,
+    options=(DEPTH_TAU,),
     sets=SETS,
     knows="low",
 )

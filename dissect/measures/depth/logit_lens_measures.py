@@ -12,73 +12,75 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError, Undefined
 from dissect.measures.depth.lens_measures import lens_measures
-from dissect.measures.depth.uds import SETS, TAU, check_tau, depth_scores
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.depth.uds import SETS, TAU, depth_scores
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import choice
 from dissect.models.comparable import check_comparable
 from dissect.reading.layer_lens import LayerScores, layer_scores, logit_lens
 
-HEADS = ("base", "own")
+HEAD = choice("logit_lens.head", ("base", "own"), "Model whose final norm and unembedding read the states.")
 
 
-def scores_of(subject: Subject) -> LayerScores:
-    """The answers of the subject's facts, read off its states; computed once.
+def scores_of(examined: Examined) -> LayerScores:
+    """The answers of the checkpoint's facts, read off its states; computed once.
 
     Raises:
         Undefined: no base model to read with, or one that cannot be compared.
     """
-    head = subject.option("logit_lens.head", HEADS[0])
-    if head not in HEADS:
-        raise Undefined(f"logit_lens.head={head!r}: choose from {', '.join(HEADS)}")
-    model = subject.model if head == "own" else fixed_head(subject, "logit_lens.head='own'")
-    return read_with(subject, model)
+    own = examined.option(HEAD) == "own"
+    model = examined.model if own else fixed_head(examined, "logit_lens.head='own'")
+    return read_with(examined, model)
 
 
-def read_with(subject: Subject, head: HookedTransformer) -> LayerScores:
-    """The same with the head of any model."""
-    return subject.memo(
-        ("logit_lens", subject.set, id(head)),
-        lambda: layer_scores(subject.model, subject.prompts, logit_lens(head), batch_size=subject.settings.batch_size),
+def read_with(examined: Examined, head: HookedTransformer) -> LayerScores:
+    """Read the answers off the states with the head of any model; computed once."""
+    return examined.memo(
+        ("logit_lens", examined.set, id(head)),
+        lambda: layer_scores(
+            examined.model, examined.prompts, logit_lens(head), batch_size=examined.settings.batch_size
+        ),
     )
 
 
-def fixed_head(subject: Subject, way_out: str = "") -> HookedTransformer:
+def fixed_head(examined: Examined, way_out: str = "") -> HookedTransformer:
     """The base model, whose head reads the states of all checkpoints.
 
     Raises:
-        Undefined: there is none, or it cannot be compared with the subject's.
+        Undefined: there is none, or it cannot be compared with the checkpoint's.
     """
     try:
-        base = subject.base.model
+        base = examined.base.model
     except Undefined as error:
         raise Undefined(f"{error}{f', or set {way_out}' if way_out else ''}") from None
     try:
-        check_comparable(base, subject.model, f"base and {subject.name}")
+        check_comparable(base, examined.model, f"base and {examined.name}")
     except DissectError as error:
         raise Undefined(str(error)) from error
     return base
 
 
-def uds_logit_lens(subject: Subject) -> Estimate:
+def uds_logit_lens(examined: Examined) -> Estimate:
     """UDS with the drop of the log-probability that the base model's head reads off the states, mean over facts.
 
-    Δ^{S1}_l = mean over the answer's tokens of log p_l(y; base) - log p_l(y; retain), Δ^{S2}_l the same with the
+    Δ^{S1}_l = mean over the answer's tokens of log p_l(y; base) - log p_l(y; retrained), Δ^{S2}_l the same with the
     evaluated model; threshold, weights and clipping are those of UDS. Nothing is computed after the state, so layers
     from which later ones would still make the answer count as if they did not hold it.
     """
-    tau, head = check_tau(subject.option("uds.tau", TAU), "uds.tau"), fixed_head(subject)
-    base, retain, own = (_logprob(one, head) for one in (subject.base, subject.retain, subject))
-    found = depth_scores(base - retain, base - own, tau)
-    if np.isnan(found).all():
+    tau, head = float(examined.option(TAU)), fixed_head(examined)
+    base, retrained, own = (_logprob(each, head) for each in (examined.base, examined.retrained, examined))
+    scores = depth_scores(base - retrained, base - own, tau)
+    if np.isnan(scores).all():
         raise Undefined(
             f"in no layer does the base model's head read more than {tau} nats less off the retrained model"
         )
-    return mean_of(found, seed=subject.settings.seed)
+    return mean_of(scores)
 
 
-def _logprob(subject: Subject, head: HookedTransformer) -> Float[np.ndarray, "layer prompt"]:
-    found = read_with(subject, head)
-    return found.per_row(found.logprob)
+def _logprob(examined: Examined, head: HookedTransformer) -> Float[np.ndarray, "layer prompt"]:
+    scores = read_with(examined, head)
+    return scores.per_row(scores.logprob)
 
 
 MEASURES: Sequence[Measure] = (
@@ -88,6 +90,7 @@ MEASURES: Sequence[Measure] = (
         "logit lens (nostalgebraist 2020): the residual stream after each layer, where the answer's tokens are "
         "predicted, read with the base model's final norm and unembedding (logit_lens.head='own': the model's own)",
         scores_of,
+        options=(HEAD,),
     ),
     Measure(
         name="uds_logit_lens",
@@ -99,6 +102,7 @@ MEASURES: Sequence[Measure] = (
         ),
         family="depth",
         compute=uds_logit_lens,
+        options=(TAU,),
         sets=SETS,
         knows="low",
     ),

@@ -7,11 +7,14 @@ import numpy as np
 
 from dissect.errors import Undefined
 from dissect.measures.depth.probe_design import Design, Split, design
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import number
 from dissect.measures.representation.examined_states import beside_base, states_of
 from dissect.statistics.logistic import Probe, fit
 
+C = number("probe.c", 1.0, "Inverse strength of the probe's L2 penalty.", "a positive number", lambda c: c > 0)
 N_SHUFFLED = 3
 """Probes of shuffled labels for each true one, where the facts are not split in folds."""
 
@@ -19,47 +22,47 @@ Pool = np.ndarray
 """States [layer, fact of the pool, d_model]."""
 
 
-def probe_accuracy(subject: Subject) -> list[Estimate]:
+def probe_accuracy(examined: Examined) -> list[Estimate]:
     """Accuracy by layer of the checkpoint's own probe, of one that learnt shuffled labels, and of a constant answer.
 
     ``probe`` is "own", "shuffled labels" or "majority" (the answer that the training facts have most often).
     """
-    plan = _plan(subject)
+    plan = _plan(examined)
     majority = plan.per_fact(lambda _, split: plan.labels[split.test] == _majority(plan.labels[split.train]))
-    found = []
-    for layer, (true, control) in enumerate(zip(own(subject), shuffled(subject), strict=True)):
+    estimates = []
+    for layer, (true, control) in enumerate(zip(own(examined), shuffled(examined), strict=True)):
         for name, items in (("own", true), ("shuffled labels", control), ("majority", majority)):
-            found.append(mean_of(items, seed=subject.settings.seed, layer=layer, probe=name))
-    return found
+            estimates.append(mean_of(items, layer=layer, probe=name))
+    return estimates
 
 
-def probe_selectivity(subject: Subject) -> list[Estimate]:
+def probe_selectivity(examined: Examined) -> list[Estimate]:
     """Own accuracy minus that of shuffled labels, by layer, fact by fact."""
     return [
-        mean_of(true - control, seed=subject.settings.seed, layer=layer)
-        for layer, (true, control) in enumerate(zip(own(subject), shuffled(subject), strict=True))
+        mean_of(true - control, layer=layer)
+        for layer, (true, control) in enumerate(zip(own(examined), shuffled(examined), strict=True))
     ]
 
 
-def probe_transfer(subject: Subject) -> list[Estimate]:
+def probe_transfer(examined: Examined) -> list[Estimate]:
     """Accuracy by layer of the base model's probes, applied unchanged to this checkpoint's states."""
-    beside_base(subject, "last_prompt")  # refuses what cannot be compared
-    plan, pool, probes = _plan(subject), _pool(subject), _probes(subject.base)
+    beside_base(examined, "last_prompt")  # refuses what cannot be compared
+    plan, pool, probes = _plan(examined), _pool(examined), _probes(examined.base)
     return [
-        mean_of(_hits(plan, states, of_layer), seed=subject.settings.seed, layer=layer)
+        mean_of(_hits(plan, states, of_layer), layer=layer)
         for layer, (states, of_layer) in enumerate(zip(pool, probes, strict=True))
     ]
 
 
-def own(subject: Subject) -> list[np.ndarray]:
+def own(examined: Examined) -> list[np.ndarray]:
     """By layer: 1 for each measured fact that the checkpoint's own probe gets right, 0 else, NaN where untested."""
-    plan, pool, probes = _plan(subject), _pool(subject), _probes(subject)
+    plan, pool, probes = _plan(examined), _pool(examined), _probes(examined)
     return [_hits(plan, states, of_layer) for states, of_layer in zip(pool, probes, strict=True)]
 
 
-def shuffled(subject: Subject) -> list[np.ndarray]:
+def shuffled(examined: Examined) -> list[np.ndarray]:
     """The same with labels shuffled among the facts of each split, learnt and tested alike; a mean of several."""
-    plan, c, seed = _plan(subject), _c(subject), subject.settings.seed
+    plan, c, seed = _plan(examined), _c(examined), examined.settings.seed
     times = N_SHUFFLED if plan.n_others else 1  # folds are repetitions already
 
     def control(states: np.ndarray, number: int, split: Split) -> np.ndarray:
@@ -69,10 +72,10 @@ def shuffled(subject: Subject) -> list[np.ndarray]:
     def make() -> list[np.ndarray]:
         return [
             plan.per_fact(lambda number, split, states=states: control(states, number, split))  # type: ignore[misc]
-            for states in map(_high, _pool(subject))
+            for states in map(_high, _pool(examined))
         ]
 
-    return subject.memo(("shuffled probes", subject.set), make)
+    return examined.memo(("shuffled probes", examined.set), make)
 
 
 def _control(states: np.ndarray, plan: Design, split: Split, c: float, rng: np.random.Generator) -> np.ndarray:
@@ -88,53 +91,50 @@ def _hits(plan: Design, states: np.ndarray, probes: Sequence[Probe]) -> np.ndarr
     return plan.per_fact(lambda number, split: probes[number].predict(states[split.test]) == plan.labels[split.test])
 
 
-def _probes(subject: Subject) -> list[list[Probe]]:
+def _probes(examined: Examined) -> list[list[Probe]]:
     """The checkpoint's own probe of each layer and split."""
-    plan, c = _plan(subject), _c(subject)
+    plan, c = _plan(examined), _c(examined)
 
     def make() -> list[list[Probe]]:
         return [
             [fit(states[split.train], plan.labels[split.train], c=c) for split in plan.splits]
-            for states in map(_high, _pool(subject))
+            for states in map(_high, _pool(examined))
         ]
 
-    return subject.memo(("probes", subject.set), make)
+    return examined.memo(("probes", examined.set), make)
 
 
-def _plan(subject: Subject) -> Design:
+def _plan(examined: Examined) -> Design:
     """Learn from the retain facts where that is possible, and from the measured ones themselves where not."""
 
     def make() -> Design:
-        facts, seed = tuple(subject.facts), subject.settings.seed
-        if not _may_use_retain(subject):
+        facts, seed = tuple(examined.facts), examined.settings.seed
+        if not _may_use_retain(examined):
             return design(facts, None, seed=seed)
         try:
-            return design(facts, tuple(subject.on("retain").facts), seed=seed)
+            return design(facts, tuple(examined.on("retain").facts), seed=seed)
         except Undefined as from_retain:
             try:
                 return design(facts, None, seed=seed)
             except Undefined:
                 raise from_retain from None
 
-    return subject.memo(("probe design", subject.set), make)
+    return examined.memo(("probe design", examined.set), make)
 
 
-def _pool(subject: Subject) -> Pool:
-    measured = states_of(subject, "last_prompt").values
-    if not _plan(subject).n_others:
+def _pool(examined: Examined) -> Pool:
+    measured = states_of(examined, "last_prompt").values
+    if not _plan(examined).n_others:
         return measured
-    return np.concatenate([states_of(subject.on("retain"), "last_prompt").values, measured], axis=1)
+    return np.concatenate([states_of(examined.on("retain"), "last_prompt").values, measured], axis=1)
 
 
-def _may_use_retain(subject: Subject) -> bool:
-    return subject.set != "retain" and "retain" in subject.sets
+def _may_use_retain(examined: Examined) -> bool:
+    return examined.set != "retain" and "retain" in examined.sets
 
 
-def _c(subject: Subject) -> float:
-    wanted: Any = subject.option("probe.c", 1.0)
-    if isinstance(wanted, bool) or not isinstance(wanted, (int, float)) or not wanted > 0:
-        raise Undefined(f"probe.c, the inverse strength of the penalty, must be positive, got {wanted!r}")
-    return float(wanted)
+def _c(examined: Examined) -> float:
+    return float(examined.option(C))
 
 
 def _majority(labels: np.ndarray) -> Any:
@@ -160,6 +160,7 @@ MEASURES = (
         "'shuffled labels' is a probe of the same size that learnt labels at random, 'majority' the commonest answer",
         family="depth",
         compute=probe_accuracy,
+        options=(C,),
         sets=("forget", "retain"),
         knows="high",
     ),
@@ -170,6 +171,7 @@ MEASURES = (
         f"2019), by layer: {_HOW}",
         family="depth",
         compute=probe_selectivity,
+        options=(C,),
         sets=("forget", "retain"),
         knows="high",
     ),
@@ -180,6 +182,7 @@ MEASURES = (
         f"unchanged, by layer: {_HOW}. Lower than the own probe's: the answer is there in another form",
         family="depth",
         compute=probe_transfer,
+        options=(C,),
         sets=("forget", "retain"),
         knows="high",
     ),

@@ -21,8 +21,10 @@ from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
 from dissect.measures.depth.lens_measures import lens_measures
 from dissect.measures.depth.logit_lens_measures import fixed_head
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import Option, whole_number
 from dissect.reading.layer_lens import LOGITS_AT_ONCE, LayerScores, Lens, layer_scores, logit_lens, states_by_layer
 from dissect.reading.residual_states import drawn, states
 from dissect.reading.tuned_lens_fit import FitSettings, TunedLens, fit
@@ -31,8 +33,16 @@ from dissect.undoing.gradient_mode import without_gradients
 SOURCES = ("retain", "unrelated")
 """The sets that it is fitted on, where they were given."""
 HELD_OUT = 0.2
-MAX_TOKENS = 8192
+STEPS = whole_number("tuned_lens.steps", FitSettings.steps, "Steps of the fit.", least=0)
+MAX_TOKENS = whole_number("tuned_lens.max_tokens", 8192, "Number of tokens that the lens is fitted on, at most.")
 """Their states after every layer are in memory together, in float32."""
+TEXTS: Option[Sequence[str]] = Option(
+    "tuned_lens.texts",
+    (),
+    "Further texts to fit the lens on.",
+    "a list of texts",
+    lambda texts: not isinstance(texts, str) and all(isinstance(text, str) for text in texts),
+)
 
 
 @dataclass(frozen=True)
@@ -49,13 +59,13 @@ def tuned_lens(head: HookedTransformer, lens: TunedLens) -> Lens:
     """The translators, then the final norm, unembedding and soft cap of ``head``."""
     read = logit_lens(head)
 
-    def translated(layer: int, found: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored d_vocab"]:
-        return read(layer, lens.translated(layer, found))
+    def translated(layer: int, states: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored d_vocab"]:
+        return read(layer, lens.translated(layer, states))
 
     return translated
 
 
-def fitted(base: Subject) -> Fitted:
+def fitted(base: Examined) -> Fitted:
     """The lens of the base model; fitted once for all checkpoints and sets.
 
     Raises:
@@ -64,28 +74,25 @@ def fitted(base: Subject) -> Fitted:
     return base.memo("tuned_lens", lambda: _fitted(base))
 
 
-def _fitted(base: Subject) -> Fitted:
-    how = FitSettings(
-        steps=_whole(base, "steps", FitSettings.steps, least=0),
-        seed=base.settings.seed,
-        progress=base.settings.progress,
-    )
-    limit = _whole(base, "max_tokens", MAX_TOKENS, least=1)
+def _fitted(base: Examined) -> Fitted:
+    how = FitSettings(steps=base.option(STEPS), seed=base.settings.seed, progress=base.settings.progress)
+    limit = base.option(MAX_TOKENS)
     seen, held_out = _material(base)
-    share, found = max(1, limit // len(seen)), []
+    share, parts = max(1, limit // len(seen)), []
     for prompts in seen:
         mask = _behind_the_first(prompts)
         rows = torch.as_tensor(drawn(mask.sum(1).numpy(), share, seed=how.seed))
         if len(rows):
-            part = prompts[rows]
-            found.append(states(base.model, part, _behind_the_first(part), batch_size=base.settings.batch_size).values)
-    if not found:
+            chosen = prompts[rows]
+            mask = _behind_the_first(chosen)
+            parts.append(states(base.model, chosen, mask, batch_size=base.settings.batch_size).values)
+    if not parts:
         raise Undefined(f"tuned_lens.max_tokens={limit}: fewer than the shortest text has")
-    values = torch.from_numpy(np.concatenate(found, axis=1)).to(base.device)
+    values = torch.from_numpy(np.concatenate(parts, axis=1)).to(base.device)
     return Fitted(fit(base.model, values, how), held_out, values.shape[1])
 
 
-def _material(base: Subject) -> tuple[list[Prompts], dict[str, Prompts]]:
+def _material(base: Examined) -> tuple[list[Prompts], dict[str, Prompts]]:
     """What the lens is fitted on, and by set what is held out of it."""
     forgotten = set(base.on("forget").prompts.texts) if "forget" in base.sets else set()
     seen, held_out = [], {}
@@ -100,9 +107,7 @@ def _material(base: Subject) -> tuple[list[Prompts], dict[str, Prompts]]:
             held_out[name] = prompts[np.sort(order[:n_held]).tolist()]
         if len(order) > n_held:
             seen.append(prompts[np.sort(order[n_held:]).tolist()])
-    if texts := base.option("tuned_lens.texts", ()):
-        if isinstance(texts, str) or not all(isinstance(text, str) for text in texts):
-            raise Undefined(f"tuned_lens.texts={texts!r:.60}: a list of texts")
+    if texts := base.option(TEXTS):
         seen.append(base.prompted(Facts(Fact(text=text) for text in texts)))
     if not seen:
         raise Undefined(
@@ -118,20 +123,13 @@ def _behind_the_first(prompts: Prompts) -> Bool[Tensor, "prompt pos"]:
     return (places >= 1) & (places < prompts.lengths[:, None])
 
 
-def _whole(subject: Subject, name: str, default: int, *, least: int) -> int:
-    found = subject.option(f"tuned_lens.{name}", default)
-    if isinstance(found, bool) or not isinstance(found, int) or found < least:
-        raise Undefined(f"tuned_lens.{name}={found!r}: a whole number from {least} on")
-    return found
-
-
-def scores_of(subject: Subject) -> LayerScores:
-    """The answers of the subject's facts, read off its states with the base model's lens; computed once."""
-    head = fixed_head(subject)
-    lens = tuned_lens(head, fitted(subject.base).lens)
-    return subject.memo(
-        ("tuned_lens", subject.set, id(head)),
-        lambda: layer_scores(subject.model, subject.prompts, lens, batch_size=subject.settings.batch_size),
+def scores_of(examined: Examined) -> LayerScores:
+    """The answers of the checkpoint's facts, read off its states with the base model's lens; computed once."""
+    head = fixed_head(examined)
+    lens = tuned_lens(head, fitted(examined.base).lens)
+    return examined.memo(
+        ("tuned_lens", examined.set, id(head)),
+        lambda: layer_scores(examined.model, examined.prompts, lens, batch_size=examined.settings.batch_size),
     )
 
 
@@ -141,7 +139,7 @@ def lens_kl(
 ) -> Float[np.ndarray, "layer prompt"]:
     """KL(p_final ‖ p_lens) in nats, of the model's own output against the lens on its states; mean over the answer."""
     own, device = logit_lens(model), model.embed.W_E.device
-    found: list[Float[np.ndarray, "layer batch"]] = []
+    divergences: list[Float[np.ndarray, "layer batch"]] = []
     for part in prompts.batches(batch_size):
         where = part.predicting_mask
         layers = list(states_by_layer(model, part.tokens.to(device), where.to(device)))
@@ -150,26 +148,25 @@ def lens_kl(
         at_once = max(1, LOGITS_AT_ONCE // model.cfg.d_vocab)
         for piece in torch.arange(len(rows)).split(at_once):
             target = own(len(layers) - 1, layers[-1][piece]).log_softmax(-1)
-            for layer, found_ in enumerate(layers):
-                logs = lens(layer, found_[piece]).log_softmax(-1)
+            for layer, state in enumerate(layers):
+                logs = lens(layer, state[piece]).log_softmax(-1)
                 kl = functional.kl_div(logs, target, log_target=True, reduction="none").sum(-1)
                 total[layer].index_add_(0, rows[piece], kl.double().cpu())
-        found.append((total / part.answer_lengths).numpy())
-    return np.concatenate(found, axis=1)
+        divergences.append((total / part.answer_lengths).numpy())
+    return np.concatenate(divergences, axis=1)
 
 
-def tuned_lens_kl(subject: Subject) -> Sequence[Estimate]:
-    """Of the tuned and of the logit lens, by layer, on facts that the lens was not fitted on."""
-    head, made = fixed_head(subject), fitted(subject.base)
-    if subject.set in SOURCES and subject.set not in made.held_out:
+def tuned_lens_kl(examined: Examined) -> Sequence[Estimate]:
+    """KL divergence of the tuned and of the logit lens, by layer, on facts that the lens was not fitted on."""
+    head, made = fixed_head(examined), fitted(examined.base)
+    if examined.set in SOURCES and examined.set not in made.held_out:
         raise Undefined("too few facts to hold some out: give at least 3")
-    prompts = made.held_out[subject.set] if subject.set in SOURCES else subject.prompts
+    prompts = made.held_out[examined.set] if examined.set in SOURCES else examined.prompts
     lenses = {"tuned": tuned_lens(head, made.lens), "logit": logit_lens(head)}
-    how = subject.settings
     return [
-        mean_of(row, seed=how.seed, layer=layer, lens=name)
+        mean_of(row, layer=layer, lens=name)
         for name, lens in lenses.items()
-        for layer, row in enumerate(lens_kl(subject.model, prompts, lens, batch_size=how.batch_size))
+        for layer, row in enumerate(lens_kl(examined.model, prompts, lens, batch_size=examined.settings.batch_size))
     ]
 
 
@@ -179,7 +176,7 @@ _ABOUT = (
     "the base model's final norm and unembedding"
 )
 MEASURES: Sequence[Measure] = (
-    *lens_measures("tuned_lens", "tuned lens", _ABOUT, scores_of, slow=True),
+    *lens_measures("tuned_lens", "tuned lens", _ABOUT, scores_of, options=(STEPS, MAX_TOKENS, TEXTS), slow=True),
     Measure(
         name="tuned_lens_kl",
         label="what the lens misses (nats)",
@@ -190,6 +187,7 @@ MEASURES: Sequence[Measure] = (
         ),
         family="depth",
         compute=tuned_lens_kl,
+        options=(STEPS, MAX_TOKENS, TEXTS),
         sets=("forget", *SOURCES),
         slow=True,
     ),

@@ -19,24 +19,39 @@ from jaxtyping import Bool, Float
 
 from dissect.errors import Undefined
 from dissect.measures.depth.erasure_curve import STATES, drops
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import Option, number
 
-TAU = 0.05
-"""Nats a token."""
+
+def threshold(name: str) -> Option[float]:
+    """Return an option τ: the drop from which on a layer counts, in nats a token."""
+    about = "Drop in nats a token from which on a layer counts."
+    return number(name, 0.05, about, "a number of nats of at least 0", lambda tau: tau >= 0)
+
+
+TAU = threshold("uds.tau")
+COMPONENT = Option(
+    "uds.component",
+    STATES,
+    "Site of dissect.patch whose states are put in.",
+    "the name of a site",
+    lambda site: isinstance(site, str),
+)
 SETS = ("forget", "paraphrased", "held_out")
-"""Not facts that were to be kept: there Δ^{S1} is no lack of knowledge but what the states of a model that was trained
+"""Not the retain facts: there Δ^{S1} is no lack of knowledge but what the states of a model that was trained
 apart cost the base model anyway, and a share of that says nothing; ``erasure_depth`` can be taken on them."""
 
 Drops = Float[np.ndarray, "layer prompt"]
 
 
-def encoding(reference: Drops, tau: float = TAU) -> Bool[np.ndarray, "layer prompt"]:
+def encoding(reference: Drops, tau: float = TAU.default) -> Bool[np.ndarray, "layer prompt"]:
     """KE: where the reference's states cost more than ``tau``."""
     return reference > tau
 
 
-def erasure_ratios(reference: Drops, evaluated: Drops, tau: float = TAU) -> Drops:
+def erasure_ratios(reference: Drops, evaluated: Drops, tau: float = TAU.default) -> Drops:
     """LER, NaN outside of KE.
 
     Args:
@@ -48,7 +63,7 @@ def erasure_ratios(reference: Drops, evaluated: Drops, tau: float = TAU) -> Drop
     return np.where(inside, ratio, np.nan)
 
 
-def depth_scores(reference: Drops, evaluated: Drops, tau: float = TAU) -> Float[np.ndarray, "prompt"]:
+def depth_scores(reference: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, "prompt"]:
     """UDS of each fact: the mean of LER over the layers of KE, weighted with Δ^{S1}; NaN where KE is empty."""
     inside = encoding(reference, tau)
     weights = np.where(inside, reference, 0.0)
@@ -57,37 +72,26 @@ def depth_scores(reference: Drops, evaluated: Drops, tau: float = TAU) -> Float[
     return np.where(inside.any(0), erased / np.where(inside.any(0), total, 1.0), np.nan)
 
 
-def check_tau(tau: object, name: str) -> float:
-    """A threshold that a user gave.
-
-    Raises:
-        Undefined: no number, or a negative one.
-    """
-    if isinstance(tau, bool) or not isinstance(tau, (int, float)) or not tau >= 0:
-        raise Undefined(f"{name}={tau!r}: a number of nats from 0 on, such as {TAU}")
-    return float(tau)
-
-
-def uds(subject: Subject) -> Estimate:
-    """The mean over facts."""
-    reference, evaluated, tau = _sources(subject)
+def uds(examined: Examined) -> Estimate:
+    """Mean over facts."""
+    reference, evaluated, tau = _sources(examined)
     scores = depth_scores(reference, evaluated, tau)
-    return mean_of(_some(scores, tau), seed=subject.settings.seed)
+    return mean_of(_some(scores, tau))
 
 
-def uds_by_layer(subject: Subject) -> Sequence[Estimate]:
+def uds_by_layer(examined: Examined) -> Sequence[Estimate]:
     """The mean of LER over the facts that have the layer in KE; NaN with n = 0 where none has."""
-    reference, evaluated, tau = _sources(subject)
+    reference, evaluated, tau = _sources(examined)
     ratios = _some(erasure_ratios(reference, evaluated, tau), tau)
-    return [_layer(row, layer, subject.settings.seed) for layer, row in enumerate(ratios)]
+    return [_layer(row, layer) for layer, row in enumerate(ratios)]
 
 
-def _sources(subject: Subject) -> tuple[Drops, Drops, float]:
-    """Δ^{S1} and Δ^{S2}, and τ."""
-    tau = check_tau(subject.option("uds.tau", TAU), "uds.tau")
-    component, base, retain = subject.option("uds.component", STATES), subject.base, subject.retain
-    reference = drops(retain, base, component=component)
-    evaluated = reference if subject.model is retain.model else drops(subject, base, component=component)
+def _sources(examined: Examined) -> tuple[Drops, Drops, float]:
+    """Return Δ^{S1}, Δ^{S2} and τ."""
+    tau, component = float(examined.option(TAU)), examined.option(COMPONENT)
+    base, retrained = examined.base, examined.retrained
+    reference = drops(retrained, base, component=component)
+    evaluated = reference if examined.model is retrained.model else drops(examined, base, component=component)
     return reference, evaluated, tau
 
 
@@ -100,10 +104,10 @@ def _some(values: np.ndarray, tau: float) -> np.ndarray:
     return values
 
 
-def _layer(ratios: Float[np.ndarray, "prompt"], layer: int, seed: int) -> Estimate:
+def _layer(ratios: Float[np.ndarray, "prompt"], layer: int) -> Estimate:
     if np.isnan(ratios).all():
         return Estimate(float("nan"), 0, at={"layer": layer}, items=ratios)
-    return mean_of(ratios, seed=seed, layer=layer)
+    return mean_of(ratios, layer=layer)
 
 
 _SOURCE = (
@@ -121,6 +125,7 @@ MEASURES = (
         "are left out of n",
         family="depth",
         compute=uds,
+        options=(TAU, COMPONENT),
         sets=SETS,
         knows="low",
     ),
@@ -132,6 +137,7 @@ MEASURES = (
         "0..1, averaged over the facts for which the latter is above 0.05 nats (uds.tau) in that layer",
         family="depth",
         compute=uds_by_layer,
+        options=(TAU, COMPONENT),
         sets=SETS,
         knows="low",
     ),

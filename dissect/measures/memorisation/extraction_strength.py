@@ -2,17 +2,21 @@
 
 import numpy as np
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import FACT_SETS, Measure
+from dissect.measures.option import switch
+
+PUBLISHED = switch("extraction_strength.published", False, "Floor 1/T, as open-unlearning has it.")
 
 
-def extraction_strength(subject: Subject) -> Estimate:
+def extraction_strength(examined: Examined) -> Estimate:
     """Mean over items of 1 - k/T."""
-    scores = subject.scores
+    scores = examined.scores
     rows = [strength(ranks == 1) for ranks in scores.split(scores.rank)]
-    if subject.option("extraction_strength.published", False):
+    if examined.option(PUBLISHED):
         rows = [max(value, 1 / n) for value, n in zip(rows, map(len, scores.split(scores.rank)), strict=True)]
-    return mean_of(np.array(rows), seed=subject.settings.seed)
+    return mean_of(np.array(rows))
 
 
 def strength(right: np.ndarray) -> float:
@@ -36,6 +40,7 @@ MEASURE = Measure(
     ),
     family="memorisation",
     compute=extraction_strength,
+    options=(PUBLISHED,),
     sets=(*FACT_SETS, "nonmembers"),
     knows="high",
 )

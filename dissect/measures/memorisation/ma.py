@@ -1,13 +1,14 @@
 """Memorisation accuracy: how much of a text a model reads as if it knew it by heart."""
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import FACT_SETS, Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import FACT_SETS, Measure
 
 
-def memorisation_accuracy(subject: Subject) -> Estimate:
+def memorisation_accuracy(examined: Examined) -> Estimate:
     """Mean over items of the share of tokens that have rank 1 after those before them."""
-    scores = subject.scores
-    return mean_of(scores.per_row(scores.rank == 1), seed=subject.settings.seed)
+    scores = examined.scores
+    return mean_of(scores.per_row(scores.rank == 1))
 
 
 MEASURE = Measure(

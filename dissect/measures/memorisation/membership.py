@@ -6,38 +6,40 @@ from collections.abc import Callable
 import numpy as np
 from scipy import stats
 
-from dissect.errors import DissectError, Undefined
-from dissect.measures.examined import Subject
+from dissect.errors import Undefined
+from dissect.measures.examined import Examined
+from dissect.measures.option import number
 
+K = number("mia.k", 0.4, "Share of tokens that Min-K% reads.", "a share above 0 and up to 1", lambda k: 0 < k <= 1)
 SMALLEST_DEVIATION = 1e-3
-"""Of log p, below which Min-K%++ does not divide: the square root of open-unlearning's smallest variance."""
+"""Smallest deviation of log p by which Min-K%++ divides: the square root of open-unlearning's smallest variance."""
 
 
-def loss(subject: Subject) -> np.ndarray:
+def loss(examined: Examined) -> np.ndarray:
     """Mean log p of the tokens (Yeom et al. 2018)."""
-    scores = subject.scores
+    scores = examined.scores
     return scores.per_row(scores.logprob)
 
 
-def zlib_loss(subject: Subject) -> np.ndarray:
+def zlib_loss(examined: Examined) -> np.ndarray:
     """Mean log p over the bytes of the answer or text, compressed by zlib (Carlini et al. 2021)."""
-    sizes = [len(zlib.compress(text.encode())) for text in subject.prompts.answer_texts]
-    return loss(subject) / np.array(sizes)
+    sizes = [len(zlib.compress(text.encode())) for text in examined.prompts.answer_texts]
+    return loss(examined) / np.array(sizes)
 
 
-def min_k(subject: Subject) -> np.ndarray:
+def min_k(examined: Examined) -> np.ndarray:
     """Mean log p of the share ``mia.k`` of tokens with the lowest (Min-K%, Shi et al. 2024)."""
-    return np.array([_lowest(part, _share(subject)) for part in subject.scores.split(subject.scores.logprob)])
+    return np.array([_lowest(part, _share(examined)) for part in examined.scores.split(examined.scores.logprob)])
 
 
-def min_k_plus_plus(subject: Subject) -> np.ndarray:
-    """As `min_k` of log p less its mean under the model, over its deviation (Min-K%++, Zhang et al. 2025)."""
-    scores = subject.scores
+def min_k_plus_plus(examined: Examined) -> np.ndarray:
+    """`min_k` of log p less its mean under the model, over its deviation (Min-K%++, Zhang et al. 2025)."""
+    scores = examined.scores
     standard = (scores.logprob - scores.mean) / np.maximum(scores.deviation, SMALLEST_DEVIATION)
-    return np.array([_lowest(part, _share(subject)) for part in scores.split(standard)])
+    return np.array([_lowest(part, _share(examined)) for part in scores.split(standard)])
 
 
-ATTACKS: dict[str, Callable[[Subject], np.ndarray]] = {
+ATTACKS: dict[str, Callable[[Examined], np.ndarray]] = {
     "loss": loss,
     "zlib": zlib_loss,
     "min_k": min_k,
@@ -57,25 +59,19 @@ def auc(members: np.ndarray, others: np.ndarray, axis: int = -1) -> np.ndarray:
     return np.asarray((of_members - n * (n + 1) / 2) / (n * m))
 
 
-def both_classes(subject: Subject, attack: str) -> tuple[np.ndarray, np.ndarray]:
+def both_classes(examined: Examined, attack: str) -> tuple[np.ndarray, np.ndarray]:
     """Scores of the forget facts, which are the members, and of the set ``nonmembers``.
 
     Raises:
-        DissectError: no such attack.
         Undefined: no non-members were given.
     """
-    if attack not in ATTACKS:
-        raise DissectError(f"no membership attack {attack!r}: choose from {', '.join(ATTACKS)}")
-    if "nonmembers" not in subject.sets:
+    if "nonmembers" not in examined.sets:
         raise Undefined("there is only one class: give facts that no model saw as nonmembers=...")
-    return ATTACKS[attack](subject), ATTACKS[attack](subject.on("nonmembers"))
+    return ATTACKS[attack](examined), ATTACKS[attack](examined.on("nonmembers"))
 
 
-def _share(subject: Subject) -> float:
-    share = subject.option("mia.k", 0.4)
-    if not isinstance(share, (int, float)) or not 0 < share <= 1:
-        raise DissectError(f"mia.k is the share of tokens that Min-K% reads, above 0 and up to 1, got {share!r}")
-    return float(share)
+def _share(examined: Examined) -> float:
+    return float(examined.option(K))
 
 
 def _lowest(values: np.ndarray, share: float) -> float:

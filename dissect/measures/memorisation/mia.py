@@ -1,21 +1,19 @@
 """Membership inference: are the forget facts still recognised as having been trained on?"""
 
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
-from dissect.measures.memorisation.membership import ATTACKS, auc, both_classes
-from dissect.statistics.bootstrap import bootstrap
+from dissect.measures.estimate import Estimate, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.memorisation.membership import ATTACKS, K, auc, both_classes
 
 
-def membership_inference(subject: Subject) -> list[Estimate]:
-    """The area under the ROC curve of every attack; members and non-members are drawn anew, each on their own."""
-    found = []
+def membership_inference(examined: Examined) -> list[Estimate]:
+    """Area under the ROC curve of every attack; its interval draws members and non-members, each on their own."""
+    estimates = []
     for attack in ATTACKS:
-        members, others = both_classes(subject, attack)
-        low, high = bootstrap([members, others], auc, seed=subject.settings.seed)
-        n = len(members) + len(others)
+        members, others = both_classes(examined, attack)
         unit = f"facts ({len(members)} members, {len(others)} others)"
-        found.append(Estimate(float(auc(members, others)), n, low, high, unit, {"attack": attack}))
-    return found
+        estimates.append(statistic_of([members, others], auc, unit=unit, attack=attack))
+    return estimates
 
 
 MEASURE = Measure(
@@ -30,6 +28,7 @@ MEASURE = Measure(
     ),
     family="memorisation",
     compute=membership_inference,
+    options=(K,),
     sets=("forget",),
     knows="high",
 )

@@ -1,18 +1,24 @@
 """MUSE's privacy leakage: membership inference against a model that never saw the facts."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
-from dissect.measures.memorisation.membership import auc, both_classes
-from dissect.statistics.bootstrap import bootstrap
+from dissect.measures.estimate import Estimate, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.memorisation.membership import ATTACKS, K, auc, both_classes
+from dissect.measures.option import choice
+
+ATTACK = choice(
+    "privleak.attack",
+    ("min_k", *(name for name in ATTACKS if name != "min_k")),
+    "Membership attack that PrivLeak compares.",
+)
 
 
-def privacy_leakage(subject: Subject) -> Estimate:
+def privacy_leakage(examined: Examined) -> Estimate:
     """100 (A - A_retrained) / A_retrained, A = 1 - `auc`: the chance that a non-member looks more like a member.
 
     The interval draws facts anew, the same ones for both models; it is NaN where in some draw A_retrained is 0.
@@ -20,8 +26,8 @@ def privacy_leakage(subject: Subject) -> Estimate:
     Raises:
         Undefined: no retrained model, no non-members, or a retrained model whose A is 0.
     """
-    retrained, attack = subject.retain, subject.option("privleak.attack", "min_k")
-    own, other = both_classes(subject, attack), both_classes(retrained, attack)
+    retrained, attack = examined.retrained, examined.option(ATTACK)
+    own, other = both_classes(examined, attack), both_classes(retrained, attack)
     if auc(*other) == 1:
         raise Undefined("the retrained model tells all forget facts from the non-members: their ratio is not defined")
 
@@ -31,12 +37,8 @@ def privacy_leakage(subject: Subject) -> Estimate:
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(retrained_area > 0, 100 * (area / retrained_area - 1), np.nan)
 
-    every = np.arange(len(own[0])), np.arange(len(own[1]))
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a draw without the ratio leaves no interval: that is said by NaN
-        low, high = bootstrap(every, leakage, seed=subject.settings.seed)
     unit = f"facts ({len(own[0])} members, {len(own[1])} others)"
-    return Estimate(float(leakage(*every)), len(own[0]) + len(own[1]), low, high, unit)
+    return statistic_of([np.arange(len(scores)) for scores in own], leakage, unit=unit)
 
 
 MEASURE = Measure(
@@ -50,6 +52,7 @@ MEASURE = Measure(
     ),
     family="memorisation",
     compute=privacy_leakage,
+    options=(ATTACK, K),
     sets=("forget",),
     knows="low",
 )

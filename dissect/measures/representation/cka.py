@@ -4,12 +4,18 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
-from dissect.measures.representation.examined_states import COMPARED, beside_base, tokens_option
+from dissect.measures.estimate import Estimate
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import switch
+from dissect.measures.representation.examined_states import COMPARED, beside_base, max_tokens
 from dissect.reading.residual_states import Positions
 from dissect.statistics.jackknife import groups_of, jackknife
 
+MAX_TOKENS = max_tokens("cka")
+PUBLISHED = switch(
+    "cka.published", False, "The first token of each text alone, not debiased, as in the published code."
+)
 MIN_TOKENS = 20
 CONSTANT = 1e-5
 """States whose spread is less than this share of their size are one state, up to rounding."""
@@ -17,23 +23,22 @@ CONSTANT = 1e-5
 Gram = Float[np.ndarray, "item item"]
 
 
-def cka(subject: Subject) -> list[Estimate]:
+def cka(examined: Examined) -> list[Estimate]:
     """CKA of the base's and the checkpoint's states, by layer, at the answer's tokens and where they are predicted.
 
     Raises:
         Undefined: no base model; too few tokens; with ``cka.published``, first tokens that are all the same.
     """
-    published = subject.option("cka.published", False)
-    if not isinstance(published, bool):
-        raise Undefined(f"cka.published must be true or false, got {published!r}")
-    return _published(subject) if published else [one for at in COMPARED for one in _by_layer(subject, at)]
+    if examined.option(PUBLISHED):
+        return _published(examined)
+    return [estimate for positions in COMPARED for estimate in _by_layer(examined, positions)]
 
 
-def _by_layer(subject: Subject, positions: Positions) -> list[Estimate]:
-    base, ours = beside_base(subject, positions, max_tokens=tokens_option(subject, "cka"))
+def _by_layer(examined: Examined, positions: Positions) -> list[Estimate]:
+    base, ours = beside_base(examined, positions, max_tokens=examined.option(MAX_TOKENS))
     if len(base.row) < MIN_TOKENS:
         raise Undefined(f"it needs {MIN_TOKENS} tokens to compare, and these facts have {len(base.row)}: give more")
-    groups, found = groups_of(base.row, seed=subject.settings.seed), []
+    groups, found = groups_of(base.row, seed=examined.settings.seed), []
     for layer in range(base.n_layers):
         value, without = debiased_cka(base.layer(layer), ours.layer(layer), groups)
         low, high = jackknife(value, without, lowest=-1.0, highest=1.0)
@@ -41,14 +46,14 @@ def _by_layer(subject: Subject, positions: Positions) -> list[Estimate]:
     return found
 
 
-def _published(subject: Subject) -> list[Estimate]:
-    """As the code published with arXiv:2505.16831 has it: the first token of each text alone, and not debiased."""
-    base, ours = beside_base(subject, "first")
-    first = subject.prompts.tokens[:, 0]
+def _published(examined: Examined) -> list[Estimate]:
+    """CKA of the code published with arXiv:2505.16831: the first token of each text alone, and not debiased."""
+    base, ours = beside_base(examined, "first")
+    first = examined.prompts.tokens[:, 0]
     if (first == first[0]).all():
         raise Undefined(
             "cka.published looks at the first token of each text alone, and here it is always the same one "
-            f"({subject.model.tokenizer.decode([int(first[0])])!r}): its state is the same in every text, and CKA is "
+            f"({examined.model.tokenizer.decode([int(first[0])])!r}): its state is the same in every text, and CKA is "
             "0/0. Leave cka.published out"
         )
     n, found = len(base.row), []
@@ -127,5 +132,6 @@ MEASURE = Measure(
     ),
     family="depth",
     compute=cka,
+    options=(MAX_TOKENS, PUBLISHED),
     sets=("forget", "retain", "unrelated"),
 )

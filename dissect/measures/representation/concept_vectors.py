@@ -15,42 +15,48 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import Option, choice, whole_number
 from dissect.undoing.gradient_mode import without_gradients
 
-TOP = 200
+TOP = whole_number("concept.top", 200, "Number of tokens that a vector says most.")
+UNEMBEDDING = choice("concept.unembedding", ("own", "base"), "Unembedding that reads this model's vectors.")
+VECTORS: Option[Any] = Option(
+    "concept.vectors",
+    None,
+    "Concept vectors as (layer, neuron) pairs, where the facts name none.",
+    "a list of (layer, neuron) pairs",
+    lambda pairs: isinstance(pairs, (list, tuple)),
+)
 
 
-def concept_jaccard(subject: Subject) -> Estimate:
+def concept_jaccard(examined: Examined) -> Estimate:
     """|T ∩ T'| / |T ∪ T'| of the tokens that the vector says most, before and after, each by its own unembedding.
 
     ``concept.unembedding`` = "base" reads both by the base's; ``concept.top`` is how many tokens.
     """
-    top: Any = subject.option("concept.top", TOP)
-    vocabulary = subject.model.cfg.d_vocab_out
-    if isinstance(top, bool) or not isinstance(top, int) or not 0 < top < vocabulary:
-        raise Undefined(f"concept.top is {top!r}, and must be a number of tokens below the vocabulary's {vocabulary}")
-    unembedding = subject.option("concept.unembedding", "own")
-    if unembedding not in ("own", "base"):
-        raise Undefined(f"concept.unembedding must be own or base, got {unembedding!r}")
-    before = subject.base.model
-    reader = before if unembedding == "base" else subject.model
+    top, vocabulary = examined.option(TOP), examined.model.cfg.d_vocab_out
+    if not top < vocabulary:
+        raise Undefined(f"concept.top must be a number of tokens below the vocabulary's {vocabulary}, got {top}")
+    before = examined.base.model
+    reader = before if examined.option(UNEMBEDDING) == "base" else examined.model
 
     def overlap(old: Tensor, new: Tensor) -> float:
         return jaccard(top_tokens(before, old, top), top_tokens(reader, new, top))
 
-    return _mean(subject, overlap)
+    return _mean(examined, overlap)
 
 
-def concept_cosine(subject: Subject) -> Estimate:
+def concept_cosine(examined: Examined) -> Estimate:
     """cos(v, v'), at most 1."""
-    return _mean(subject, cosine)
+    return _mean(examined, cosine)
 
 
-def concept_distance(subject: Subject) -> Estimate:
+def concept_distance(examined: Examined) -> Estimate:
     """‖v - v'‖."""
-    return _mean(subject, lambda old, new: float(torch.linalg.vector_norm(old - new)))
+    return _mean(examined, lambda old, new: float(torch.linalg.vector_norm(old - new)))
 
 
 @without_gradients()
@@ -75,33 +81,33 @@ def jaccard(one: Iterable[int], other: Iterable[int]) -> float:
 
 
 def cosine(old: Float[Tensor, "d"], new: Float[Tensor, "d"]) -> float:
-    """Of two vectors, at most 1; NaN where one is zero."""
+    """Cosine of two vectors, at most 1; NaN where one is zero."""
     scale = float(torch.linalg.vector_norm(old) * torch.linalg.vector_norm(new))
     return min(1.0, float(old @ new) / scale) if scale > 0 else float("nan")
 
 
-def _mean(subject: Subject, of: Callable[[Tensor, Tensor], float]) -> Estimate:
-    base, places = subject.base.model, concept_places(subject)
-    values = [of(value_vector(base, *place), value_vector(subject.model, *place)) for place in places]
-    return mean_of(np.array(values), seed=subject.settings.seed, unit="vectors")
+def _mean(examined: Examined, of: Callable[[Tensor, Tensor], float]) -> Estimate:
+    base, places = examined.base.model, concept_places(examined)
+    values = [of(value_vector(base, *place), value_vector(examined.model, *place)) for place in places]
+    return mean_of(np.array(values), unit="vectors")
 
 
-def concept_places(subject: Subject) -> list[tuple[int, int]]:
+def concept_places(examined: Examined) -> list[tuple[int, int]]:
     """(layer, neuron) of every concept vector: the option ``concept.vectors``, or what the facts are about.
 
     Raises:
         Undefined: there is none, or the model has no such neuron.
     """
-    given: Any = subject.option("concept.vectors", None)
+    given = examined.option(VECTORS)
     if given is None:
-        marked = [fact.extra for fact in subject.facts if "Layer" in fact.extra and "Dim" in fact.extra]
+        marked = [fact.extra for fact in examined.facts if "Layer" in fact.extra and "Dim" in fact.extra]
         given = [(extra["Layer"], extra["Dim"]) for extra in marked]
         if not given:
             raise Undefined(
                 "no concept vector is annotated: use a ConceptVectors file (Layer and Dim in extra), or give "
                 "(layer, neuron) pairs as the option concept.vectors"
             )
-    return [_place(pair, subject.model) for pair in dict.fromkeys(map(_pair, given))]
+    return [_place(pair, examined.model) for pair in dict.fromkeys(map(_pair, given))]
 
 
 def _pair(given: Any) -> tuple[Any, ...]:
@@ -130,9 +136,11 @@ MEASURES = (
     Measure(
         name="concept_jaccard",
         label="concept vectors: Jaccard",
-        definition=f"Jaccard index of the {TOP} tokens with the highest E·v, each model's own unembedding, {_VECTOR}",
+        definition=f"Jaccard index of the {TOP.default} tokens with the highest E·v, each model's own unembedding, "
+        f"{_VECTOR}",
         family="depth",
         compute=concept_jaccard,
+        options=(TOP, UNEMBEDDING, VECTORS),
         sets=("forget",),
         knows="high",
     ),
@@ -142,6 +150,7 @@ MEASURES = (
         definition=f"cosine {_VECTOR}",
         family="depth",
         compute=concept_cosine,
+        options=(VECTORS,),
         sets=("forget",),
         knows="high",
     ),
@@ -151,6 +160,7 @@ MEASURES = (
         definition=f"Euclidean distance {_VECTOR}",
         family="depth",
         compute=concept_distance,
+        options=(VECTORS,),
         sets=("forget",),
         knows="low",
     ),

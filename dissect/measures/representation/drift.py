@@ -10,6 +10,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
+from dissect.keywords import keywords
 from dissect.measures.representation.drift_map import MEASURES, Drift
 from dissect.models.alignment import compare
 from dissect.models.axes import as_matrix
@@ -24,6 +25,7 @@ from dissect.undoing.gradient_mode import without_gradients
 Find = Callable[[str], Float[Tensor, "..."]]
 
 
+@keywords()
 def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Drift:
     """Measure how far each block of the unlearned model is from the base model's.
 
@@ -32,6 +34,12 @@ def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Dr
         progress: show a bar over the blocks.
 
     While the pair holds one model at a time, the base model's tensors are read from its files one by one.
+
+    Example:
+        >>> pair = dissect.load_pair("runs/demo/base", "runs/demo/npo")
+        >>> moved = dissect.drift(pair, spectra=False)
+        >>> float(moved.layers["relative_norm"].sel(block="mlp.W_out").max()) > 0
+        True
     """
     if pair.one_at_a_time:
         pair.wake(pair.unlearned)

@@ -1,14 +1,12 @@
 """What a drift map is: how far apart the weights of two checkpoints are, block by block."""
 
-import os
 from html import escape
 
 import numpy as np
 import xarray as xr
 
-from dissect import netcdf
+from dissect.stored_result import StoredDataset
 
-FORMAT = "dissect-drift-1"
 MEASURES: dict[str, str] = {
     "relative_norm": "‖W' - W‖ / ‖W‖",
     "cosine": "cos(W, W')",
@@ -23,7 +21,7 @@ MEASURES: dict[str, str] = {
 """What is measured, W in the base model and W' in the unlearned one."""
 
 
-class Drift:
+class Drift(StoredDataset):
     """How far the weights of a pair are apart, block by block.
 
     ``layers`` is an ``xarray.Dataset`` over (block, layer), ``outside`` one over (block) for what stands outside the
@@ -36,23 +34,21 @@ class Drift:
       change of rank 1, the width of the matrix for noise. NaN where nothing changed, and for blocks of vectors.
     """
 
+    FORMAT = "dissect-drift-1"
+    WRITER = "`dissect inspect --drift` or Drift.save"
+
     def __init__(self, layers: xr.Dataset, outside: xr.Dataset) -> None:
         self.layers, self.outside = layers, outside
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write netCDF; an existing file is replaced whole or not at all."""
+    def to_dataset(self) -> xr.Dataset:
+        """Return the content of the file: both tables in one."""
         outside = self.outside.rename({name: f"outside_{name}" for name in self.outside.data_vars})
         data = xr.merge([self.layers, outside.rename(block="outside_block")])
-        netcdf.save(data.assign_attrs(self.layers.attrs | {"format": FORMAT}), path)
+        return data.assign_attrs(self.layers.attrs | {"format": self.FORMAT})
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> "Drift":
-        """Read what ``save`` wrote; no model is needed.
-
-        Raises:
-            DissectError: no such file, or not a drift map.
-        """
-        data = netcdf.load(path, FORMAT)
+    def from_dataset(cls, data: xr.Dataset) -> "Drift":
+        """Build the map from the content of a file."""
         data.attrs.pop("format")
         names = [str(name) for name in data.data_vars if not str(name).startswith("outside_")]
         outside = data[[f"outside_{name}" for name in names]].rename(outside_block="block").drop_attrs()

@@ -11,45 +11,43 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of, statistic_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import whole_number
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
 from dissect.models.running.forward import final_residual, logits_at
 from dissect.reading.residual_states import drawn
-from dissect.statistics.bootstrap import bootstrap
 from dissect.undoing.change import undone
 from dissect.undoing.gradient_mode import with_gradients
 
 BLOCKS = ("attn", "mlp", "block")
 """Of each layer; ``block`` is all of it, norms included."""
-MAX_FACTS = 200
-"""One backward pass a fact: so many facts, drawn by the seed."""
+MAX_FACTS = whole_number("fisher.max_facts", 200, "Number of facts, drawn by the seed: each takes a backward pass.")
 
 
-def fisher(subject: Subject) -> list[Estimate]:
+def fisher(examined: Examined) -> list[Estimate]:
     """Trace of the empirical Fisher of each layer and block, and its mean diagonal entry.
 
     ``scale`` is "trace" (the sum over the block's parameters) or "mean" (the trace over their number).
     """
-    traces, sizes = _traces(subject), _sizes(subject.model)
-    seed, found = subject.settings.seed, []
-    for (layer, block), items in traces.items():
-        for scale, size in (("trace", 1), ("mean", sizes[layer, block])):
-            found.append(mean_of(items / size, seed=seed, layer=layer, block=block, scale=scale))
-    return found
+    traces, sizes = _traces(examined), _sizes(examined.model)
+    return [
+        mean_of(items / size, layer=layer, block=block, scale=scale)
+        for (layer, block), items in traces.items()
+        for scale, size in (("trace", 1), ("mean", sizes[layer, block]))
+    ]
 
 
-def fisher_ratio(subject: Subject) -> list[Estimate]:
+def fisher_ratio(examined: Examined) -> list[Estimate]:
     """Trace of this checkpoint over that of the base model, of the same facts."""
-    base, ours = _traces(subject.base), _traces(subject)
-    found = []
+    base, ours = _traces(examined.base), _traces(examined)
+    ratios = []
     for (layer, block), items in ours.items():
-        kept = ~np.isnan(items)
-        pairs = np.stack([items[kept], base[layer, block][kept]])
-        low, high = bootstrap([np.arange(pairs.shape[1])], _ratio_of(pairs), seed=subject.settings.seed)
-        value = float(_ratio_of(pairs)(np.arange(pairs.shape[1])))
-        found.append(Estimate(value, pairs.shape[1], low, high, at={"layer": layer, "block": block}))
-    return found
+        defined = ~np.isnan(items)
+        pairs = np.stack([items[defined], base[layer, block][defined]])
+        ratios.append(statistic_of([np.arange(pairs.shape[1])], _ratio_of(pairs), layer=layer, block=block))
+    return ratios
 
 
 def _ratio_of(pairs: Float[np.ndarray, "2 fact"]) -> Any:
@@ -118,25 +116,23 @@ def _squared(model: HookedTransformer, names: list[str]) -> Iterator[dict[str, T
             parameters[name].grad = kept[name]
 
 
-def _traces(subject: Subject) -> dict[tuple[int, str], Float[np.ndarray, "fact"]]:
+def _traces(examined: Examined) -> dict[tuple[int, str], Float[np.ndarray, "fact"]]:
     """By layer and block; NaN for facts that were not drawn."""
-    limit: Any = subject.option("fisher.max_facts", MAX_FACTS)
-    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
-        raise Undefined(f"fisher.max_facts must be a whole number of facts, got {limit!r}")
-    if subject.model.cfg.dtype == torch.float16:
+    limit = examined.option(MAX_FACTS)
+    if examined.model.cfg.dtype == torch.float16:
         raise Undefined("float16 cannot hold such small gradients: load the model in float32 or bfloat16")
 
     def make() -> dict[tuple[int, str], np.ndarray]:
-        n = len(subject.prompts)
-        rows = drawn(np.ones(n, dtype=np.int64), limit, seed=subject.settings.seed)
-        names = _names(subject.model)
-        found = squared_gradients(subject.model, subject.prompts[torch.as_tensor(rows)], names)
+        n = len(examined.prompts)
+        rows = drawn(np.ones(n, dtype=np.int64), limit, seed=examined.settings.seed)
+        names = _names(examined.model)
+        found = squared_gradients(examined.model, examined.prompts[torch.as_tensor(rows)], names)
         spread = {key: np.full(n, np.nan) for key in found}
         for key, values in found.items():
             spread[key][rows] = values
         return spread
 
-    return subject.memo(("fisher", subject.set), make)
+    return examined.memo(("fisher", examined.set), make)
 
 
 def _names(model: HookedTransformer) -> dict[tuple[int, str], tuple[str, ...]]:
@@ -166,6 +162,7 @@ MEASURES = (
         definition=f"trace and mean entry of the diagonal {_WHAT}",
         family="depth",
         compute=fisher,
+        options=(MAX_FACTS,),
         sets=("forget", "retain"),
         slow=True,
     ),
@@ -175,6 +172,7 @@ MEASURES = (
         definition=f"trace over the base model's of the {_WHAT}",
         family="depth",
         compute=fisher_ratio,
+        options=(MAX_FACTS,),
         sets=("forget", "retain"),
         slow=True,
     ),

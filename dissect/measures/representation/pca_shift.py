@@ -5,68 +5,72 @@ from jaxtyping import Float, Int
 from scipy.sparse.linalg import svds
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 from dissect.measures.representation.cka import CONSTANT
-from dissect.measures.representation.examined_states import COMPARED, beside_base, tokens_option
+from dissect.measures.representation.examined_states import COMPARED, beside_base, max_tokens
 from dissect.reading.residual_states import Positions, States
 from dissect.statistics.jackknife import groups_of, jackknife
 
+MAX_TOKENS = max_tokens("pca")
 MIN_TOKENS = 10
 N_GROUPS = 20
 """Groups of facts that are left out in turn: each takes a decomposition of each checkpoint's states."""
 
 
-def pca_similarity(subject: Subject) -> list[Estimate]:
+def pca_similarity(examined: Examined) -> list[Estimate]:
     """|cos| between the first principal directions of the base's states and of the checkpoint's, by layer."""
-    return [one for positions in COMPARED for one in _similarities(subject, positions)]
+    return [estimate for positions in COMPARED for estimate in _similarities(examined, positions)]
 
 
-def pca_shift(subject: Subject) -> list[Estimate]:
+def pca_shift(examined: Examined) -> list[Estimate]:
     """Mean movement along the base's first principal direction, by layer; each fact counts once.
 
     ``scale`` is "base std" (deviations of the base's states along that direction) or "raw" (the states' own units).
     """
-    return [one for positions in COMPARED for one in _shifts(subject, positions)]
+    return [estimate for positions in COMPARED for estimate in _shifts(examined, positions)]
 
 
-def _similarities(subject: Subject, positions: Positions) -> list[Estimate]:
-    base, ours = _states(subject, positions)
-    found = []
-    directions = _directions(subject.base, base, positions), _directions(subject, ours, positions)
+def _similarities(examined: Examined, positions: Positions) -> list[Estimate]:
+    base, ours = _states(examined, positions)
+    similarities = []
+    directions = _directions(examined.base, base, positions), _directions(examined, ours, positions)
     for layer, (theirs, own) in enumerate(zip(*directions, strict=True)):
         value, *without = (similarity(x, y) for x, y in zip(theirs, own, strict=True))
         low, high = jackknife(value, np.array(without), lowest=0.0, highest=1.0)
-        found.append(Estimate(value, len(base.row), low, high, "tokens", {"layer": layer, "positions": positions}))
-    return found
+        similarities.append(
+            Estimate(value, len(base.row), low, high, "tokens", {"layer": layer, "positions": positions})
+        )
+    return similarities
 
 
-def _directions(subject: Subject, states: States, positions: Positions) -> Float[np.ndarray, "layer fit d"]:
+def _directions(examined: Examined, states: States, positions: Positions) -> Float[np.ndarray, "layer fit d"]:
     """First directions of each layer: of all facts, then without each group; the base's serve every checkpoint."""
 
     def make() -> Float[np.ndarray, "layer fit d"]:
-        groups = groups_of(states.row, n_groups=N_GROUPS, seed=subject.settings.seed)
+        groups = groups_of(states.row, n_groups=N_GROUPS, seed=examined.settings.seed)
         kept = [groups != left_out for left_out in range(-1, int(groups.max()) + 1)]
         return np.stack(
             [[first_direction(states.layer(layer)[rows]) for rows in kept] for layer in range(states.n_layers)]
         )
 
-    return subject.memo(("first directions", subject.set, positions, len(states.row)), make)
+    return examined.memo(("first directions", examined.set, positions, len(states.row)), make)
 
 
-def _shifts(subject: Subject, positions: Positions) -> list[Estimate]:
-    base, ours = _states(subject, positions)
-    seed, found = subject.settings.seed, []
+def _shifts(examined: Examined, positions: Positions) -> list[Estimate]:
+    base, ours = _states(examined, positions)
+    estimates = []
     for layer in range(base.n_layers):
         moved, deviation = shifts(base.layer(layer), ours.layer(layer))
         for scale, unit in (("base std", deviation), ("raw", 1.0)):
             if np.isnan(moved).any():
                 at = {"layer": layer, "positions": positions, "scale": scale}
-                found.append(Estimate(float("nan"), 0, at=at))
+                estimates.append(Estimate(float("nan"), 0, at=at))
                 continue
-            items = _by_fact(moved / unit, base.row, len(subject.facts))
-            found.append(mean_of(items, seed=seed, layer=layer, positions=positions, scale=scale))
-    return found
+            items = _by_fact(moved / unit, base.row, len(examined.facts))
+            estimates.append(mean_of(items, layer=layer, positions=positions, scale=scale))
+    return estimates
 
 
 def first_direction(x: Float[np.ndarray, "item d"]) -> Float[np.ndarray, "d"]:
@@ -106,8 +110,8 @@ def _by_fact(
         return np.bincount(row, values, minlength=n_facts) / counts
 
 
-def _states(subject: Subject, positions: Positions) -> tuple[States, States]:
-    base, ours = beside_base(subject, positions, max_tokens=tokens_option(subject, "pca"))
+def _states(examined: Examined, positions: Positions) -> tuple[States, States]:
+    base, ours = beside_base(examined, positions, max_tokens=examined.option(MAX_TOKENS))
     if len(base.row) < MIN_TOKENS:
         raise Undefined(f"it needs {MIN_TOKENS} tokens for a direction, and these facts have {len(base.row)}")
     if base.values.shape != ours.values.shape:
@@ -128,6 +132,7 @@ MEASURES = (
         f"{_WHERE}; the interval is a jackknife over groups of facts",
         family="depth",
         compute=pca_similarity,
+        options=(MAX_TOKENS,),
         sets=_SETS,
     ),
     Measure(
@@ -137,6 +142,7 @@ MEASURES = (
         f"to the side of the base's mean, in deviations of the base's states along it, and raw: {_WHERE}",
         family="depth",
         compute=pca_shift,
+        options=(MAX_TOKENS,),
         sets=_SETS,
     ),
 )

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Float
 
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure, mean_of
+from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
 from dissect.models.changing.quantised import quantised
 from dissect.models.changing.rounding import FORMATS
 from dissect.reading.token_scores import TokenScores
@@ -20,29 +21,29 @@ PROBABILITY, EXACT = "answer probability", "exact match"
 Items = Float[np.ndarray, "fact"]
 
 
-def quantisation(subject: Subject) -> list[Estimate]:
-    """Answer probability and exact match as it is and in each format; for forget facts what returns, and Q."""
-    return list(_estimates(subject))
+def quantisation(examined: Examined) -> list[Estimate]:
+    """Answer probability and exact match unrounded and in each format; for forget facts what returns, and Q."""
+    return list(_estimates(examined))
 
 
-def _estimates(subject: Subject) -> Iterator[Estimate]:
-    seed, before = subject.settings.seed, _items(subject.scores)
-    missing = _missing(subject, before)
+def _estimates(examined: Examined) -> Iterator[Estimate]:
+    before = _items(examined.scores)
+    missing = _missing(examined, before)
     for format in (NONE, *FORMATS):
         if format == NONE:
-            found = before
+            scored = before
         else:
-            with quantised(subject.model, format):
-                found = _items(subject.scored(subject.prompts))
+            with quantised(examined.model, format):
+                scored = _items(examined.scored(examined.prompts))
         if format == HEADLINE:
-            yield mean_of(found[PROBABILITY], seed=seed)
-        for of, items in found.items():
-            yield mean_of(items, seed=seed, format=format, of=of)
-        if format == NONE or subject.set != "forget":
+            yield mean_of(scored[PROBABILITY])
+        for of, items in scored.items():
+            yield mean_of(items, format=format, of=of)
+        if format == NONE or examined.set != "forget":
             continue
         if missing is not None:
-            yield _returned(found[PROBABILITY] - before[PROBABILITY], missing, format, seed)
-        means = [float(each[PROBABILITY].mean()) for each in (before, found)]
+            yield _returned(scored[PROBABILITY] - before[PROBABILITY], missing, format, examined.settings.seed)
+        means = [float(each[PROBABILITY].mean()) for each in (before, scored)]
         yield Estimate(agreement(*means), len(before[PROBABILITY]), at={"format": format, "of": "Q"})
 
 
@@ -51,13 +52,13 @@ def _items(scores: TokenScores) -> dict[str, Items]:
     return {PROBABILITY: np.exp(scores.per_row(scores.logprob)), EXACT: exact}
 
 
-def _missing(subject: Subject, before: dict[str, Items]) -> Items | None:
-    """What the base model has more of each answer; None for the base model itself, and where none was given."""
+def _missing(examined: Examined, before: dict[str, Items]) -> Items | None:
+    """Probability of each answer that the base model has more; None for the base model, and where none was given."""
     try:
-        base = subject.base
+        base = examined.base
     except Undefined:
         return None
-    return None if base.model is subject.model else _items(base.scores)[PROBABILITY] - before[PROBABILITY]
+    return None if base.model is examined.model else _items(base.scores)[PROBABILITY] - before[PROBABILITY]
 
 
 def _returned(gained: Items, missing: Items, format: str, seed: int) -> Estimate:

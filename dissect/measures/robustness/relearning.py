@@ -1,55 +1,93 @@
 """Relearning: what training on some forgotten facts brings back of the others; see ``dissect.relearn``."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
+from dissect.attacks.relearn.relearn import relearn
+from dissect.attacks.relearn.relearned import Relearning
+from dissect.attacks.relearn.relearning_plan import DEFAULTS
 from dissect.errors import Undefined
-from dissect.measures.examined import Subject
-from dissect.measures.measure import Estimate, Measure
+from dissect.measures.estimate import Estimate
+from dissect.measures.examined import Examined
+from dissect.measures.measure import Measure
+from dissect.measures.option import Option
+from dissect.unlearning.config.train_config import TrainConfig, make_config
 
 OF = {"probability": "answer probability", "exact_match": "exact match"}
 DIFFERENCE = "difference"
 
 
-def relearning(subject: Subject) -> list[Estimate]:
-    """The level at the end; the curves, of the control too where there is one; what is gained beyond it.
+_DECIDED = ("model", "facts", "control", "base", "template", "test_batch_size", "progress", "settings")
+"""Arguments of ``dissect.relearn`` that an evaluation decides itself."""
+_ARGUMENTS = {name: value.default for name, value in signature(relearn).parameters.items() if name not in _DECIDED}
+
+
+def relearning(examined: Examined) -> list[Estimate]:
+    """Level at the end; the curves, of the control too where there is one; what is gained beyond it.
 
     Options are the arguments of ``dissect.relearn``; ``on`` may name a set of facts.
     """
-    result, seed = _relearned(subject), subject.settings.seed
+    result = _relearned(examined)
     try:
-        if subject.retain.model is not subject.model:
-            result = result.beside(_relearned(subject.retain))
+        if examined.retrained.model is not examined.model:
+            result = result.beside(_relearned(examined.retrained))
     except Undefined:
         pass  # without a control
-    return list(_estimates(result, seed))
+    return list(_estimates(result, examined.settings.seed))
 
 
-def _relearned(subject: Subject) -> Any:
-    """Once for each checkpoint: the control is trained once for all that are compared with it."""
-    return subject.memo(("relearning", subject.set), lambda: _relearn(subject))
+def _relearned(examined: Examined) -> Relearning:
+    """Relearn once for each checkpoint: the control is trained once for all that are compared with it."""
+    return examined.memo(("relearning", examined.set), lambda: _relearn(examined))
 
 
-def _relearn(subject: Subject) -> Any:
-    told = {
-        name.removeprefix("relearning."): value
-        for name, value in subject.settings.options.items()
-        if name.startswith("relearning.")
-    }
-    if "on" in told:
-        told["on"] = subject.on(told["on"]).facts
+def _relearn(examined: Examined) -> Relearning:
+    options, settings = _by_argument(examined.settings.options), examined.settings
+    if "on" in options:
+        options["on"] = examined.on(options["on"]).facts
     try:
-        base = {"base": subject.base.model}
+        base = {"base": examined.base.model}
     except Undefined:
         base = {}
-    how = subject.settings
-    given = {"template": how.template, "test_batch_size": how.batch_size, "seed": how.seed, "progress": how.progress}
-    return subject.tools.relearn(subject.model, subject.facts, **base, **(given | told))
+    asking: dict[str, Any] = {
+        "template": settings.template,
+        "test_batch_size": settings.batch_size,
+        "seed": settings.seed,
+        "progress": settings.progress,
+    }
+    return relearn(examined.model, examined.facts, **base, **(asking | options))
 
 
-def _estimates(result: Any, seed: int) -> Iterator[Estimate]:
+def _by_argument(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return this measure's options by the argument of ``dissect.relearn`` that each of them is."""
+    prefix = "relearning."
+    return {name.removeprefix(prefix): value for name, value in options.items() if name.startswith(prefix)}
+
+
+def _check(options: Mapping[str, Any]) -> None:
+    """Refuse training settings that do not go together; those of a preset are checked with it, by ``relearn``."""
+    training = {name: value for name, value in _by_argument(options).items() if name not in _ARGUMENTS}
+    if training and "preset" not in training:
+        make_config({"method": "learn", **training})
+
+
+def _options() -> tuple[Option[Any], ...]:
+    """Return the arguments of ``dissect.relearn`` and the training settings that it takes, as options."""
+    training = {setting.name: setting.default for setting in fields(TrainConfig)} | {"preset": None} | DEFAULTS
+    described = [(_ARGUMENTS, "Argument of dissect.relearn."), (training, "Training setting of dissect.relearn.")]
+    return tuple(
+        Option(f"relearning.{name}", default, about, "as for dissect.relearn", lambda value: True)
+        for defaults, about in described
+        for name, default in defaults.items()
+        if defaults is _ARGUMENTS or name not in _ARGUMENTS
+    )
+
+
+def _estimates(result: Relearning, seed: int) -> Iterator[Estimate]:
     whose = {"model": "itself", "control": "control", DIFFERENCE: DIFFERENCE}
     for of, label in OF.items():
         points = result.curve(of, seed=seed)
@@ -86,6 +124,8 @@ MEASURE = Measure(
     ),
     family="robustness",
     compute=relearning,
+    options=_options(),
+    check=_check,
     sets=("forget",),
     knows="high",
     slow=True,

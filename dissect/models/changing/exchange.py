@@ -12,7 +12,7 @@ from dissect.undoing.change import Change
 
 
 def exchanged(
-    model: HookedTransformer, values: Iterable[tuple[str, Shaped[Tensor, "..."]]], how: str
+    model: HookedTransformer, values: Iterable[tuple[str, Shaped[Tensor, "..."]]], why: str
 ) -> Change[HookedTransformer]:
     """``model`` with other values of some parameters in the body; ``how`` tells the change from others.
 
@@ -30,7 +30,7 @@ def exchanged(
             parameter = model.get_parameter(name)
             kept[name] = parameter.data
             parameter.data = value
-        mark_changed(model, how)
+        mark_changed(model, why)
 
     def put_back() -> None:
         for name, own in kept.items():

@@ -1,4 +1,4 @@
-"""What quantisation leaves of a model: its matrices rounded to 8 or 4 bits, on the hooked model itself."""
+"""Quantisation on the hooked model itself: matrices rounded to 8 or 4 bits."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,6 +10,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError, near_miss
+from dissect.keywords import keywords
 from dissect.models.changing.exchange import check_in_memory, exchanged
 from dissect.models.changing.rounding import FORMATS, rounded
 from dissect.models.checkpoint import checkpoint_of, weights_of
@@ -17,6 +18,7 @@ from dissect.models.families.weights import Weight
 from dissect.undoing.change import Change
 
 
+@keywords()
 def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False) -> Change[HookedTransformer]:
     """``model`` as it computes after quantisation, in the body only.
 
@@ -39,6 +41,14 @@ def quantised(model: HookedTransformer, format: Any, *, embeddings: bool = False
     Raises:
         DissectError: another format, a model that dissect did not load, one that is quantised already, or whose weights
             are not in memory.
+
+    Example:
+        >>> model = dissect.load("runs/demo/npo")
+        >>> with dissect.quantised(model, "int4"):
+        ...     model.checkpoint.quantised
+        'int4'
+        >>> model.checkpoint.quantised
+        ''
     """
     check_format(format)
     check_in_memory(model)

@@ -32,8 +32,8 @@ def int4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
     What is left over at the end of a row has a scale of its own.
     """
     groups = _cut(matrix, INT4_GROUP)
-    found = (groups * (7 / _scale(groups))).round()
-    return found.flatten(1)[:, : matrix.shape[1]].to(torch.int8)
+    levels = (groups * (7 / _scale(groups))).round()
+    return levels.flatten(1)[:, : matrix.shape[1]].to(torch.int8)
 
 
 def nf4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
@@ -44,12 +44,12 @@ def nf4_levels(matrix: Float[Tensor, "out in"]) -> Int[Tensor, "out in"]:
     blocks = _cut(matrix.reshape(1, -1), NF4_BLOCK)
     levels = torch.tensor(_NF4, device=matrix.device)
     borders = (levels[1:] + levels[:-1]) / 2
-    found = torch.bucketize(blocks / _scale(blocks), borders)
-    return found.reshape(-1)[: matrix.numel()].view(matrix.shape).to(torch.int8)
+    nearest = torch.bucketize(blocks / _scale(blocks), borders)
+    return nearest.reshape(-1)[: matrix.numel()].view(matrix.shape).to(torch.int8)
 
 
 def rounded(matrix: Float[Tensor, "out in"], format: str) -> Float[Tensor, "out in"]:
-    """What a quantised model computes with in place of ``matrix``: its levels times their scales, in float32.
+    """Return the values that a quantised model uses for ``matrix``: levels times their scales, in float32.
 
     Rounding twice changes no bit: the largest weight of each group keeps its value, and so the scale does.
 

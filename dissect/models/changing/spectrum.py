@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _ROWS = 2048
-"""Of the longer side that are brought to float64 at once."""
+"""Entries of the longer side that are brought to float64 at once."""
 
 
 def singular_values(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rank"]:

@@ -10,6 +10,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import world
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.build import build_empty, fill_constants, put_parameter
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of
 from dissect.models.dtypes import find_dtype
@@ -24,6 +25,7 @@ from dissect.models.sharding.sharded import shard
 from dissect.undoing.gradient_mode import gradients_as_they_are
 
 
+@keywords()
 @gradients_as_they_are()
 def load(
     path: str | os.PathLike[str],
@@ -64,6 +66,13 @@ def load(
     Raises:
         DissectError: no such checkpoint, damaged or non-finite weights, an architecture or a feature that a
             HookedTransformer cannot express, tensors that are missing or left over.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> model.cfg.original_architecture
+        'LlamaForCausalLM'
+        >>> model.checkpoint.fingerprint
+        '...'
     """
     directory, adapter = locate(path, revision=revision, base=base)
     try:

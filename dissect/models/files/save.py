@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import barrier, on_main
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
+from dissect.keywords import keywords
 from dissect.models.build import constant_of
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of, weights_of
 from dissect.models.dtypes import dtype_name, find_dtype
@@ -30,6 +31,7 @@ _NOT_WRITTEN = ("_name_or_path", "auto_map", "quantization_config", "transformer
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
+@keywords()
 def save_hf(
     model: HookedTransformer,
     out: str | os.PathLike[str],
@@ -61,6 +63,13 @@ def save_hf(
     Raises:
         DissectError: ``out`` is in use, the model was not loaded by dissect, or a parameter was changed that the
             checkpoint's format does not have.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> dissect.save_hf(model, "runs/copy")
+        PosixPath('runs/copy')
+        >>> dissect.load("runs/copy").checkpoint.fingerprint == model.checkpoint.fingerprint
+        True
     """
     info = checkpoint_of(model)
     stored_dtype = next(model.parameters()).dtype if dtype is None else find_dtype(dtype)

@@ -12,7 +12,7 @@ from transformer_lens.utilities.architectures import POST_NORM_ARCHITECTURES
 def attend(
     attn: AbstractAttention, entering: Float[Tensor, "batch pos d_model"], *, fused: bool
 ) -> Float[Tensor, "batch pos d_model"]:
-    """What the attention of a block computes from its (normed) input, output projection included.
+    """Compute the attention of a block from its (normed) input, output projection included.
 
     With ``fused``, scores, softmax and weighted sum are one operation of PyTorch, if the architecture and the hooks
     that are set allow it; otherwise TransformerLens's own steps run.
@@ -43,7 +43,7 @@ def attend(
 def _queries_keys_values(
     attn: AbstractAttention, entering: Float[Tensor, "batch pos d_model"]
 ) -> tuple[Float[Tensor, "batch pos head d_head"], ...]:
-    """As TransformerLens computes them, with grouped heads kept apart and without adding biases that are not there."""
+    """Compute them like TransformerLens, but keep grouped heads apart and add no biases that are not there."""
     stored = "_" if isinstance(attn, GroupedQueryAttention) else ""
     projected = []
     for name, prefix, hook in (("Q", "", attn.hook_q), ("K", stored, attn.hook_k), ("V", stored, attn.hook_v)):
@@ -86,7 +86,7 @@ def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Ten
 
 
 def can_fuse(attn: AbstractAttention) -> bool:
-    """Whether the fused operation computes what this attention does, and no hook would be passed over."""
+    """Return whether the fused operation computes what this attention does, and no hook would be passed over."""
     cfg = attn.cfg
     one_operation = cfg.original_architecture not in POST_NORM_ARCHITECTURES and cfg.attn_scores_soft_cap <= 0
     hooked = any(hook.fwd_hooks or hook.bwd_hooks for hook in (attn.hook_attn_scores, attn.hook_pattern))
@@ -94,7 +94,7 @@ def can_fuse(attn: AbstractAttention) -> bool:
 
 
 def is_plain(attn: AbstractAttention) -> bool:
-    """Whether it is causal attention whose queries, keys and values are projections of one input, and no more."""
+    """Return whether it is plain causal attention: queries, keys and values are projections of one input."""
     cfg = attn.cfg
     return (
         cfg.attention_dir == "causal"
@@ -109,7 +109,7 @@ def is_plain(attn: AbstractAttention) -> bool:
 
 
 def _local_mask(attn: AbstractAttention, length: int, device: torch.device) -> Bool[Tensor, "pos pos"] | None:
-    """Which keys each query sees under a sliding window; None where the window is no limit."""
+    """Mask of the keys that each query sees under a sliding window; None where the window is no limit."""
     if attn.attn_type != "local" or length <= attn.cfg.window_size:
         return None
     positions = torch.arange(length, device=device)

@@ -9,6 +9,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.models.running.kv_cache import Decoder
 from dissect.models.running.packed import Where
+from dissect.undoing.gradient_mode import without_gradients
 
 
 class BranchingDecoder(Decoder):
@@ -34,7 +35,7 @@ class BranchingDecoder(Decoder):
         return other
 
 
-@torch.no_grad()
+@without_gradients()
 def branched_logprobs(
     model: HookedTransformer, texts: Sequence[Sequence[Sequence[int]]], starts: Sequence[Sequence[int]], batch_size: int
 ) -> list[list[float]]:

@@ -30,14 +30,14 @@ EMBED, POS_EMBED = "hook_embed", "hook_pos_embed"
 
 @dataclass(frozen=True)
 class Parts:
-    """What each part wrote into the residual stream at some positions, as its product with one direction a position."""
+    """Contributions to the residual stream at some positions, as products with one direction a position."""
 
     embed: Float[Tensor, "scored"]
     pos_embed: Float[Tensor, "scored"] | None
     """None where positions are not added to the stream (rotary)."""
     heads: Float[Tensor, "layer head scored"]
     attn_bias: Float[Tensor, "layer scored"]
-    """What attention adds whatever its heads do: the bias of its output, through the norm behind it if there is one."""
+    """The part of attention independent of its heads: the bias of its output, through the norm behind it if any."""
     mlp: Float[Tensor, "layer scored"]
     final: Float[Tensor, "scored d_model"]
     """Their sum, the whole stream after the last block, not as a product."""
@@ -75,7 +75,7 @@ def target_readout(
 
 
 def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, "d_model"], Float[Tensor, ""]]:
-    """The same for the mean logit over the vocabulary."""
+    """Return column and constant of the mean logit over the vocabulary."""
     with whole_head(model):
         return high(model.unembed.W_U).mean(-1), high(model.unembed.b_U).mean()
 

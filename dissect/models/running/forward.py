@@ -24,7 +24,7 @@ def final_residual(
     *,
     start_at_layer: int | None = None,
 ) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream after the last block.
+    """Return the residual stream after the last block.
 
     ``inputs`` are right-padded tokens, or with ``start_at_layer`` the residual stream before that layer
     (``n_layers`` returns it unchanged). No mask is needed: under causal attention a real token never sees the padding
@@ -35,25 +35,28 @@ def final_residual(
 
 
 def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-    """The residual stream before the first block; see ``final_residual`` for the padding."""
+    """Return the residual stream before the first block; see ``final_residual`` for the padding."""
     # not by a call of a sharded model, which would let its parameters go within a larger pass that still needs them
     run = model.forward if is_sharded(model) else model
-    return within(model, partial(run, stop_at_layer=0, padding_side="right"), tokens)
+    return within(model, partial(run, stop_at_layer=0, padding_side="right"), tokens)  # (batch, pos, d_model)
 
 
 def normed_final(model: HookedTransformer, residual: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_model"]:
-    """What the unembedding reads: the final norm of the residual stream after the last block."""
+    """Return what the unembedding reads: the final norm of the residual stream after the last block."""
     return within(model, lambda x: model.unembed.hook_in(model.ln_final(x)), residual)
 
 
 def unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
-    """Logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
+    """Return logits, in float32 at least, from what ``normed_final`` gives: unembedding and soft cap."""
+    # The unembedding may be sharded apart from the rest: its own weights are gathered within the model's.
     return within(model, within, model.unembed, _unembedded, model, entering)
 
 
 def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows d_vocab"]:
+    # W_U is (d_model, d_vocab), but lies in memory as checkpoints store it: the transpose is no copy.
     unembed = model.unembed
-    logits = unembed.hook_out(functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U)))
+    logits = functional.linear(entering, unembed.W_U.T.contiguous(), bias_of(unembed.b_U))  # (rows, d_vocab)
+    logits = unembed.hook_out(logits)
     logits = apply_softcap(logits, model.cfg.output_logits_soft_cap)
     return logits if logits.dtype == torch.float64 else logits.float()
 
@@ -61,19 +64,19 @@ def _unembedded(model: HookedTransformer, entering: Float[Tensor, "*rows d_model
 def read_out(
     model: HookedTransformer, residual: Float[Tensor, "rows pos d_model"]
 ) -> Float[Tensor, "rows pos d_vocab"]:
-    """Logits, in float32 at least, from the residual stream after the last block: final norm, unembedding, soft cap."""
+    """Return logits, in float32 at least, from the last residual stream: final norm, unembedding, soft cap."""
     return within(model, lambda x: unembedded(model, normed_final(model, x)), residual)
 
 
 def logits_at(
     model: HookedTransformer, residual: Float[Tensor, "batch pos d_model"], where: Bool[Tensor, "batch pos"]
 ) -> Float[Tensor, "scored d_vocab"]:
-    """Logits at the positions ``where``, row by row, from the residual stream after the last block.
+    """Return logits at the positions ``where``, row by row, from the residual stream after the last block.
 
     The unembedding is the largest matrix of a small model, and answers are a fraction of the text: the final norm and
     the unembedding therefore see the chosen positions alone.
     """
-    return read_out(model, residual[where][None])[0]
+    return read_out(model, residual[where][None])[0]  # (scored, d_model), then (scored, d_vocab)
 
 
 @undone
@@ -87,6 +90,7 @@ def caching(
     Raises:
         DissectError: the model has no hook of one of the names.
     """
+    # Filled anew by each pass: a later one overwrites what an earlier one left.
     cache: dict[str, Tensor] = {}
 
     def keep(activation: Tensor, hook: HookPoint) -> None:
@@ -99,7 +103,7 @@ def caching(
 
 
 def check_hook(model: HookedTransformer, name: str) -> str:
-    """``name`` if the model has such a hook.
+    """Return ``name`` if the model has such a hook.
 
     Raises:
         DissectError: it has not; the message names the hooks that end alike.

@@ -17,7 +17,7 @@ from dissect.models.running.kv_cache import Decoder, can_decode
 from dissect.undoing.gradient_mode import without_gradients
 
 Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
-"""From the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""
+"""Maps the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""
 
 
 def greedy(
@@ -108,15 +108,15 @@ def eos_token_ids(model: HookedTransformer) -> frozenset[int]:
     have) where the model was loaded from one, and from its tokenizer.
     """
     checkpoint = getattr(model, "checkpoint", None)
-    found: set[int] = set()
+    ids: set[int] = set()
     for source in (
         getattr(checkpoint, "generation_config", None),
         getattr(checkpoint, "config", None),
         model.tokenizer,
     ):
         value: Any = source.get("eos_token_id") if isinstance(source, dict) else getattr(source, "eos_token_id", None)
-        found.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
-    return frozenset(found)
+        ids.update(value if isinstance(value, (list, tuple)) else [] if value is None else [value])
+    return frozenset(ids)
 
 
 def _batches(prompts: Sequence[Tensor], batch_size: int, *, mixed: bool) -> Iterator[list[int]]:
@@ -143,7 +143,7 @@ class _Batch:
     model: HookedTransformer
     prompts: Mapping[int, Int[Tensor, "_"]]
     room: Mapping[int, int]
-    """How many tokens may be added to each."""
+    """Number of tokens that may be added to each row."""
     eos_ids: Collection[int]
 
 
@@ -154,19 +154,19 @@ def _decode(batch: _Batch, choose: Choose) -> dict[int, list[int]]:
     new: dict[int, list[int]] = {row: [] for row in batch.prompts}
     rows, logits = list(new), decoder.read_prompts()
     for step in range(longest):
-        chosen = choose(logits, rows, step)
+        next_ids = choose(logits, rows, step)
         going = []
-        for place, (row, token) in enumerate(zip(rows, chosen.tolist(), strict=True)):
+        for number, (row, token) in enumerate(zip(rows, next_ids.tolist(), strict=True)):
             if token not in ends:
                 new[row].append(token)
                 if step + 1 < batch.room[row]:
-                    going.append(place)
+                    going.append(number)
         if not going:
             break
         if len(going) < len(rows):
             order = decoder.keep(going)
-            rows, chosen = [rows[place] for place in order], chosen[order]
-        logits = decoder.step(chosen)
+            rows, next_ids = [rows[number] for number in order], next_ids[order]
+        logits = decoder.step(next_ids)
     return new
 
 

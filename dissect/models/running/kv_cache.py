@@ -20,7 +20,7 @@ _GROWTH = 64  # positions that are added to the room of all prompts, and again w
 
 
 def can_decode(model: HookedTransformer) -> bool:
-    """Whether `Decoder` computes what this model does: nothing hooks any of its modules, no part is of another kind."""
+    """Return whether `Decoder` computes what this model does: no module is hooked, no part is of another kind."""
     cfg = model.cfg
     known = (
         cfg.n_devices == 1
@@ -50,7 +50,7 @@ class Decoder:
     def __init__(self, model: HookedTransformer, prompts: Sequence[Int[Tensor, "_"]], *, max_new_tokens: int) -> None:
         cfg, weight = model.cfg, model.blocks[0].attn.W_O
         self.lengths = [len(prompt) for prompt in prompts]
-        """How many tokens each row has, read or about to be."""
+        """Number of tokens of each row, read or about to be."""
         self._model, self._prompts, self._device = model, prompts, weight.device
         self._blocks, self._ln_final = [LeanBlock(block) for block in model.blocks], lean_norm(model.ln_final)
         room = max(self.lengths) + min(max_new_tokens, _GROWTH)
@@ -76,7 +76,7 @@ class Decoder:
         """Drop all rows but ``rows``; the last ones move into the gaps. Returns which row each place now holds."""
         n, used = len(rows), max(self.lengths)
         order = list(range(n))
-        gaps = [place for place in order if place not in rows]
+        gaps = [number for number in order if number not in rows]
         for gap, row in zip(gaps, sorted(row for row in rows if row >= n), strict=True):
             order[gap] = row
             self._cache[:, :, gap, :, :used] = self._cache[:, :, row, :, :used]

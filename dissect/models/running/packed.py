@@ -33,7 +33,7 @@ class Where:
             rows, positions = torch.arange(n_rows), ends - 1
         heads = torch.arange(n_heads)
         self.positions = positions.to(device)
-        """Of each token in its row."""
+        """Position of each token in its row."""
         # Of each token and head among the flattened (row, head, position) of a layer's keys or values.
         self._slots = (((rows * n_heads)[:, None] + heads) * room + positions[:, None]).flatten().to(device)
         self._padded = (rows * self._stop + positions).to(device)

@@ -18,6 +18,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import World
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.build import make_contiguous
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
@@ -34,22 +35,22 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Sharding:
-    """How a model lies on its ranks. It is ``model.sharding``."""
+    """Layout of a model on its ranks. It is ``model.sharding``."""
 
     mesh: "DeviceMesh"
     """All of it, with the dimension ``sweep`` if there is one."""
     over: "DeviceMesh"
-    """What the parameters are sharded over; with two dimensions they repeat along the first and only gradients are
+    """The mesh that parameters are sharded over; with two dimensions they repeat along the first and only gradients are
     summed along both."""
 
     @property
     def share(self) -> World:
-        """Which part of a training step's texts this rank has: its place in ``over``."""
+        """This rank's part of a training step's texts: its place in ``over``."""
         return World(_flat(self.over), self.over.size())
 
     @property
     def replica(self) -> World:
-        """Which copy of the model this rank belongs to."""
+        """The copy of the model that this rank belongs to."""
         names = self.mesh.mesh_dim_names or ()
         if SWEEP not in names:
             return World()
@@ -58,27 +59,28 @@ class Sharding:
 
     @property
     def leads(self) -> bool:
-        """Whether this rank is the first of its copy, which speaks for it."""
+        """True if this rank is the first of its copy, which speaks for it."""
         coordinate = self.over.get_coordinate()
         return coordinate is not None and not any(coordinate)
 
     @property
     def writes(self) -> bool:
-        """Whether this rank is the one of all that writes a checkpoint."""
+        """True if this rank is the one of all that writes a checkpoint."""
         coordinate = self.mesh.get_coordinate()
         return coordinate is not None and not any(coordinate)
 
 
 def is_sharded(module: nn.Module) -> bool:
-    """Whether FSDP2 manages the parameters of this very module."""
+    """Return whether FSDP2 manages the parameters of this very module."""
     return hasattr(module, "unshard")
 
 
 def share_of(model: HookedTransformer) -> World:
-    """Which part of the texts of a training step is this rank's: all of them where the model is not sharded."""
+    """Return this rank's part of the texts of a training step: all of them where the model is not sharded."""
     return model.sharding.share if is_sharded(model) else World()
 
 
+@keywords()
 def shard(
     model: HookedTransformer,
     mesh: "DeviceMesh",
@@ -98,6 +100,11 @@ def shard(
 
     Raises:
         DissectError: the model is sharded already, or this torch cannot do it.
+
+    Example:
+        >>> from dissect.distributed import mesh, started
+        >>> with started():  # under torchrun, with one process a rank  # doctest: +SKIP
+        ...     model = dissect.shard(dissect.load("runs/demo/base"), mesh())
     """
     from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard
 
@@ -114,7 +121,7 @@ def shard(
     widest = torch.promote_types(reduce_dtype, next(model.parameters()).dtype)
     policy = MixedPrecisionPolicy(param_dtype=compute_dtype, reduce_dtype=widest)
     ranks = over.size(over.ndim - 1)
-    how: dict[str, Any] = {
+    settings: dict[str, Any] = {
         "mesh": over,
         "mp_policy": policy,
         "reshard_after_forward": True,
@@ -122,7 +129,7 @@ def shard(
     }
     unit: Any
     for unit in _units(model):
-        fully_shard(unit, **how)
+        fully_shard(unit, **settings)
         # The losses are sums over a step's texts, divided by the count of the whole step: gradients add up.
         unit.set_gradient_divide_factor(1.0)
         unit.set_force_sum_reduction_for_comms(True)
@@ -177,7 +184,7 @@ def whole(module: nn.Module) -> Iterator[None]:
 
 @undone
 def whole_head(model: HookedTransformer) -> Iterator[None]:
-    """The same of all that stands after the blocks: final norm and unembedding."""
+    """Gather all that stands after the blocks in the body: final norm and unembedding."""
     with whole(model), whole(model.unembed):
         yield
 
@@ -191,13 +198,13 @@ def _run(module: nn.Module, function: Callable[..., _Result], *args: Any) -> _Re
 
 
 def _units(model: HookedTransformer) -> list[nn.Module]:
-    """What is gathered at a time. A tied embedding is left with the rest of the model, for both its uses read it."""
+    """Return the units gathered at a time. A tied embedding stays with the rest of the model: both its uses read it."""
     ends = [] if isinstance(model.unembed, TiedUnembed) else [model.embed, model.unembed]
     return [*model.blocks, *ends, model]
 
 
 def _in_parts(module: nn.Module) -> bool:
-    """Whether the parameters of a unit are shards now; those of units in it do not count."""
+    """Return whether the parameters of a unit are shards now; those of units in it do not count."""
     if "_dissect_probe" not in module.__dict__:
         module._dissect_probe = next(_owned(module), None)  # type: ignore[assignment]
     probe: Any = module.__dict__["_dissect_probe"]

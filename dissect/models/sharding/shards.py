@@ -20,20 +20,20 @@ _SWAPS = itertools.count(1)
 
 
 def is_shard(tensor: Any) -> bool:
-    """Whether other ranks hold the rest of it."""
+    """Return whether other ranks hold the rest of it."""
     return hasattr(tensor, "placements") and hasattr(tensor, "full_tensor")
 
 
 def gathered(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
     """The whole tensor, detached; collective for a shard."""
-    found: Tensor = tensor.detach()
-    return found.full_tensor() if is_shard(found) else found  # type: ignore[attr-defined]
+    local: Tensor = tensor.detach()
+    return local.full_tensor() if is_shard(local) else local  # type: ignore[attr-defined]
 
 
 def own_part(tensor: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
-    """What this rank holds, detached, in the same memory: writing to it changes the parameter."""
-    found: Tensor = tensor.detach()
-    return found.to_local() if is_shard(found) else found  # type: ignore[attr-defined]
+    """Return this rank's part, detached, in the same memory: writing to it changes the parameter."""
+    local: Tensor = tensor.detach()
+    return local.to_local() if is_shard(local) else local  # type: ignore[attr-defined]
 
 
 def part_for(whole: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped[Tensor, "..."]:
@@ -63,7 +63,7 @@ def laid_as(value: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shaped
 
 @dataclass(frozen=True)
 class Kept:
-    """What a parameter was before it was replaced."""
+    """Value of a parameter before it was replaced."""
 
     values: Tensor
     swap: int
@@ -71,7 +71,7 @@ class Kept:
 
 @without_gradients()
 def as_it_is(parameter: nn.Parameter) -> Kept:
-    """What ``put_back`` needs to undo whatever ``put_in`` does next."""
+    """Return what ``put_back`` needs to undo whatever ``put_in`` does next."""
     if not is_shard(parameter):
         return Kept(parameter.data, 0)
     return Kept(own_part(parameter).clone(), swap_of(parameter))

@@ -22,8 +22,8 @@ from dissect import plots
 from dissect.data.facts import Facts
 from dissect.errors import Undefined
 from dissect.measures.behaviour.similarity_to_base import bleu_to_base, rouge_to_base
-from dissect.measures.examined import Settings, Subject
-from dissect.measures.measure import mean_of
+from dissect.measures.estimate import mean_of
+from dissect.measures.examined import Examined, Settings
 from dissect.reproductions.figures.concepts import Concept, another, concepts_of, noised
 from dissect.reproductions.making.figure_inputs import Model
 from dissect.reproductions.making.figure_work import Made, Work
@@ -55,7 +55,7 @@ def make(work: Work) -> Made:
     keys = ["model", "scale", "vector", "measure", "set"]
     means = []
     for place, part in singles.groupby(keys, sort=False):
-        estimate = mean_of(part["value"].to_numpy(), seed=work.seed)
+        estimate = mean_of(part["value"].to_numpy()).with_interval(seed=work.seed)
         means.append(
             {**dict(zip(keys, place, strict=True)), "value": estimate.value, "low": estimate.low, "high": estimate.high}
             | {"n_concepts": estimate.n, "n_answers": int(part["n"].sum())}
@@ -143,10 +143,10 @@ def _measured(
                     after = model.blocks[concept.layer].mlp.W_out.data[neuron].clone()
                 for name in ("target", "unrelated"):
                     before = as_it_was[concept.name, name]
-                    subject = Subject(model, before.sets, name="noised", settings=settings, base=before)
+                    examined = Examined(model, before.sets, name="noised", settings=settings, base=before)
                     rows += [
                         {"model": of.name, "scale": scale, "vector": vector, "set": name, **place, **row}
-                        for row in _similarity(subject)
+                        for row in _similarity(examined)
                     ]
             if kept:  # as in the published code, nothing is put back before the end
                 model.blocks[concept.layer].mlp.W_out.data[neuron] = after
@@ -156,19 +156,19 @@ def _measured(
     return rows
 
 
-def _answering(model: HookedTransformer, facts: Facts, settings: Settings) -> Subject:
+def _answering(model: HookedTransformer, facts: Facts, settings: Settings) -> Examined:
     """The model as it is, its answers taken."""
-    subject = Subject(model, {"forget": facts}, name="base", settings=settings)
-    subject.play(base=subject, retain=None)
-    bleu_to_base(subject)
-    return subject
+    examined = Examined(model, {"forget": facts}, name="base", settings=settings)
+    examined.attach(base=examined, retrained=None)
+    bleu_to_base(examined)
+    return examined
 
 
-def _similarity(subject: Subject) -> list[dict[str, Any]]:
+def _similarity(examined: Examined) -> list[dict[str, Any]]:
     rows = []
     for measure, compute in MEASURES.items():
         try:
-            found = compute(subject)
+            found = compute(examined)
         except Undefined:
             continue
         items = [] if found.items is None else [float(value) for value in found.items]

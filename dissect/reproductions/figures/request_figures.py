@@ -179,7 +179,7 @@ def _references(work: Work, model: Model, requests: Sequence[Facts]) -> list[dic
     """Base and retrained model on all requests."""
     sets = _sets(work, model, requests, len(requests))
     rows = []
-    for name, source in (("base", model.base), ("retrained", model.retain_model)):
+    for name, source in (("base", model.base), ("retrained", model.retrained)):
         if source is not None:
 
             def measured(name: str = name, source: str = source) -> Any:

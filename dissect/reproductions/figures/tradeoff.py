@@ -137,8 +137,8 @@ def _given(work: Work, model: Model) -> list[dict[str, Any]]:
         sets = {name: work.facts(model, name, id) for _, name in asked}
         bench = Bench(work, sets)
         everyone: list[tuple[str, dict[str, Any]]] = [(model.base, {"method": "base", "id": id})]
-        if model.retain_model is not None:
-            everyone.append((model.retain_model, {"method": "retrained", "id": id}))
+        if model.retrained is not None:
+            everyone.append((model.retrained, {"method": "retrained", "id": id}))
         everyone += [(checkpoint.source, checkpoint.place) for checkpoint in model.of(id)]
         for source, place in everyone:
 

@@ -53,17 +53,17 @@ def _concept(work: Work, model: Model, id: str) -> list[dict[str, Any]]:
     """All checkpoints of one concept; the models that they are compared with are loaded when the first is measured."""
     sets = {"forget": work.needed(model, "forget", id), "retain": work.facts(model, "retain", id)}
     options = {"uds.tau": work.settings["tau"]}
-    retrained = str(model.retain_model)
+    retrained = str(model.retrained)
     benches: list[Bench] = []
 
     def bench() -> Bench:
         if not benches:
             base = work.base(model)
-            benches.append(Bench(work, sets, base=base, retain=work.load(retrained), options=options))
+            benches.append(Bench(work, sets, base=base, retrained=work.load(retrained), options=options))
         return benches[0]
 
     def measured(source: str) -> list[dict[str, Any]]:
-        held = {model.base: lambda: bench().base, retrained: lambda: bench().retain}
+        held = {model.base: lambda: bench().base, retrained: lambda: bench().retrained}
         return bench().rows(held[source]() if source in held else work.load(source), ASKED)
 
     rows = []

@@ -36,7 +36,7 @@ _ALL = (
         name="D-F3",
         about="behaviour on target and unrelated facts, BLEU and ROUGE-L against the base model's answers",
         source=f"{_DISSECTING}, global behaviour: a reconstruction, the paper's own protocol is not published",
-        module="behaviour",
+        module="global_behaviour",
         facts=("forget", "unrelated"),
     ),
     Figure(
@@ -61,27 +61,27 @@ _ALL = (
         name="U-F5",
         about="UnDIAL with and without focus, over epochs",
         source=f"{_UNDIAL}, repository su_lr_*_focused_30",
-        module="focus",
+        module="focus_figures",
         facts=("sequences",),
     ),
     Figure(
         name="U-F6",
         about="UnDIAL with and without focus, forgetting against utility",
         source=f"{_UNDIAL}, repository su_lr_EL_focused_vs_no_focus",
-        module="focus",
+        module="focus_figures",
         facts=("sequences",),
     ),
     Figure(
         name="sequential",
         about="requests one after the other, each from the checkpoint of the last",
         source=f"{_UNDIAL}, sequential requests: a reconstruction after MUSE's sustainability",
-        module="requests",
+        module="request_figures",
     ),
     Figure(
         name="growing",
         about="a forget set that grows, each time from the base model",
         source=f"{_UNDIAL}, scaling: a reconstruction after MUSE's scalability",
-        module="requests",
+        module="request_figures",
     ),
     Figure(
         name="CV-F1",
@@ -94,7 +94,7 @@ _ALL = (
         about="Unlearning Depth Score of each checkpoint, with its interval",
         source="Lee, Kim and Jo 2026, UDS of each checkpoint",
         module="uds_table",
-        needs=("unlearned", "retain_model"),
+        needs=("unlearned", "retrained"),
     ),
 )
 FIGURES: dict[str, Figure] = {figure.name: figure for figure in _ALL}

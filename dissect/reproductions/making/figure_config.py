@@ -18,7 +18,9 @@ PLACEHOLDERS = {"method": "methods", "id": "ids", "epoch": "epochs"}
 SETS = ("forget", "retain", "retain_seen", "unrelated", "texts", "sequences")
 """Facts that were to be forgotten; to be kept; to be kept, and seen by retain losses, which ``retain`` is not; that
 have to do with neither; plain texts, for perplexity; the forgotten facts as whole texts, for extraction likelihood."""
-_MODEL_KEYS = ("base", "retain_model", "unlearned", *PLACEHOLDERS.values(), "facts")
+_MODEL_KEYS = ("base", "retrained", "unlearned", *PLACEHOLDERS.values(), "facts")
+_RENAMED = {"retain_model": "retrained"}
+"""Former key to the one that took its place."""
 _KEYS = ("models", "template", "dtype", "batch_size", "settings")
 _FILE_KEYS = ("file", "concept", "part", "split")
 
@@ -88,16 +90,16 @@ def _model(name: str, about: Any, beside: Path | None) -> Model:
     base = about.get("base")
     if not isinstance(base, str):
         raise DissectError(f"{where}: base is missing: give the checkpoint before unlearning, got {base!r}")
-    retrained = about.get("retain_model")
+    retrained = about.get("retrained")
     if not isinstance(retrained, (str, type(None))):
-        raise DissectError(f"{where}: retain_model must be a checkpoint, got {retrained!r}")
+        raise DissectError(f"{where}: retrained must be a checkpoint, got {retrained!r}")
     facts = about.get("facts", {})
     _mapping(facts, f"facts of {where}", "forget: forget.jsonl")
     _known(facts, SETS, f"facts of {where}")
     return Model(
         name=name,
         base=located(base, beside),
-        retain_model=None if retrained is None else located(retrained, beside),
+        retrained=None if retrained is None else located(retrained, beside),
         unlearned=_checkpoints(about, where, beside),
         facts={key: _fact_file(value, f"{where}, {key}", "ids" in about) for key, value in facts.items()},
         beside=beside,
@@ -164,6 +166,8 @@ def _mapping(value: Any, what: str, example: str) -> None:
 
 def _known(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:
     for key in given:
+        if key in _RENAMED:
+            raise DissectError(f"{where}: {key!r} is now called {_RENAMED[key]!r}")
         if key not in known:
             raise DissectError(f"{where}: no key {key!r}{near_miss(str(key), known)}: choose from {', '.join(known)}")
 

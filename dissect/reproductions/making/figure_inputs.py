@@ -61,8 +61,8 @@ class Model:
 
     name: str
     base: str
-    retain_model: str | None = None
-    """Trained without the forgotten facts."""
+    retrained: str | None = None
+    """Checkpoint trained without the forget facts."""
     unlearned: tuple[Checkpoint, ...] = ()
     facts: Mapping[str, FactFile] = field(default_factory=dict)
     beside: Path | None = None

@@ -56,7 +56,7 @@ class Runs:
     def references(self) -> list[dict[str, Any]]:
         """What the base model and, where there is one, the retrained model are measured at; ``run`` says which."""
         work, found = self.work, []
-        for name, source in (("base", self.model.base), ("retrained", self.model.retain_model)):
+        for name, source in (("base", self.model.base), ("retrained", self.model.retrained)):
             if source is not None:
                 sources = list(dict.fromkeys([self.model.base, source]))
                 key = work.key(sources, self.sets, asked=self.asked, options=self.options)

@@ -68,7 +68,7 @@ def world_config(
     sets = ("forget", "retain", "retain_seen", "unrelated", "texts", "sequences")
     model: dict[str, Any] = {
         "base": os.fspath(base),
-        "retain_model": os.fspath(retrained),
+        "retrained": os.fspath(retrained),
         "facts": {name: os.fspath(out / f"{files.get(name, name)}.jsonl") for name in sets},
     }
     if unlearned:

@@ -7,12 +7,14 @@ from typing import Any
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.unlearning.unlearn import UnlearningRun, unlearn
 
 KINDS = ("in_turn", "growing")
 
 
+@keywords()
 def unlearn_requests(
     model: str | os.PathLike[str],
     requests: Sequence[Facts],
@@ -37,6 +39,13 @@ def unlearn_requests(
 
     Raises:
         DissectError: as ``dissect.unlearn``, another kind, or fewer than two requests.
+
+    Example:
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> requests = [forget[:6], forget[6:12]]
+        >>> runs = dissect.unlearn_requests("runs/demo/base", requests, method="ga", epochs=1, out="runs/requests")
+        >>> [run.path.name for run in runs]
+        ['1', '2']
     """
     return list(
         each_request(model, requests, kind=kind, out=out, dtype=dtype, device=device, **settings),

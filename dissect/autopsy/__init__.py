@@ -1,0 +1,1 @@
+"""The autopsy behind ``dissect.report``: stored results in, one page out."""

@@ -1,0 +1,234 @@
+"""From stored results to what the verdict reads."""
+
+from collections.abc import Iterable, Mapping
+from math import log
+from typing import Any
+
+import numpy as np
+
+from dissect.autopsy.results import Results
+from dissect.autopsy.shares import Evidence, Share
+from dissect.autopsy.signs import READABLE, RESTORED
+from dissect.autopsy.verdict import KNOWN
+from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import ScoredRow
+from dissect.restoration.smallest_result import SmallestSet, label
+from dissect.statistics.bootstrap import of_sums
+from dissect.sweep.sweep_result import SweepResult
+
+ANSWERED = ("exact_match", "rouge_l_recall")
+"""What counts as answering: the first of which the base model has enough on the forget facts."""
+WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
+_OF_ACTIVATIONS = {
+    "shuffled": "with those of another prompt",
+    "retrained": "with those of the retrained model",
+    "random": "with noise",
+}
+_OF_PARAMETERS = {
+    "random": "in other layers",
+    "retrained": "with those of the retrained model",
+    "noise": "with as large a change in a random direction",
+}
+"""Controls of a swap, and what they put in."""
+_FEW = 0.25
+"""A set of blocks with a larger share of the weights is no place."""
+BASE, UNLEARNED = "base", "unlearned"
+
+
+def evidence(results: Results) -> Evidence:
+    """Gather the shares; what was not measured stays None."""
+    found = results.evaluation
+    shares = _measured(found) if found is not None else {}
+    kept = shares.get("depth_kept")
+    readable = kept is None or kept.below(READABLE)
+    return Evidence(**shares, **_restored(results), place=place(results, readable))
+
+
+def _measured(found: Evaluation) -> dict[str, Any]:
+    """Behaviour, depth and relearning."""
+    answered = _answered(found)
+    said = {words: share for set, words in WORDINGS.items() if (share := _share(found, answered, set)) is not None}
+    known = _row(found, BASE, answered, "forget")
+    return {
+        "known": None if known is None else _of(known),
+        "said": said,
+        "kept": _share(found, answered, "retain"),
+        "perplexity": _perplexity(found),
+        "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
+        # UDS is not defined on kept facts: a retrained model's states lack nothing of them
+        "depth_kept": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
+        "depth_alike": _first([_row(found, UNLEARNED, "erasure_depth", "forget")]),
+        **_relearned(found),
+    }
+
+
+def _answered(found: Evaluation) -> str:
+    """The measure of answering that the base model does well on."""
+    for name in ANSWERED:
+        row = _row(found, BASE, name, "forget")
+        if row is not None and row.value >= KNOWN:
+            return name
+    return ANSWERED[0]
+
+
+def _share(found: Evaluation, measure: str, set: str) -> Share | None:
+    """The unlearned model's mean over the base model's, over the same facts; subjects are drawn for the interval."""
+    rows = [_row(found, name, measure, set) for name in (UNLEARNED, BASE)]
+    if any(row is None or row.items is None for row in rows):
+        return None
+    after, before = (np.array(row.items) for row in rows if row is not None)
+    both = ~(np.isnan(after) | np.isnan(before))
+    groups = found.subjects(set)
+    groups = None if groups is None or len(groups) != len(both) else groups[both]
+    after, before = after[both], before[both]
+    if not len(before) or before.mean() == 0:
+        return None
+    pairs = np.stack([after, before], axis=1)
+    low, high = of_sums(pairs, lambda sums: sums[..., 0] / sums[..., 1], groups=groups)
+    return Share(float(after.mean() / before.mean()), low, high, len(before))
+
+
+def _perplexity(found: Evaluation) -> float | None:
+    rows = [_row(found, name, "perplexity", "texts") for name in (UNLEARNED, BASE)]
+    return None if any(row is None for row in rows) else rows[0].value / rows[1].value  # type: ignore[union-attr]
+
+
+def _relearned(found: Evaluation) -> dict[str, Share | None]:
+    """Recovered shares of both models; the difference of their gains as a share of what was lost."""
+
+    def at(model: str = UNLEARNED, **place: Any) -> ScoredRow | None:
+        return _row(found, model, "relearning", "forget", place)
+
+    back, control = at(whose="itself", of="recovered"), at(whose="control", of="recovered")
+    gain, more = at(whose="itself", of="gain"), at(whose="difference", of="gain")
+    before, ours = (at(m, step=0, whose="itself", of="answer probability") for m in (BASE, UNLEARNED))
+    lost = 0.0
+    if before is not None and ours is not None:
+        lost = before.value - ours.value
+    elif gain is not None and back is not None and back.value:
+        lost = gain.value / back.value
+    gained = None
+    if more is not None and lost > 0:  # where nothing was lost there is no share of it
+        gained = Share(more.value / lost, more.low / lost, more.high / lost, more.n)
+    taught = at(whose="itself", of="taught")
+    return {
+        "taught": None if taught is None else _of(taught),
+        "returned": None if back is None else _of(back),
+        "returned_control": None if control is None else _of(control),
+        "gained": gained,
+    }
+
+
+def _restored(results: Results) -> dict[str, Any]:
+    """Value vectors in the best window; coefficients in the best that leaves the last third of the layers alone."""
+    values = None if results.parameters is None else _best(results.parameters, "mlp.W_out")
+    shares: dict[str, Any] = {"values": _share_of(values)}
+    if results.parameters is not None and values is not None:
+        shares["values_controls"] = _controls(results.parameters, "mlp.W_out", values[0], _OF_PARAMETERS)
+    sweep = results.activations
+    if sweep is None:
+        return shares
+    n_layers = int(results.about["model"]["n_layers"])
+    early = [
+        layer for layer in _layers(sweep, "mlp_post") if max(_members(sweep, "mlp_post", layer)) < n_layers * 2 / 3
+    ]
+    best = _best(sweep, "mlp_post", early)
+    if best is not None:
+        shares |= {
+            "coefficients": best[1],
+            "coefficients_controls": _controls(sweep, "mlp_post", best[0], _OF_ACTIVATIONS),
+        }
+    return shares
+
+
+def _controls(sweep: SweepResult, component: str, layer: int, names: Mapping[str, str]) -> dict[str, Share]:
+    """Of one window, by the words for each control: what a swap does that carries nothing of the answer."""
+    found = {}
+    for name, words in names.items():
+        control = _best(sweep, f"{component} ({name})", [layer])
+        if control is not None:
+            found[words] = control[1]
+    return found
+
+
+def _best(sweep: SweepResult, component: str, layers: list[int] | None = None) -> tuple[int, Share] | None:
+    """The layer with the highest mean recovery, and that recovery."""
+    if component not in sweep.data["component"].values or layers == []:
+        return None
+    table = sweep.ci("krs").sel(component=component)
+    table = table if layers is None else table.sel(layer=layers)
+    if not bool(np.isfinite(table["mean"]).any()):
+        return None
+    row = table.isel(layer=int(np.argmax(table["mean"].fillna(-np.inf).values)))
+    share = Share(float(row["mean"]), float(row["low"]), float(row["high"]), int(row["n"]))
+    return int(row["layer"]), share
+
+
+def _layers(sweep: SweepResult, component: str) -> list[int]:
+    """The centres at which a component has cells."""
+    if component not in sweep.data["component"].values:
+        return []
+    return [int(layer) for layer in sweep.data["layer"].values if _members(sweep, component, int(layer))]
+
+
+def _members(sweep: SweepResult, component: str, layer: int) -> list[int]:
+    text = str(sweep.data["members"].sel(component=component, layer=layer).values)
+    return [int(number) for number in text.split(",") if number]
+
+
+def place(results: Results, readable: bool = True) -> str:
+    """Where the change that matters sits, in words: the smallest restoring set, and where states lose the answer.
+
+    Args:
+        readable: whether depth says anything of these models.
+    """
+    sentences = []
+    if results.smallest is not None and results.smallest.reached and results.smallest.members:
+        sentences.append(_set_words(results.smallest))
+    layer = _first_lost(results.evaluation) if results.evaluation is not None and readable else None
+    if layer is not None:
+        sentences.append(f"Its states first cost the base model more than half of the answer after layer {layer}.")
+    return " ".join(sentences)
+
+
+def _set_words(found: SmallestSet) -> str:
+    names = [label(part) for part in found.members]
+    shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+    share = found.path[-1].n_weights / found.n_weights
+    if share > _FEW:
+        return (
+            f"The change is spread out: a search for few blocks of the base model's weights took {len(names)} of "
+            f"{found.n_candidates} ({share:.0%} of the weights) to restore {found.recovery:.0%} of its behaviour."
+        )
+    text = (
+        f"The base model's {shown} ({share:.1%} of the weights) put back restore {found.recovery:.0%} of its behaviour"
+    )
+    if found.random and max(found.random) < RESTORED:
+        return f"{text}, as many blocks in other layers at most {max(found.random):.0%}."
+    return f"{text}."
+
+
+def _first_lost(found: Evaluation) -> int | None:
+    """The first layer whose states cost the base model more than half of the answer's probability: log 2 nats."""
+    rows = [r for r in found.rows if (r.model, r.measure, r.set) == (UNLEARNED, "erasure_curve", "forget")]
+    hit = [int(row.at["layer"]) for row in rows if _of(row).above(log(2))]
+    return min(hit) if hit else None
+
+
+def _row(
+    found: Evaluation, model: str, measure: str, set: str, at: Mapping[str, Any] | None = None
+) -> ScoredRow | None:
+    rows = [r for r in found.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at or {})]
+    return rows[0] if rows else None
+
+
+def _of(row: ScoredRow) -> Share:
+    return Share(row.value, row.low, row.high, row.n)
+
+
+def _first(rows: Iterable[ScoredRow | None]) -> Share | None:
+    return next((_of(row) for row in rows if row is not None and row.value == row.value), None)
+
+
+def _share_of(best: tuple[int, Share] | None) -> Share | None:
+    return None if best is None else best[1]

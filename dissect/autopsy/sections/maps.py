@@ -1,0 +1,53 @@
+"""Maps: layer by position for single facts, layer by head."""
+
+from functools import partial
+from typing import Any
+
+import plotly.graph_objects as go
+
+from dissect import plots
+from dissect.autopsy.page import Details, Section
+from dissect.autopsy.results import Results
+from dissect.autopsy.sections.absent import absent, drawn
+from dissect.plots.labels import counted
+from dissect.sweep.sweep_result import SweepResult
+
+_POSITIONS, _HEADS = (
+    "The base model's state at one token of one layer put in",
+    "The base model's output of one head put in",
+)
+
+
+def maps(results: Results) -> Section:
+    """Where on the text, and in which heads, the base model's activations bring the answer back."""
+    parts: list[Any] = []
+    if results.positions is None:
+        parts.append(absent(results, "positions", "The map over positions"))
+    else:
+        parts.append(
+            "The base model's whole state before one layer, at one token, is put into the unlearned model: where on "
+            "the text does it hold the answer? Tokens of the answer are in bold; a number is the distance from its "
+            "first."
+        )
+        data = results.positions.data
+        for prompt in data["prompt"].values.tolist():
+            asked = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
+            answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
+            parts.append(drawn(partial(_positions, results.positions, prompt), f"{asked} → {answer}"))
+    if results.heads is None:
+        parts.append(absent(results, "heads", "The map over heads"))
+    else:
+        spec, n = results.heads.spec, results.heads.data.sizes["prompt"]
+        how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
+        caption = f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."
+        parts.append(drawn(partial(plots.heatmap, results.heads, x="head", y="layer", title=_HEADS), caption))
+        if "agreement" in results.heads.data.attrs:
+            checked = "Heads that were also swapped exactly: how far the estimates above can be trusted."
+            parts.append(
+                Details("Estimates against exact swaps", [drawn(partial(plots.agreement, results.heads), checked)])
+            )
+    return Section("Which tokens, which heads", parts)
+
+
+def _positions(result: SweepResult, prompt: int) -> go.Figure:
+    return plots.heatmap(result, "logprob", x="position", y="layer", prompt=prompt, title=_POSITIONS)

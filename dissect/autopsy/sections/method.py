@@ -1,0 +1,36 @@
+"""How it was measured: definitions, what was refused, settings, versions, how to repeat it."""
+
+from typing import Any
+
+from dissect.autopsy.page import Code, Details, Section, Table
+from dissect.autopsy.results import Results
+
+
+def method(results: Results) -> Section:
+    """Everything that a reader needs to judge or repeat a number."""
+    about = results.about
+    settings = [(name, value) for name, value in about["identity"]["settings"].items() if value is not None]
+    parts: list[Any] = []
+    if about.get("command"):
+        parts += ["To repeat it:", Code(about["command"])]
+    parts.append(
+        "Intervals are 95 % percentile bootstraps (2000 resamples), seeded: over facts, of which those about one "
+        "subject are drawn together; in sweeps over prompts. Sweeps run cell by cell exactly; the recipient model is "
+        "put back to the bit after each."
+    )
+    parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
+    found = results.evaluation
+    if found is not None:
+        rows = [(measure["label"], measure["definition"]) for measure in found.measures.values()]
+        parts.append(Details("Definitions of all measures", [Table(("measure", "definition"), rows)]))
+        refused = list(dict.fromkeys((refusal.measure, refusal.set, refusal.reason) for refusal in found.refused))
+        if refused:
+            table = Table(("measure", "facts", "why not"), refused)
+            parts.append(Details(f"{len(refused)} measures that are not defined here", [table]))
+    if results.missing:
+        parts.append(Table(("missing", "why"), list(results.missing.items())))
+    seconds = [(step, f"{value:.1f} s") for step, value in about.get("seconds", {}).items()]
+    parts.append(Details("How long each step took", [Table(("step", "time"), seconds)]))
+    versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
+    parts.append(f"Made with {versions}.")
+    return Section("How it was measured", parts)

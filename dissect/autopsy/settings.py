@@ -1,0 +1,70 @@
+"""Settings of a report: what it computes, and how much of it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from dissect.data.render import DEFAULT_TEMPLATE, check_template
+from dissect.errors import DissectError
+from dissect.evaluation.evaluate import chosen_measures
+from dissect.measures.measure import check_options
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportSettings:
+    """Everything that decides the numbers of a report besides models and facts.
+
+    Raises:
+        DissectError: a value outside of its range.
+    """
+
+    __no_type_check__ = True  # a value of another type is a user's mistake like any other: checked below, by name
+
+    template: str = DEFAULT_TEMPLATE
+    answers: str = "base"
+    """Answers that sweeps score: the ``base`` model's own greedy ones, as in the paper, or ``gold``."""
+    max_new_tokens: int = 30
+    window: int | None = None
+    """Number of layers swapped together; by default 5 in models of 12 layers or more, 3 from 4 layers on, else 1."""
+    max_facts: int = 100
+    """Most forget facts in the sweeps, spread evenly. Behaviour is measured on all."""
+    search_facts: int = 40
+    """Most facts in the search for the smallest restoring set, which runs some hundred sets on each."""
+    n_shown: int = 3
+    """Number of facts whose maps over positions and layers, and logit lens, are drawn."""
+    exact_heads: int = 256
+    """Most heads that are swapped one by one; where there are more, they are estimated to first order."""
+    steps: tuple[str, ...] | None = None
+    """Parts to compute, by the names in ``dissect.autopsy.steps.STEPS``; by default all."""
+    measures: tuple[str, ...] | None = None
+    """Measures of the evaluation; by default all but those that train something, and relearning."""
+    options: Mapping[str, Any] | None = None
+    """Options of single measures, e.g. ``{"relearning.lr": 1e-5}``."""
+    batch_size: int = 32
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Check what a user can get wrong."""
+        check_template(self.template)
+        if self.answers not in ("base", "gold"):
+            raise DissectError(f"answers must be base or gold, got {self.answers!r}")
+        for name in ("max_new_tokens", "max_facts", "search_facts", "n_shown", "batch_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise DissectError(f"{name} must be a whole number of at least 1, got {value!r}")
+        width = self.window
+        if width is not None and (not isinstance(width, int) or width < 1 or width % 2 == 0):
+            raise DissectError(f"window must be an odd number of layers, e.g. 3 or 5, got window={width!r}")
+        if self.measures is not None:
+            chosen_measures(self.measures)
+        check_options(self.options or {})
+        if isinstance(self.steps, str):
+            object.__setattr__(self, "steps", (self.steps,))
+
+    def window_of(self, n_layers: int) -> int:
+        """Return the number of layers swapped together in a model of ``n_layers``."""
+        return self.window if self.window is not None else 5 if n_layers >= 12 else 3 if n_layers >= 4 else 1
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return a JSON-serialisable dict."""
+        return asdict(self)
