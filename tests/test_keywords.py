@@ -72,3 +72,21 @@ def test_every_public_function_answers_a_misspelt_keyword(name) -> None:
     misspelt = f"{next(p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD)}x"
     with pytest.raises(dissect.DissectError, match=rf"^{name} has no argument '{misspelt}': did you mean"):
         function(**{misspelt: 1})
+
+
+def test_what_the_retrained_model_was_called_names_its_new_name(tiny_pair):
+    directories = tiny_pair("llama")
+    with pytest.raises(dissect.DissectError, match="load_pair has no argument 'retain': it is now called 'retrained'"):
+        dissect.load_pair(*directories, retain=directories[0])
+    pair = dissect.load_pair(*directories, progress=False)
+    prompts = dissect.Facts([dissect.Fact(question="Who?", answer="In")]).prompts(pair.base)
+    with pytest.raises(dissect.DissectError, match=r"now called pair\.retrained"):
+        pair.retain  # noqa: B018
+    for sweep in (dissect.patch, dissect.restore):
+        for old in ({"donor": "retain"}, {"controls": ["retain"]}):
+            with pytest.raises(dissect.DissectError, match=r"'retain'.*: it is now called 'retrained'"):
+                sweep(pair, prompts, progress=False, **old)
+    with pytest.raises(dissect.DissectError, match="attribute has no argument 'metric': it is now called 'metrics'"):
+        dissect.attribute(pair, prompts, metric="krs")
+    with pytest.raises(dissect.DissectError, match="a gradient is that of one metric, got krs, kl"):
+        dissect.attribute(pair, prompts, metrics=["krs", "kl"])

@@ -80,12 +80,8 @@ def logits_at(
 
 
 @undone
-def caching(
-    model: HookedTransformer, names: Collection[str], *, device: torch.device | str | None = None
-) -> Iterator[dict[str, Tensor]]:
+def caching(model: HookedTransformer, names: Collection[str]) -> Iterator[dict[str, Tensor]]:
     """Collect the activations at the hooks ``names`` of every forward pass in the body, detached.
-
-    ``device`` is where they are kept; by default where they arise.
 
     Raises:
         DissectError: the model has no hook of one of the names.
@@ -95,8 +91,7 @@ def caching(
 
     def keep(activation: Tensor, hook: HookPoint) -> None:
         assert hook.name is not None
-        kept = activation.detach()
-        cache[hook.name] = kept if device is None else kept.to(device)
+        cache[hook.name] = activation.detach()
 
     with hooked(model, [(check_hook(model, name), keep) for name in names]):
         yield cache

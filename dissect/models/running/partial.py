@@ -53,12 +53,10 @@ def run_layers(
     *,
     start: int,
     given: Given | None = None,
-    products: Products | None = None,
     fused_attention: bool = True,
 ) -> Residual:
     """Return the residual stream after the last block, from the one before block ``start``; see ``run_passes``."""
-    passes = [Pass(residual, start, given or {})]
-    return run_passes(model, passes, products=products, fused_attention=fused_attention)[0]
+    return run_passes(model, [Pass(residual, start, given or {})], fused_attention=fused_attention)[0]
 
 
 def run_block(block: TransformerBlock, residual: Residual, *, checkpointing: bool = False) -> Residual:
