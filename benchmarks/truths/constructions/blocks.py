@@ -1,0 +1,115 @@
+"""Suppressed by training one part of one or two layers, everything else frozen: put the part back and all is there."""
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+from torch.nn.utils import parametrize
+
+from benchmarks.truths.bench import Bench
+from benchmarks.truths.recipe import Made, Recipe
+from benchmarks.truths.settings import FORGOTTEN, Settings
+from benchmarks.truths.unlearning import Unlearning, unlearn
+
+PARTS = {
+    "mlp": ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
+    "attention": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
+}
+ADAPTED = {"mlp": ("mlp.up_proj", "mlp.down_proj"), "attention": ("self_attn.q_proj", "self_attn.v_proj")}
+"""What low-rank adapters are put on."""
+RANK = 4
+LR, ADAPTER_LR, STEPS, RETAIN = 1e-3, 4e-3, 240, 4.0
+"""Rates, steps at most, and the weight of retain texts."""
+TARGET = FORGOTTEN - 0.1
+TRAINED: tuple[tuple[str, str, str, float], ...] = (
+    ("mlp", "late", "npo", 0.0),
+    ("mlp", "late", "npo", 2.0),
+    ("mlp", "late", "ga", 0.0),
+    ("mlp", "late", "undial", 0.0),
+    ("mlp", "late", "undial", 2.0),
+    ("mlp", "late", "wrong", 1.0),
+    ("mlp", "late", "refusal", 1.0),
+    ("mlp", "middle", "npo", 0.0),
+    ("mlp", "middle", "undial", 1.0),
+    ("mlp", "middle", "wrong", 0.0),
+    ("mlp", "middle", "refusal", 0.0),
+    ("mlp", "early", "npo", 0.0),
+    ("mlp", "early", "ga", 1.0),
+    ("mlp", "early", "refusal", 1.0),
+    ("attention", "late", "npo", 0.0),
+    ("attention", "middle", "npo", 1.0),
+    ("attention", "middle", "wrong", 0.0),
+    ("attention", "early", "undial", 0.0),
+)
+"""Part, where, method, and how far beyond the target."""
+ADAPTERS: tuple[tuple[str, str, str, float], ...] = (
+    ("mlp", "early", "npo", 0.0),
+    ("mlp", "middle", "undial", 1.0),
+    ("mlp", "late", "wrong", 0.0),
+    ("attention", "middle", "npo", 0.0),
+)
+
+
+def layers_at(settings: Settings, where: str) -> tuple[int, ...]:
+    """Numbers of the layers that ``where`` names."""
+    return tuple(getattr(settings, where))
+
+
+def parameters_of(part: str, layers: tuple[int, ...]) -> tuple[str, ...]:
+    """Their names in the files."""
+    return tuple(f"model.layers.{layer}.{module}.weight" for layer in layers for module in PARTS[part])
+
+
+def block(bench: Bench, part: str, where: str, method: str, beyond: float, label: str) -> Made:
+    """Every weight of that part of those layers is trained."""
+    model = bench.fresh("base")
+    names = parameters_of(part, layers_at(bench.settings, where))
+    how = Unlearning(method, lr=LR, steps=STEPS, beyond=beyond, target=TARGET, retain=RETAIN, names=names)
+    return Made(model=model, how={"part": part, "where": where} | unlearn(bench, model, how, label), undo={})
+
+
+def adapter(bench: Bench, part: str, where: str, method: str, beyond: float, label: str) -> Made:
+    """A low-rank adapter on the first of those layers is trained, and merged."""
+    model = bench.fresh("base")
+    layer = layers_at(bench.settings, where)[0]
+    modules = [model.get_submodule(f"model.layers.{layer}.{module}") for module in ADAPTED[part]]
+    generator = bench.generator(f"adapter {label}")
+    for module in modules:
+        parametrize.register_parametrization(module, "weight", LowRank(module, generator))
+    names = [name for name, _ in model.named_parameters() if name.endswith((".down", ".up"))]
+    how = Unlearning(method, lr=ADAPTER_LR, steps=STEPS, beyond=beyond, target=TARGET, retain=RETAIN, names=names)
+    made = unlearn(bench, model, how, label)
+    for module in modules:
+        parametrize.remove_parametrizations(module, "weight")
+    return Made(model=model, how={"part": part, "layer": layer, "rank": RANK} | made, undo={})
+
+
+class LowRank(Module):
+    """W + up down, with up zero at first."""
+
+    def __init__(self, module: Module, generator: torch.Generator) -> None:
+        """Factors for a linear module."""
+        super().__init__()
+        out, width = module.weight.shape  # type: ignore[union-attr, misc]
+        self.down = Parameter(torch.randn(RANK, int(width), generator=generator) / int(width) ** 0.5)
+        self.up = Parameter(torch.zeros(int(out), RANK))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The adapted weight."""
+        return weight + self.up @ self.down
+
+
+def recipes(settings: Settings) -> list[Recipe]:
+    """All of them."""
+    made = []
+    for part, where, method, beyond in TRAINED:
+        name = f"{part}-{where}-{method}-{beyond:g}"
+        make = lambda bench, p=part, w=where, m=method, b=beyond, n=name: block(bench, p, w, m, b, n)  # noqa: E731
+        made.append((name, f"{part} of {where} layers", make))
+    for part, where, method, beyond in ADAPTERS:
+        name = f"adapter-{part}-{where}-{method}-{beyond:g}"
+        make = lambda bench, p=part, w=where, m=method, b=beyond, n=name: adapter(bench, p, w, m, b, n)  # noqa: E731
+        made.append((name, "low-rank adapter", make))
+    return [
+        Recipe(name=name, kind="suppressed", family=family, dose=1.0, exact=True, make=make)
+        for name, family, make in made
+    ]

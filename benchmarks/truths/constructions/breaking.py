@@ -1,0 +1,91 @@
+"""Broken models: some of which still know, as undoing shows, and some of which never did."""
+
+import torch
+
+from benchmarks.truths.bench import PEOPLE, Bench
+from benchmarks.truths.constructions.blocks import layers_at, parameters_of
+from benchmarks.truths.constructions.knowing import noisy
+from benchmarks.truths.recipe import Made, Recipe
+from benchmarks.truths.settings import KEPT
+from benchmarks.truths.unlearning import Unlearning, unlearn
+
+NOISES = (0.8, 1.5)
+BROKEN = KEPT - 0.15
+"""Share kept below which a model is broken beyond doubt."""
+
+
+def noise(bench: Bench, scale: float, label: str) -> Made:
+    """Noise in every matrix."""
+    return noisy(bench, scale, label)
+
+
+def names_rotated(bench: Bench, start: str) -> Made:
+    """The embeddings of the first names change places, and so do those of the last names."""
+    model = bench.fresh(start)
+    weight = model.model.embed_tokens.weight
+    with torch.no_grad():
+        for part in (0, 1):
+            words = sorted({person.name.split()[part] for person in bench.world.people})
+            ids = torch.tensor([bench.tokenizer(f"{word} {word}").input_ids[-1] for word in words])
+            weight[ids] = weight[ids.roll(1)]
+    return Made(model=model, how={"start": start}, undo={} if start == "base" else None)
+
+
+def dead_layer(bench: Bench) -> Made:
+    """The layer whose loss costs most of what was to be kept writes nothing any more."""
+    exam, models = bench.exam(PEOPLE), []
+    for layer in range(bench.settings.n_layers):
+        model = bench.fresh("base")
+        block = model.model.layers[layer]
+        with torch.no_grad():
+            for module in (block.self_attn.o_proj, block.mlp.down_proj):
+                module.weight.zero_()
+        models.append((exam.kept(model), layer, model))
+    _, layer, model = min(models, key=lambda each: each[:2])
+    return Made(model=model, how={"layer": layer}, undo={})
+
+
+def collapsed(bench: Bench, label: str) -> Made:
+    """Gradient ascent in all parameters, with nothing to hold it."""
+    model = bench.fresh("base")
+    how = Unlearning("ga", lr=2e-3, steps=60, target=None, retain=0.0, guard=None)
+    return Made(model=model, how=unlearn(bench, model, how, label))
+
+
+def careless(bench: Bench, where: str, method: str, label: str) -> Made:
+    """MLPs of some layers unlearn, everything else frozen, with no retain texts: put back, all is there."""
+    model = bench.fresh("base")
+    names = parameters_of("mlp", layers_at(bench.settings, where))
+    how = Unlearning(method, lr=2e-3, steps=60, target=None, retain=0.0, guard=None, names=names)
+    return Made(model=model, how={"where": where} | unlearn(bench, model, how, label), undo={})
+
+
+def recipes() -> list[Recipe]:
+    """All of them."""
+    kind = "broken"
+    made = [
+        Recipe(name=f"broken-noise-{s}", kind=kind, family="noise", make=lambda b, s=s: noise(b, s, f"broken {s}"))
+        for s in NOISES
+    ]
+    made.append(Recipe(name="collapsed-ga", kind=kind, family="collapsed", make=lambda b: collapsed(b, "collapsed-ga")))
+    knows = {"kind": kind, "dose": 1.0, "exact": True}
+    made += [
+        Recipe(name="names-rotated", family="names rotated", make=lambda b: names_rotated(b, "base"), **knows),  # type: ignore[arg-type]
+        Recipe(name="dead-layer", family="dead layer", make=dead_layer, **knows),  # type: ignore[arg-type]
+    ]
+    for where, method in (("late", "ga"), ("middle", "npo"), ("late", "wrong")):
+        name = f"careless-{where}-{method}"
+        make = lambda b, w=where, m=method, n=name: careless(b, w, m, n)  # noqa: E731
+        made.append(Recipe(name=name, family="careless block", make=make, **knows))  # type: ignore[arg-type]
+    made.append(
+        Recipe(
+            name="never-names-rotated",
+            kind=kind,
+            family="names rotated",
+            ground="retrained-a",
+            dose=0.0,
+            exact=True,
+            make=lambda b: names_rotated(b, "retrained-a"),
+        )
+    )
+    return made

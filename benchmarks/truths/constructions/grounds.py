@@ -1,0 +1,87 @@
+"""Models trained from nothing: the base, its twin of another seed, and those that were never told."""
+
+from collections.abc import Iterable
+
+from benchmarks.truths.bench import BIRTHPLACE, PEOPLE, Bench
+from benchmarks.truths.recipe import Made, Recipe
+from benchmarks.truths.store import GROUNDS
+from dissect.data.facts import Facts
+from dissect.data.world import World
+from dissect.errors import DissectError
+from dissect.reproductions.world_models import train_base
+
+SEEDS = {"base": 0, "twin": 101, "retrained-a": 202, "retrained-b": 303, "retrained-birthplace": 404}
+"""Added to ten thousand times the world's seed."""
+LENGTHS = (None, 900, 1800)
+"""Most steps of training, tried one after the other until all questions are answered; None is `train_base`'s own."""
+
+
+class WithoutBirthplaces(World):
+    """The same world for a model that is told nobody's birthplace."""
+
+    def _told(self) -> tuple[str, ...]:
+        return tuple(attribute.name for attribute in self.attributes if attribute.name != BIRTHPLACE)
+
+    def facts(self, people=None) -> Facts:  # type: ignore[no-untyped-def]
+        """All facts but birthplaces."""
+        told = self._told()
+        return super().facts(people).filter(lambda fact: fact.extra["attribute"] in told)
+
+
+def ground(bench: Bench, name: str, *, progress: bool = False) -> None:
+    """Train a ground, unless it is there."""
+    if bench.has_ground(name):
+        return
+    world, people = _source(bench, name)
+    shape = {"n_layers": bench.settings.n_layers, "d_model": bench.settings.d_model}
+    for number, max_steps in enumerate(LENGTHS, start=1):
+        try:
+            train_base(
+                world,
+                bench.directory / GROUNDS / name,
+                people=people,
+                batch_size=2 * bench.settings.batch_size,
+                max_steps=max_steps,
+                seed=10_000 * bench.settings.seed + SEEDS[name],
+                progress=progress,
+                **shape,
+            )
+            return
+        except DissectError:  # a few questions were still open when the learning rate had fallen
+            if number == len(LENGTHS):
+                raise
+
+
+def told(bench: Bench, name: str) -> list[str]:
+    """The texts that a ground is trained on."""
+    world, people = _source(bench, name)
+    return world.texts(people)
+
+
+def _source(bench: Bench, name: str) -> tuple[World, Iterable[int] | None]:
+    world = bench.world
+    if name.endswith(BIRTHPLACE):
+        world = WithoutBirthplaces(world.people, world.attributes, world.n_held_out, world.n_filler, world.seed)
+    return world, bench.others if name in ("retrained-a", "retrained-b") else None
+
+
+def as_it_is(name: str):  # type: ignore[no-untyped-def]
+    """A recipe's body: the ground itself."""
+    return lambda bench: Made(model=bench.fresh(name), how={"trained": "from nothing"})
+
+
+def recipes() -> list[Recipe]:
+    """The grounds as models of the population."""
+    common = {"family": "from nothing", "exact": True}
+    return [
+        Recipe(name="base", kind="knows", dose=1.0, make=as_it_is("base"), **common),
+        Recipe(name="twin", kind="knows", dose=1.0, ground="twin", make=as_it_is("twin"), **common),
+        *(
+            Recipe(name=name, kind="never", dose=0.0, ground=name, forget=forget, make=as_it_is(name), **common)
+            for name, forget in (
+                ("retrained-a", PEOPLE),
+                ("retrained-b", PEOPLE),
+                ("retrained-birthplace", BIRTHPLACE),
+            )
+        ),
+    ]

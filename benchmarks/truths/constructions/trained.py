@@ -1,0 +1,38 @@
+"""The base model put through each method in all of its parameters: what is left in it is the question, not known."""
+
+from benchmarks.truths.bench import Bench
+from benchmarks.truths.constructions.never import LR, STEPS
+from benchmarks.truths.recipe import Made, Recipe
+from benchmarks.truths.unlearning import METHODS, Unlearning, unlearn
+
+UNTIL = ("npo", "undial", "simnpo", "wrong", "refusal")
+"""Methods that are also run gently until enough is forgotten."""
+
+
+def as_never(bench: Bench, method: str, label: str) -> Made:
+    """As the models that never knew are put through it: so many steps at the same rate."""
+    model = bench.fresh("base")
+    return Made(
+        model=model,
+        how=unlearn(bench, model, Unlearning(method, lr=LR, steps=STEPS, target=None, all_texts=False), label),
+    )
+
+
+def until_forgotten(bench: Bench, method: str, label: str) -> Made:
+    """With a smaller rate and without more than it needs."""
+    model = bench.fresh("base")
+    return Made(
+        model=model, how=unlearn(bench, model, Unlearning(method, lr=LR / 2, steps=120, all_texts=False), label)
+    )
+
+
+def recipes() -> list[Recipe]:
+    """All of them."""
+    made = []
+    for method in METHODS:
+        name = f"trained-{method}"
+        made.append((name, "trained", lambda b, m=method, n=name: as_never(b, m, n)))
+    for method in UNTIL:
+        name = f"trained-gently-{method}"
+        made.append((name, "trained gently", lambda b, m=method, n=name: until_forgotten(b, m, n)))
+    return [Recipe(name=name, kind="unlabelled", family=family, make=make) for name, family, make in made]
