@@ -19,6 +19,7 @@ from dissect.evaluation.sources import Source, named, place
 from dissect.measures import measure as catalogue
 from dissect.measures.examined import Settings
 from dissect.measures.measure import FAMILIES, Measure
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.provenance import versions
 
 
@@ -165,6 +166,6 @@ def chosen_measures(asked: Any) -> list[Measure]:
 
 
 def _about(model: HookedTransformer, name: str, *, role: str | None) -> dict[str, Any]:
-    info = getattr(model, "checkpoint", None)
+    info = checkpoint_or_none(model)
     found: dict[str, Any] = {} if info is None else {"path": str(info.path), "fingerprint": info.fingerprint}
     return found if role is None else found | {"role": role}

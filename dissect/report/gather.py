@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from dissect.data.facts import Facts
+from dissect.differences import first_difference
 from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
@@ -51,7 +52,7 @@ def gather(
     """
     about = _about(pair, sets, settings, command)
     before = read_about(folder)
-    if before is not None and (other := _difference(before["identity"], about["identity"])):
+    if before is not None and (other := first_difference(before["identity"], about["identity"], ignored=_is_path)):
         raise DissectError(
             f"{folder} holds a report of other checkpoints, facts or settings ({other}): choose another folder or "
             "delete it"
@@ -170,16 +171,9 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
     }
 
 
-def _difference(there: Mapping[str, Any], now: Mapping[str, Any], where: str = "") -> str:
-    """The first thing that is not the same, in words; where a checkpoint lies does not matter."""
-    for key in (key for key in {**there, **now} if not str(key).endswith("_path")):
-        old, new = there.get(key), now.get(key)
-        if isinstance(old, Mapping) and isinstance(new, Mapping):
-            if found := _difference(old, new, f"{key}: " if where == "" else f"{where}{key}: "):
-                return found
-        elif old != new:
-            return f"{where}{key}: {old!r:.40} there, {new!r:.40} now"
-    return ""
+def _is_path(key: str) -> bool:
+    """Whether a key says where a checkpoint lies, which does not matter."""
+    return key.endswith("_path")
 
 
 def _plain(value: Any) -> Any:

@@ -21,7 +21,8 @@ from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
 from dissect.files import atomic_file
 from dissect.models.files.load import load
-from dissect.unlearning.config.presets import number, preset
+from dissect.unlearning.config.presets import preset
+from dissect.unlearning.config.settings_file import number
 from dissect.unlearning.config.train_config import make_config
 from dissect.unlearning.run.requests import KINDS as SEVERAL
 from dissect.unlearning.run.requests import unlearn_requests
