@@ -105,7 +105,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 def recipes(memory: int = 80 * 10**9) -> None:
     """Peak in one process, and the number of GPUs with the peak of each."""
     from dissect.models.sizes import sizes_of
-    from dissect.planning.plan import USABLE, Job, plan
+    from dissect.planning.job import Job
+    from dissect.planning.plan import USABLE, plan
 
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     names += ("num_key_value_heads", "tie_word_embeddings")
@@ -146,7 +147,8 @@ def measure(task: str, directory: str) -> dict[str, Any]:
     import resource
 
     from dissect.models.sizes import sizes_of
-    from dissect.planning.plan import Job, plan
+    from dissect.planning.job import Job
+    from dissect.planning.plan import plan
 
     job(task, Path(directory).with_name("tiny"), vocab=64)
     pages = int(Path("/proc/self/statm").read_text().split()[1])

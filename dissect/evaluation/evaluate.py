@@ -19,6 +19,7 @@ from dissect.keywords import keywords
 from dissect.measures import measure as catalogue
 from dissect.measures.examined import Settings
 from dissect.measures.measure import FAMILIES, Measure
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.provenance import versions
 
 
@@ -177,6 +178,6 @@ def chosen_measures(wanted: Any) -> list[Measure]:
 
 
 def _about(model: HookedTransformer, *, role: str | None) -> dict[str, Any]:
-    info = getattr(model, "checkpoint", None)
+    info = checkpoint_or_none(model)
     about: dict[str, Any] = {} if info is None else {"path": str(info.path), "fingerprint": info.fingerprint}
     return about if role is None else about | {"role": role}

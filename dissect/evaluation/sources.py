@@ -8,6 +8,7 @@ from typing import Any, TypeAlias
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.checkpoint import checkpoint_of, checkpoint_or_none
 from dissect.models.files.fingerprint import digest_of
 from dissect.models.sharding.sharded import is_sharded
 
@@ -47,7 +48,7 @@ def place(source: CheckpointSource) -> str | None:
     """Where a checkpoint lies; None for a model that did not come from files or was changed since."""
     if not isinstance(source, HookedTransformer):
         return os.path.realpath(source) if Path(source).exists() else str(source)
-    info = getattr(source, "checkpoint", None)
+    info = checkpoint_or_none(source)
     return os.path.realpath(info.path) if info is not None and info.on_disk else None
 
 
@@ -62,7 +63,7 @@ def signature(source: CheckpointSource) -> list[Any] | None:
 def weights(model: HookedTransformer) -> list[str]:
     """A loaded model as it is now: its weights, and where it has hooks; what those do cannot be known."""
     if is_sharded(model):  # the same on all ranks, each of which has a part of the weights
-        held = [str(getattr(model, "checkpoint").fingerprint)]  # noqa: B009  # not in its class
+        held = [checkpoint_of(model).fingerprint]
     else:
         held = [f"{name} {digest_of(value.detach().cpu())}" for name, value in model.named_parameters()]
     return held + [name for name, point in model.hook_dict.items() if point.fwd_hooks or point.bwd_hooks]
@@ -70,6 +71,6 @@ def weights(model: HookedTransformer) -> list[str]:
 
 def _name(source: Any, n_parts: int) -> str:
     if isinstance(source, HookedTransformer):
-        info = getattr(source, "checkpoint", None)
+        info = checkpoint_or_none(source)
         source = "model" if info is None else info.path
     return "/".join(Path(os.path.normpath(str(source))).parts[-n_parts:])

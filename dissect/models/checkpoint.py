@@ -57,10 +57,16 @@ def mark_changed(model: HookedTransformer, why: str) -> None:
 
     Models that were not loaded from files are left alone.
     """
-    info = getattr(model, "checkpoint", None)
-    if isinstance(info, CheckpointInfo):
-        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {why}".encode()).hexdigest()
+    info = checkpoint_or_none(model)
+    if info is not None:
+        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
         model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
+
+
+def checkpoint_or_none(model: HookedTransformer) -> CheckpointInfo | None:
+    """The checkpoint of a model; None where the model was not loaded by dissect."""
+    info = getattr(model, "checkpoint", None)
+    return info if isinstance(info, CheckpointInfo) else None
 
 
 def checkpoint_of(model: HookedTransformer) -> CheckpointInfo:
@@ -69,8 +75,8 @@ def checkpoint_of(model: HookedTransformer) -> CheckpointInfo:
     Raises:
         DissectError: the model was not loaded by dissect.
     """
-    info = getattr(model, "checkpoint", None)
-    if not isinstance(info, CheckpointInfo):
+    info = checkpoint_or_none(model)
+    if info is None:
         raise DissectError("this model was not loaded with dissect.load, so it has no Hugging Face form to go back to")
     return info
 

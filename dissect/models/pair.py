@@ -12,7 +12,7 @@ from dissect.errors import DissectError
 from dissect.keywords import keywords
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
-from dissect.models.checkpoint import checkpoint_of
+from dissect.models.checkpoint import checkpoint_of, checkpoint_or_none
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
@@ -144,7 +144,7 @@ class ModelPair:
         """Path, fingerprint and quantisation of each checkpoint, for the attributes of results."""
         origin = {}
         for role, model in self._models().items():
-            checkpoint = getattr(model, "checkpoint", None)
+            checkpoint = checkpoint_or_none(model)
             if checkpoint is not None:
                 origin[f"{role}_path"] = str(checkpoint.path)
                 origin[f"{role}_fingerprint"] = checkpoint.fingerprint
@@ -156,7 +156,7 @@ class ModelPair:
         cfg = self.base.cfg
         lines = [f"ModelPair: {cfg.original_architecture}, {cfg.n_layers} layers of width {cfg.d_model}"]
         for role, model in self._models().items():
-            checkpoint = getattr(model, "checkpoint", None)
+            checkpoint = checkpoint_or_none(model)
             if checkpoint is not None:
                 lines.append(f"  {role:<10}{checkpoint.path}")
         return "\n".join(lines)

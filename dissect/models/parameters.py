@@ -3,6 +3,7 @@
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
 
@@ -127,7 +128,7 @@ def tied(model: HookedTransformer) -> bool:
 
 def in_checkpoint(model: HookedTransformer) -> tuple[str, ...]:
     """Names of the parameters that the checkpoint has, without the zero biases that TransformerLens adds."""
-    checkpoint = getattr(model, "checkpoint", None)
+    checkpoint = checkpoint_or_none(model)
     absent = frozenset(checkpoint.frozen) if checkpoint is not None else frozenset()
     return tuple(name for name, _ in model.named_parameters() if name not in absent)
 

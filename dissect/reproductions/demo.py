@@ -3,7 +3,6 @@
 import json
 import logging
 import os
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,12 @@ from dissect.data.world import World
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import evaluate
 from dissect.files import atomic_file, check_new_directory
-from dissect.models.files.load import load
 from dissect.models.pair import load_pair
 from dissect.provenance import versions
 from dissect.reproductions.demo_page import lead, sections
 from dissect.reproductions.demo_settings import DemoSettings
+from dissect.reproductions.world_methods import forget_by_methods
 from dissect.reproductions.world_models import train_base
-from dissect.unlearning.unlearn import unlearn
 
 log = logging.getLogger(__name__)
 
@@ -56,8 +54,16 @@ def run_demo(
     world = World.make(settings.n_people, settings.n_attributes, seed=settings.seed)
     base, retrained = world_models(world, out, settings, device, progress)
     facts = world_facts(world, out, settings.n_forget)
-    for name in settings.methods:
-        _forget(base, out / name, settings.methods[name], facts, settings, device, progress)
+    forget_by_methods(
+        base,
+        out,
+        settings.methods,
+        facts,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=device,
+        progress=progress,
+    )
     texts = Facts.from_dataset([{"text": text} for text in world.filler()])
     compared = evaluate(
         {name: out / name for name in settings.methods},
@@ -106,31 +112,6 @@ def world_facts(world: World, out: Path, n_forget: int) -> dict[str, Facts]:
     for name, each in facts.items():
         each.write(out / f"{name}.jsonl")
     return facts
-
-
-def _forget(
-    base: Path,
-    out: Path,
-    how: Mapping[str, Any],
-    facts: Mapping[str, Facts],
-    settings: DemoSettings,
-    device: str | None,
-    progress: bool,
-) -> None:
-    """One checkpoint that was made to forget."""
-    given = dict(how)
-    kept = facts["retain_seen"] if given.pop("retain", False) else None
-    unlearn(
-        load(base, device=device, progress=False),
-        forget=facts["forget"],
-        retain=kept,
-        batch_size=settings.batch_size,
-        seed=settings.seed,
-        out=out,
-        overwrite=True,
-        progress=progress,
-        **given,
-    )
 
 
 def world_models(

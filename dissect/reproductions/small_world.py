@@ -2,14 +2,11 @@
 
 import os
 from pathlib import Path
-from typing import Any
 
-from dissect.data.facts import Facts
 from dissect.data.world import World
-from dissect.models.files.load import load
 from dissect.reproductions.demo import world_facts, world_models
 from dissect.reproductions.demo_settings import DemoSettings
-from dissect.unlearning.unlearn import unlearn
+from dissect.reproductions.world_methods import forget_by_methods
 
 SMALL = DemoSettings(
     n_people=24,
@@ -40,12 +37,7 @@ def small_world(out: str | os.PathLike[str], *, settings: DemoSettings = SMALL, 
     out = Path(out)
     world = World.make(settings.n_people, settings.n_attributes, seed=settings.seed)
     base, _ = world_models(world, out, settings, None, progress)
-    facts: dict[str, Facts] = world_facts(world, out, settings.n_forget)
-    for name, how in settings.methods.items():
-        given: dict[str, Any] = {**how, "batch_size": settings.batch_size, "seed": settings.seed}
-        kept = facts["retain_seen"] if given.pop("retain", False) else None
-        if (out / name).is_dir():
-            continue
-        model = load(base, progress=False)
-        unlearn(model, forget=facts["forget"], retain=kept, out=out / name, progress=progress, **given)
+    facts = world_facts(world, out, settings.n_forget)
+    missing = {name: method for name, method in settings.methods.items() if not (out / name).is_dir()}
+    forget_by_methods(base, out, missing, facts, batch_size=settings.batch_size, seed=settings.seed, progress=progress)
     return out

@@ -1,4 +1,4 @@
-"""What is commonly watched while a model forgets: measures for ``dissect.Watch``."""
+"""What is commonly watched while a model forgets: probes for ``dissect.Watch``."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ from dissect.models.pair import ModelPair
 from dissect.patching.patch import patch
 from dissect.reading.answers import reproduced
 from dissect.sweep.sweep_result import SweepResult
-from dissect.unlearning.run.watch import Measure
+from dissect.unlearning.run.watch import Probe
 
 
 def recovery(
@@ -20,30 +20,30 @@ def recovery(
     *,
     window: int = 1,
     metric: str = "krs",
-) -> Measure:
+) -> Probe:
     """Recovery by layer, activations of ``base`` put into the model as it is."""
 
-    def measure(model: HookedTransformer) -> SweepResult:
+    def probe(model: HookedTransformer) -> SweepResult:
         pair = ModelPair(base, model)
         return patch(pair, prompts, components, window=window, metrics=[metric], progress=False)
 
-    return measure
+    return probe
 
 
-def accuracy(**prompts: Prompts) -> Measure:
+def accuracy(**prompts: Prompts) -> Probe:
     """Share of prompts whose answer is given word by word, under the names of the arguments."""
 
-    def measure(model: HookedTransformer) -> dict[str, float]:
+    def probe(model: HookedTransformer) -> dict[str, float]:
         return {name: float(reproduced(model, each).float().mean()) for name, each in prompts.items()}
 
-    return measure
+    return probe
 
 
-def weight_drift(base: HookedTransformer) -> Measure:
+def weight_drift(base: HookedTransformer) -> Probe:
     """‖W' - W‖ / ‖W‖ of each kind of parameter block, averaged over layers."""
 
-    def measure(model: HookedTransformer) -> dict[str, float]:
+    def probe(model: HookedTransformer) -> dict[str, float]:
         norms = align(base, model).layers["relative_norm"].mean("layer")
         return {str(block): float(norms.sel(block=block)) for block in norms["block"].values}
 
-    return measure
+    return probe

@@ -22,10 +22,10 @@ from dissect.models.running.forward import unembedded
 from dissect.models.sharding.sharded import whole_head
 from dissect.models.sharding.shards import unembedding_identity
 
-_COLUMNS = 4096
-"""Rows of the unembedding that are brought to float64 at once."""
-_WIDE = 8
-"""Ratio of vocabulary to width from which the product in float64 pays."""
+COLUMNS_AT_ONCE = 4096
+"""Columns of the unembedding that are brought to float64 at once."""
+WIDE = 8
+"""How many times wider than the model the vocabulary has to be for the product in float64 to pay."""
 
 
 class Gram:
@@ -35,7 +35,7 @@ class Gram:
         width, device = model.cfg.d_model, model.embed.W_E.device
         self.matrix: Float[Tensor, "d_model d_model"] = torch.zeros(width, width, dtype=torch.float64, device=device)
         with whole_head(model):
-            for part in _rows(model).split(_COLUMNS):
+            for part in _rows(model).split(COLUMNS_AT_ONCE):
                 self.matrix += part.double().T @ part.double()
         self._of = unembedding_identity(model)
 
@@ -50,7 +50,7 @@ class Gram:
             all(metric.squared_distance for metric in metrics)
             and cfg.output_logits_soft_cap <= 0
             and cfg.dtype in (torch.float32, torch.float64)
-            and cfg.d_vocab >= _WIDE * cfg.d_model
+            and cfg.d_vocab >= WIDE * cfg.d_model
             and model.unembed.W_U.device.type == "cpu"
         )
 
@@ -76,7 +76,9 @@ class SquaredDistance:
         rest = unembedded(model, read).sub_(reference)
         if bool(rest.any()):
             with whole_head(model):
-                for part, weight in zip(rest.split(_COLUMNS, 1), _rows(model).split(_COLUMNS), strict=True):
+                for part, weight in zip(
+                    rest.split(COLUMNS_AT_ONCE, 1), _rows(model).split(COLUMNS_AT_ONCE), strict=True
+                ):
                     high = part.double()
                     self._slope += high @ weight.double()
                     self._constant += torch.linalg.vecdot(high, high)

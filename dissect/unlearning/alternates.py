@@ -1,4 +1,4 @@
-"""DPO: answers that are preferred to the ones to be forgotten."""
+"""Alternate answers: what DPO prefers to the answers to be forgotten."""
 
 import random
 from collections.abc import Sequence
@@ -18,28 +18,32 @@ IDK = (
     "I cannot answer that.",
     "I have never heard of it.",
 )
-"""What is preferred where the facts say nothing else; one is drawn for each fact."""
+"""Alternate answers for facts that have none of their own; one is drawn for each fact."""
 KEY = "alternate"
 """The key of a fact that holds an answer of its own."""
 
 
 def alternates(prompts: Prompts, model: object, *, answers: Sequence[str] | None = None, seed: int = 0) -> Prompts:
-    """The same questions with other answers, row by row.
+    """Ask the same questions with alternate answers, row by row.
 
     Args:
         answers: one for each prompt; by default the fact's own ``alternate``, or one of ``IDK`` where it has none.
-        seed: of the draw.
+        seed: seed of the draw.
 
     Raises:
-        DissectError: plain texts, which have no question, or another number of answers than of prompts.
+        DissectError: plain texts, which have no question, or not as many answers as prompts.
     """
     if answers is not None and len(answers) != len(prompts):
-        raise DissectError(f"{len(answers)} alternate answers for {len(prompts)} forget facts: give one each, in order")
+        raise DissectError(
+            f"{len(answers)} alternate answers for {len(prompts)} forget facts: give one for each, in order"
+        )
     rng, rows = random.Random(f"idk {seed}"), []
     refusals = _known(prompts)
     for index, (fact, prompt) in enumerate(zip(prompts.facts, prompts.prompt_texts, strict=True)):
         if not prompt:
-            raise DissectError(f"fact {index} is a plain text without a question: DPO needs something to answer")
+            raise DissectError(
+                f"fact {index} is a plain text: alternate answers need a question, give one or use another method"
+            )
         drawn = rng.choice(refusals)
         answer = str(fact.extra.get(KEY, drawn)) if answers is None else answers[index]
         space = "" if prompt[-1].isspace() or answer[:1].isspace() else " "
@@ -48,7 +52,7 @@ def alternates(prompts: Prompts, model: object, *, answers: Sequence[str] | None
 
 
 def _known(prompts: Prompts) -> Sequence[str]:
-    """Refusals that the tokenizer can spell: one of words alone knows those of its own world."""
+    """Refusals that the tokenizer can spell; a word-level tokenizer knows only those of its own world."""
     tokenizer = prompts.tokenizer
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None:

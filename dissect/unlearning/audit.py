@@ -1,4 +1,4 @@
-"""How much a reference of k tokens loses against the whole distribution."""
+"""Audit of a shortened reference: how much k tokens of a distribution lose against the whole of it."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,57 +12,60 @@ from dissect.data.prompts import Prompts
 from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import logits_of, residual_rows
-from dissect.unlearning.gradient.objective import whole_texts
-from dissect.unlearning.gradient.prompt_rows import Rows, rows_of
-from dissect.unlearning.losses.top_k import TopK, undial_top_k_rows
-from dissect.unlearning.losses.undial import undial_rows
-from dissect.unlearning.run.reference import Stored, tensors
+from dissect.unlearning.gradient.loss_inputs import TokenInputs
+from dissect.unlearning.gradient.objective import loss_settings, whole_texts
+from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
+from dissect.unlearning.losses.top_k import TopK
+from dissect.unlearning.methods import METHODS
+from dissect.unlearning.run.reference import StoredReference, tensors
 
 N_TEXTS = 4
+"""Forget texts that are compared."""
 MOST_ROWS = 64
-"""The whole distributions of so many positions are kept beside the short ones, to compare with."""
+"""Positions whose whole distributions are kept beside the short ones, to compare with."""
 
 
 @dataclass
 class Audit:
-    """The first few forget texts, with the teacher's whole distributions."""
+    """The first few forget texts, with the reference's whole distributions."""
 
-    rows: Rows
+    rows: PromptRows
     full: Float[Tensor, "row d_vocab"]
-    stored: Stored
+    stored: StoredReference
     config: TrainConfig
     n_texts: int
 
     @classmethod
     @without_gradients()
-    def of(cls, teacher: HookedTransformer, prompts: Prompts, stored: Stored, config: TrainConfig) -> "Audit":
-        """Keep what will be compared with."""
+    def of(
+        cls, reference: HookedTransformer, prompts: Prompts, stored: StoredReference, config: TrainConfig
+    ) -> "Audit":
+        """Keep the whole distributions of the first few texts."""
         n_texts = min(N_TEXTS, len(prompts))
-        device = teacher.embed.W_E.device
+        device = reference.embed.W_E.device
         rows = rows_of(prompts, range(n_texts), everywhere=whole_texts(config)).to(device)
-        return cls(rows, logits_of(teacher, residual_rows(teacher, rows)[:MOST_ROWS]), stored, config, n_texts)
+        full = logits_of(reference, residual_rows(reference, rows)[:MOST_ROWS])
+        return cls(rows, full, stored, config, n_texts)
 
     @without_gradients()
     def at_end(self, model: HookedTransformer) -> dict[str, Any]:
-        """The cosine between the gradients (with respect to the model's logits) of the short and of the whole teacher.
+        """Compare the loss's gradients by the model's logits, with the short and with the whole reference.
 
-        1: nothing is lost. It is taken on the trained model, where the two differ most: on the teacher itself they are
-        the same.
+        Their cosine is 1 where nothing is lost. It is taken on the trained model, where the two differ most: on the
+        reference itself they are equal.
         """
-        residual = residual_rows(model, self.rows)[:MOST_ROWS]
-        logits = logits_of(model, residual)
-        targets, teacher = self.rows.targets[:MOST_ROWS], self.stored.distributions(range(self.n_texts))
-        short = TopK(*(column[:MOST_ROWS].to(logits.device) for column in tensors(teacher)))
-        found = []
-        for loss in (
-            lambda z: undial_rows(z, self.full.to(z.dtype), targets, self.config.gamma),
-            lambda z: undial_top_k_rows(z, short, targets, self.config.gamma),
-        ):
+        logits = logits_of(model, residual_rows(model, self.rows)[:MOST_ROWS])  # (row, d_vocab)
+        targets, in_answer = self.rows.targets[:MOST_ROWS], self.rows.answer[:MOST_ROWS]
+        stored = self.stored.distributions(range(self.n_texts))
+        short = TopK(*(column[:MOST_ROWS].to(logits.device) for column in tensors(stored)))
+        method, settings, gradients = METHODS[self.config.method], loss_settings(self.config), []
+        for reference in (self.full.to(logits.dtype), short):
             leaf = logits.detach().requires_grad_()
             with with_gradients():
-                (gradient,) = torch.autograd.grad(loss(leaf).sum(), leaf)
-            found.append(gradient.double())
-        cosine = torch.nn.functional.cosine_similarity(found[0], found[1], dim=1)
+                loss = method.loss(TokenInputs(leaf, targets, in_answer, reference), **settings).sum()
+                (gradient,) = torch.autograd.grad(loss, leaf)
+            gradients.append(gradient.double())
+        cosine = torch.nn.functional.cosine_similarity(gradients[0], gradients[1], dim=1)  # (row)
         return {
             "n_positions": len(cosine),
             "gradient_cosine_mean": float(cosine.mean()),

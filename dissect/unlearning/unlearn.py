@@ -1,4 +1,4 @@
-"""Unlearning in one call: facts in, a forgetful checkpoint out."""
+"""Unlearning in one call: facts in, an unlearned checkpoint out."""
 
 import json
 import os
@@ -14,14 +14,14 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
-from dissect.keywords import keywords
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.files.load import load
 from dissect.models.sharding.sharded import is_sharded
 from dissect.provenance import versions
 from dissect.unlearning.config.presets import preset
 from dissect.unlearning.config.train_config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
-from dissect.unlearning.gradient.micro import Augment
+from dissect.unlearning.gradient.training_data import Augment
 from dissect.unlearning.run.prepare import Preparation, prepare
 from dissect.unlearning.run.ranked_run_files import RankedRunFiles
 from dissect.unlearning.run.run_files import LOG_FILE, RunFiles, read_log
@@ -31,15 +31,15 @@ from dissect.unlearning.run.write import check_destination, check_saved_as, writ
 
 @dataclass(frozen=True)
 class UnlearningRun:
-    """What came out of a run."""
+    """Result of a run."""
 
     model: HookedTransformer
-    """The model that was given, now trained; with ``reuse`` one that was loaded."""
+    """The trained model: the one that was passed in, or with ``reuse`` one loaded from ``out``."""
     config: TrainConfig
     records: list[Record]
-    """One a step."""
+    """One record a step."""
     path: Path | None
-    """The checkpoint's directory, if it was written."""
+    """Directory of the checkpoint, if one was written."""
 
 
 @keywords()
@@ -63,42 +63,40 @@ def unlearn(
     config: TrainConfig | None = None,
     **settings: Any,
 ) -> UnlearningRun:
-    """Train ``model`` in place to forget, and write it to ``out`` as a Hugging Face directory if asked.
+    """Train ``model`` in place to forget, and with ``out`` write it as a Hugging Face directory.
 
-    The answers of the facts are unlearned, given their questions; of plain texts, everything after the first token.
-    With ``out``, a run that was interrupted goes on where it was when it is called again with the same arguments, and
-    ends with the same bits; what it needs for that stands in ``<out>.partial`` until it is finished.
+    The answers of the facts are unlearned, given their questions; plain texts are unlearned from their second token on.
+    With ``out``, an interrupted run continues when it is called again with the same arguments, and ends with the same
+    bits; its states are in ``<out>.partial`` until it is finished.
 
     Args:
         model: from ``dissect.load``, in float32 or bfloat16 (AdamW then steps float32 copies). It is changed; load the
             base model again to compare.
-        forget: what to forget; as facts, the default template is used.
-        retain: what to keep, for a retain loss. As many are seen as forget facts.
-        alternate: DPO: the answer that is preferred, one for each forget fact; by default the facts' own ``alternate``
-            or a sentence that says "I don't know".
+        forget: facts to forget, asked with the default template, or prompts.
+        retain: facts or prompts for a retain loss. As many are seen as forget facts.
+        alternate: DPO: the preferred answer to each forget fact; by default the facts' own ``alternate``, or a sentence
+            that says "I don't know".
         monitor: texts whose perplexity may end the run; by default the retained facts.
-        teacher: what UnDIAL and KL learn from, if not the model itself as it is before training.
+        teacher: reference of methods that have one; by default the model itself as it is before training.
         focus_spans: UnDIAL with focus: a function from a fact to strings of its answer; by default its ``focus``.
-        augment: changes the forget prompts of each micro-batch on the fly; see ``unlearning.gradient.micro.Augment``.
-        save: ``merged`` (a whole checkpoint) or ``adapter`` (PEFT, what low-rank adapters alone can be saved as).
-        save_dtype: of the files; by default float32 where AdamW stepped float32 copies, else that of the model.
-        reuse: take a finished checkpoint that is in ``out`` as it is, if it is of this very run.
+        augment: changes the forget prompts of each micro-batch on the fly; see
+            ``dissect.unlearning.gradient.training_data.Augment``.
+        out: new directory for the checkpoint.
+        save: ``merged``, a whole checkpoint, or ``adapter``, the low-rank adapters alone in PEFT's format.
+        save_dtype: dtype of the files; by default float32 where AdamW stepped float32 copies, else that of the model.
+        overwrite: replace a checkpoint that is in ``out``.
+        reuse: return a finished checkpoint that is in ``out``, if it is of this very run.
         callbacks: called as the model trains; see ``dissect.unlearning.run.trainer.Callback`` and ``dissect.Watch``.
+        progress: show a progress bar.
+        config: all settings at once, in place of ``settings``.
         settings: fields of ``TrainConfig`` (``method``, ``lr``, ``epochs``, ...) and ``preset``, or give a ``config``.
 
     Raises:
-        DissectError: settings, data or an ``out`` that do not go together, all before the first step; a loss that is no
-            longer finite.
-
-    Example:
-        >>> model = dissect.load("runs/demo/base")
-        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
-        >>> run = dissect.unlearn(model, forget=forget, method="npo", lr=1e-4, epochs=1, out="runs/npo")
-        >>> run.config.method, run.path
-        ('npo', PosixPath('runs/npo'))
+        DissectError: settings, data or an ``out`` that do not go together, before the first step; a loss that is no
+            longer finite, during training.
     """
     if not isinstance(model, HookedTransformer):
-        raise DissectError(f"the model to train is a {type(model).__name__}: give what dissect.load returns")
+        raise DissectError(f"expected a model from dissect.load, got {type(model).__name__}")
     teacher = None if teacher is model else teacher  # as it is before training, which is what no teacher means
     preparation = prepare(
         model,
@@ -113,17 +111,24 @@ def unlearn(
     )
     files, path, identity = None, None, _identity(model, preparation, teacher)
     check_saved_as(preparation.config, save)
-    asked = on_main if is_sharded(model) else _here  # ranks that share a model look at the disk once for all
+    once = on_main if is_sharded(model) else _here  # ranks that share a model look at the disk once for all
     if out is not None:
         path = Path(out)
         check_destination(model, path, save_dtype)
-        if reuse and asked(lambda: RunFiles.is_of(path, identity)):
+        if reuse and once(lambda: RunFiles.is_of(path, identity)):
             return _finished(model, preparation, path)
-        overwrite = overwrite or asked(lambda: RunFiles.was_written_by(path, identity))
-        asked(lambda: check_new_directory(path, overwrite=overwrite))
+        overwrite = overwrite or once(lambda: RunFiles.was_written_by(path, identity))
+        once(lambda: check_new_directory(path, overwrite=overwrite))
         files = (RankedRunFiles if is_sharded(model) else RunFiles)(path, identity, overwrite=overwrite)
-    said = json.dumps(identity, sort_keys=True)
-    trainer = Trainer(model, preparation.data, preparation.config, teacher, callbacks, files, said)
+    trainer = Trainer(
+        model,
+        preparation.data,
+        preparation.config,
+        teacher,
+        callbacks,
+        files,
+        identity=json.dumps(identity, sort_keys=True),
+    )
     try:
         records = trainer.run(progress=progress)
     except Diverged as error:
@@ -140,47 +145,47 @@ def _here(function: Callable[[], Any]) -> Any:
 
 def _config(config: TrainConfig | None, settings: dict[str, Any]) -> TrainConfig:
     if config is not None and settings:
-        raise DissectError(f"give either config or single settings, not both ({', '.join(settings)})")
-    named = settings.pop("preset", None)
-    return config or make_config({**({} if named is None else preset(named)), **settings})
+        raise DissectError(f"config and single settings ({', '.join(settings)}) were both given: give one of them")
+    name = settings.pop("preset", None)
+    return config or make_config({**({} if name is None else preset(name)), **settings})
 
 
 def _finished(model: HookedTransformer, preparation: Preparation, path: Path) -> UnlearningRun:
-    """A run that is over: the model is read from its files."""
-    how: dict[str, Any] = {"dtype": model.embed.W_E.dtype, "device": model.embed.W_E.device}
+    """Result of a run that is over: the model is read from its files."""
+    loading: dict[str, Any] = {"dtype": model.embed.W_E.dtype, "device": model.embed.W_E.device}
     if is_sharded(model):
-        how |= {"mesh": model.sharding.mesh, "compute_dtype": model.cfg.dtype}
+        loading |= {"mesh": model.sharding.mesh, "compute_dtype": model.cfg.dtype}
     events = read_log(path / LOG_FILE)
     records = [event for event in events if event["event"] == "step"]
     for event in events:
         if event["event"] == "stop":
             records[-1]["stopped"] = event["reason"]
-    return UnlearningRun(load(path, **how, progress=False), preparation.config, records, path)
+    return UnlearningRun(load(path, **loading, progress=False), preparation.config, records, path)
 
 
 def _identity(model: HookedTransformer, preparation: Preparation, teacher: HookedTransformer | None) -> dict[str, Any]:
-    """What has to be the same for two runs to give the same bits."""
+    """Everything that has to be the same for two runs to give the same bits."""
     return {
         "config": preparation.config.to_dict(),
         "data": preparation.fingerprints,
-        "model": _fingerprint(model) | {"dtype": _formats(model), "device": model.embed.W_E.device.type},
+        "model": _fingerprint(model) | {"dtype": _dtypes(model), "device": model.embed.W_E.device.type},
         "teacher": None if teacher is None else _fingerprint(teacher),
         "versions": versions(),
     }
 
 
-def _formats(model: HookedTransformer) -> str:
+def _dtypes(model: HookedTransformer) -> str:
     compute, stored = model.cfg.dtype, model.embed.W_E.dtype
     return str(compute) if compute == stored else f"{compute} of {stored}"
 
 
 def _fingerprint(model: HookedTransformer) -> dict[str, Any]:
-    info = getattr(model, "checkpoint", None)
+    info = checkpoint_or_none(model)
     return {} if info is None else {"source": info.source, "fingerprint": info.fingerprint}
 
 
 def _diverged(error: Diverged, trainer: Trainer, path: Path | None, save: str, save_dtype: str | None) -> DissectError:
-    """What the user is told, once the last good model is where it can be found."""
+    """Write the last good model where it can be found, and return the error that says so."""
     if path is None or error.good is None or trainer.files is None:
         if trainer.files is not None:
             trainer.files.remove()

@@ -11,9 +11,9 @@ from dissect.cli import main
 from dissect.cli.plan import command, n_bytes
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
-from dissect.models.sizes import sizes_of
-from dissect.planning.plan import Job, fitting, n_trained, plan
-from dissect.planning.plan import plan as planning
+from dissect.planning.job import Job
+from dissect.planning.plan import fitting, plan
+from dissect.planning.training_memory import kept_for_backward, n_trained
 from dissect.sweep.cache import CacheOptions
 from dissect.sweep.donor import Donor
 from dissect.sweep.sweep import Options, donor_bytes
@@ -117,7 +117,7 @@ def test_what_the_backward_pass_keeps_is_what_autograd_saves(tiny_pair, facts):
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             after = run_block(model.blocks[0], residual)
         job = Job(train=True, batch_size=8, length=60, answer=10)
-        predicted = tokens.numel() * 4 * planning._kept(sizes, job)
+        predicted = tokens.numel() * 4 * kept_for_backward(sizes, job)
         assert after.requires_grad and 0.85 < predicted / sum(saved.values()) < 1.15, architecture
 
 
@@ -166,7 +166,7 @@ def test_how_many_gpus(llama):
     [
         ({"dtype": "auto"}, "choose from float32, bfloat16"),
         ({"method": "zap"}, "choose from ga"),
-        ({"batch_size": 0}, "batch_size=0: give 1 or more"),
+        ({"batch_size": 0}, "batch_size=0: must be 1 or more"),
         ({"length": 32}, "answer=32: it is a part of the text"),
         ({"train": True, "dtype": "float16"}, "cannot be trained"),
     ],
@@ -188,7 +188,7 @@ def test_memory_as_people_write_it(text, size):
 
 @pytest.mark.parametrize("text", ["80", "GB", "80 apples", "0GB", "-1GB"])
 def test_memory_that_is_none(text):
-    with pytest.raises(DissectError, match="give for example 80GB"):
+    with pytest.raises(DissectError, match=r"must be a size, e\.g\. 80GB"):
         n_bytes(text)
 
 

@@ -1,4 +1,4 @@
-"""The objectives against their definition, and against stored values of the published implementations."""
+"""The objectives against their definition, and against stored values of independent implementations."""
 
 import json
 import math
@@ -45,8 +45,12 @@ from dissect.unlearning.losses import (
     wga,
     wga_rows,
 )
+from tests.support import loss_vectors
 
-VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+PUBLISHED_VECTORS = Path(__file__).resolve().parents[3] / "shared" / "vectors"
+"""Values of the published implementations, where they are at hand."""
+OWN_VECTORS = loss_vectors.FOLDER
+"""Values that ``tests/support/loss_vectors.py`` computes with numpy alone."""
 VOCAB = 11
 CLOSE = {"rtol": 1e-12, "atol": 1e-14}
 
@@ -495,7 +499,7 @@ def test_distributions_of_other_tokens_are_refused():
         undial_top_k_rows(rows, stored, (targets + 1) % VOCAB, 1.0)
 
 
-# --- the published implementations
+# --- independent implementations
 
 PUBLISHED: dict[str, Callable[..., Tensor]] = {
     "ga": lambda f, r, a: gradient_ascent(f.logits, f.labels),
@@ -543,37 +547,49 @@ INPUTS_NOT_STORED = {"rmu_activation", "rmu_activation_open_unlearning"}
 
 
 class Side:
-    """One of the three sides of the stored case."""
+    """One of the three sides of a stored case."""
 
-    def __init__(self, name: str, dtype: torch.dtype) -> None:
-        arrays, _ = stored()
+    def __init__(self, arrays: dict[str, np.ndarray], name: str, dtype: torch.dtype) -> None:
         self.tokens, self.labels = (torch.tensor(arrays[f"{name}.{what}"]) for what in ("input_ids", "labels"))
         self.reference = torch.tensor(arrays[f"{name}.ref_logits"], dtype=dtype)
         self.logits = torch.tensor(arrays[f"{name}.logits"], dtype=dtype, requires_grad=True)
 
 
 @cache
-def stored() -> tuple[dict[str, np.ndarray], dict]:
-    with np.load(VECTORS / "unlearning_losses_inputs.npz") as arrays:
-        return dict(arrays), json.loads((VECTORS / "unlearning_losses_expected.json").read_text())
+def stored(folder: Path) -> tuple[dict[str, np.ndarray], dict]:
+    with np.load(folder / loss_vectors.INPUTS) as arrays:
+        return dict(arrays), json.loads((folder / loss_vectors.EXPECTED).read_text())
 
 
-needs_vectors = pytest.mark.skipif(not VECTORS.is_dir(), reason="the test vectors are not here")
+needs_published = pytest.mark.skipif(not PUBLISHED_VECTORS.is_dir(), reason="the published test vectors are not here")
+SOURCES = [
+    pytest.param(OWN_VECTORS, id="numpy"),
+    pytest.param(PUBLISHED_VECTORS, id="published", marks=needs_published),
+]
 
 
-@needs_vectors
-def test_no_published_value_is_left_out():
-    assert stored()[1].keys() - INPUTS_NOT_STORED == PUBLISHED.keys()
+@pytest.mark.parametrize("folder", SOURCES)
+def test_no_stored_value_is_left_out(folder: Path):
+    assert stored(folder)[1].keys() - INPUTS_NOT_STORED == PUBLISHED.keys()
 
 
-@needs_vectors
+def test_the_stored_values_are_those_of_the_script():
+    arrays, expected = stored(OWN_VECTORS)
+    made = loss_vectors.make_inputs()
+    assert made.keys() == arrays.keys() and all(np.array_equal(made[name], arrays[name]) for name in made)
+    values = loss_vectors.losses(arrays)
+    assert values == pytest.approx({name: each["loss"] for name, each in expected.items()}, rel=1e-13)
+
+
+@pytest.mark.parametrize("folder", SOURCES)
 @pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-10), (torch.float32, 1e-5)], ids=str)
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_against_the_published_values(name: str, dtype: torch.dtype, tolerance: float):
-    expected = stored()[1][name]
-    sides = {side: Side(side, dtype) for side in ("forget", "retain", "alternate")}
+def test_against_independent_values(name: str, dtype: torch.dtype, tolerance: float, folder: Path):
+    arrays, values = stored(folder)
+    sides = {side: Side(arrays, side, dtype) for side in ("forget", "retain", "alternate")}
     loss = PUBLISHED[name](*sides.values())
     loss.backward()
+    expected = values[name]
     assert loss.item() == pytest.approx(expected["loss"], rel=tolerance)
     moved = {side: each.logits.grad for side, each in sides.items() if each.logits.grad is not None}
     assert moved.keys() == expected["grad_norm"].keys()

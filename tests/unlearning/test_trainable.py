@@ -206,10 +206,10 @@ def test_bfloat16_with_float32_masters_is_the_loop_written_by_hand(tiny_pair, fa
         ({"blocks": ["mlp.W_out"], "heads": [0]}, "cannot be cut into heads"),
         ({"blocks": ["embed"], "layers": [0]}, "stands outside the layers"),
         ({"blocks": ["ln"], "lora_rank": 2}, "adapters are put on matrices"),
-        ({"lora_rank": 2, "heads": [0]}, "leave heads and neurons out"),
+        ({"lora_rank": 2, "heads": [0]}, "leave heads out"),
         ({"bf16_inplace": True}, "these are float32"),
-        ({"heads": [0], "neurons": [1]}, "one of them at a time"),
-        ({"neurons": []}, "give numbers from 0 on"),
+        ({"heads": [0], "neurons": [1]}, "set one of them, not both"),
+        ({"neurons": []}, "must be one or more numbers from 0 on"),
     ],
 )
 def test_what_cannot_be_trained_is_refused(settings, said, tiny_pair, facts):

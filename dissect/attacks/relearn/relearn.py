@@ -23,7 +23,7 @@ from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
 from dissect.keywords import keywords
 from dissect.models.changing.exchange import check_in_memory, exchanged
-from dissect.models.checkpoint import CheckpointInfo
+from dissect.models.checkpoint import CheckpointInfo, checkpoint_or_none
 from dissect.models.comparable import check_comparable
 from dissect.provenance import versions
 from dissect.reading.token_scores import token_scores
@@ -178,7 +178,7 @@ def _models(model: Any, control: Any, base: Any) -> dict[str, HookedTransformer]
 
 
 def _about(model: HookedTransformer) -> dict[str, str]:
-    info = getattr(model, "checkpoint", None)
+    info = checkpoint_or_none(model)
     if not isinstance(info, CheckpointInfo):
         return {}
     about = {"path": str(info.path), "fingerprint": info.fingerprint}

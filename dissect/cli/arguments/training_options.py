@@ -1,92 +1,90 @@
-"""Options of `dissect unlearn` that are settings of the training."""
+"""Options of `dissect unlearn` that are settings of the training, made from the fields of `TrainConfig`."""
 
-from dataclasses import dataclass
+from dataclasses import Field, dataclass, field, fields, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from dissect.cli.arguments import options, values
-from dissect.unlearning.config.choices import CHOICES
+from dissect.cli.arguments.field_help import field_docstrings, first_sentence
+from dissect.unlearning.config.presets import preset
+from dissect.unlearning.config.setting_types import OneOf, setting_type
+from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.methods import METHODS
+
+_ELSEWHERE = ("seed",)
+"""Settings that are options of every command."""
+_LISTS = {"blocks": values.listed, "layers": values.numbered, "heads": values.numbered, "neurons": values.numbered}
+"""Reader of each setting that is a list."""
 
 
-def _choice(flag: str, help: str, name: str) -> Any:
-    return options.choice(flag, help, *CHOICES[name])
+def _help(setting: Field, sentence: str) -> str:
+    """Sentence of a setting, with the methods that it belongs to before it and its default behind it."""
+    if setting.name == "method":
+        known = (f"{method.name} ({method.about})" for method in METHODS.values())
+        sentence = f"{sentence.rstrip('.')}: {', '.join(known)}."
+    owners = [method for method in METHODS.values() if setting.name in method.own_settings]
+    if setting.name == "beta":
+        return f"{sentence} [default: {', '.join(f'{method.label} {method.beta:g}' for method in owners)}]"
+    if owners:
+        sentence = f"{', '.join(method.label for method in owners)}: {sentence[0].lower()}{sentence[1:]}"
+    if not setting.default:
+        return sentence
+    default = f"{setting.default:g}".replace("e-0", "e-") if isinstance(setting.default, float) else setting.default
+    return f"{sentence} [default: {default}]"
+
+
+def _option(setting: Field, sentence: str) -> tuple[str, Any, Any]:
+    """Name, annotation for typer, and default of the option for a setting."""
+    kind, flag = setting_type(setting.type), f"--{setting.name.replace('_', '-')}"
+    text = _help(setting, sentence)
+    if isinstance(kind.rule, OneOf):
+        option = options.choice(flag, text, *kind.rule.names)
+    elif kind.written is not None:
+        option = typer.Option(flag, help=text, metavar=kind.written.example)
+    else:
+        option = typer.Option(flag, help=text, show_default=False)
+    plain: Any = str if kind.plain is tuple else kind.plain
+    return setting.name, Annotated[plain | None, option], field(default=None)
+
+
+def _options() -> list[tuple[str, Any, Any]]:
+    sentences = {name: first_sentence(text) for name, text in field_docstrings(TrainConfig).items()}
+    name = typer.Option(metavar="NAME", help="Start from published settings, e.g. tofu-npo.")
+    file = typer.Option(metavar="FILE.yaml", help="Read settings from this file; options override them.")
+    return [
+        ("preset", Annotated[str | None, name], field(default=None)),
+        ("config", Annotated[Path | None, file], field(default=None)),
+        *(_option(each, sentences.get(each.name, "")) for each in fields(TrainConfig) if each.name not in _ELSEWHERE),
+    ]
+
+
+_Given: Any = make_dataclass("_Given", _options(), frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions:
-    """Settings of ``TrainConfig``; what is not given is as in the preset, the file, or its defaults."""
-
-    preset: Annotated[str | None, typer.Option(metavar="NAME", help="Published settings, for instance tofu-npo.")] = (
-        None
-    )
-    config: Annotated[
-        Path | None, typer.Option(metavar="FILE.yaml", help="Settings from a file; options override them.")
-    ] = None
-    method: Annotated[str | None, _choice("--method", "Objective; ga by default.", "method")] = None
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate of AdamW; 1e-5 by default.")] = None
-    epochs: Annotated[int | None, typer.Option(help="Passes over the facts; 5 by default.")] = None
-    max_steps: Annotated[int | None, typer.Option(help="End after so many steps, also within an epoch.")] = None
-    batch_size: Annotated[int | None, typer.Option(help="Facts in one micro-batch; 8 by default.")] = None
-    accumulate: Annotated[int | None, typer.Option(help="Micro-batches in one step.")] = None
-    schedule: Annotated[str | None, _choice("--schedule", "Of the learning rate after the warm-up.", "schedule")] = None
-    warmup_steps: Annotated[int | None, typer.Option(help="Steps of rising learning rate.")] = None
-    warmup_epochs: Annotated[float | None, typer.Option(help="The same in epochs.")] = None
-    weight_decay: Annotated[float | None, typer.Option(help="Of AdamW, decoupled.")] = None
-    max_grad_norm: Annotated[float | None, typer.Option(help="Longest gradient; inf for any.")] = None
-    beta: Annotated[float | None, typer.Option(help="NPO, DPO, SimNPO, WGA, SatImp; the paper's by default.")] = None
-    gamma: Annotated[float | None, typer.Option(help="UnDIAL: nats off the teacher's logit; 10 by default.")] = None
-    delta: Annotated[float | None, typer.Option(help="SimNPO: margin.")] = None
-    variant: Annotated[str | None, _choice("--variant", "UnDIAL: which of its published forms.", "variant")] = None
-    focus: Annotated[str | None, _choice("--focus", "UnDIAL: weigh the facts' focus spans.", "focus")] = None
-    focus_weight: Annotated[float | None, typer.Option(help="Of a token in soft focus; 10 by default.")] = None
-    retain_loss: Annotated[str | None, _choice("--retain-loss", "On --retain; nll by default.", "retain_loss")] = None
-    forget_weight: Annotated[float | None, typer.Option(help="Of the forget loss; 1 by default.")] = None
-    retain_weight: Annotated[float | None, typer.Option(help="Of the retain loss; 1 by default.")] = None
-    blocks: Annotated[
-        str | None, typer.Option(metavar="mlp.W_out,attn,...", help="Train these blocks only; everything by default.")
-    ] = None
-    layers: Annotated[str | None, typer.Option(metavar="0,3,5-8", help="Train in these layers only.")] = None
-    heads: Annotated[str | None, typer.Option(metavar="0,2", help="Train these heads only.")] = None
-    neurons: Annotated[str | None, typer.Option(metavar="98,120-130", help="Train these MLP neurons only.")] = None
-    lora_rank: Annotated[int | None, typer.Option(help="Train low-rank adapters of this rank instead.")] = None
-    lora_alpha: Annotated[float | None, typer.Option(help="Their scale is alpha / rank; 16 by default.")] = None
-    reference: Annotated[
-        str | None, _choice("--reference", "Keep what the reference says, or the model itself.", "reference")
-    ] = None
-    reference_top_k: Annotated[int | None, typer.Option(help="Keep this many tokens of each distribution.")] = None
-    bf16_inplace: Annotated[
-        bool | None, typer.Option("--bf16-inplace", help="Step bfloat16 weights in bfloat16.", show_default=False)
-    ] = None
-    gradient_checkpointing: Annotated[
-        bool | None, typer.Option("--gradient-checkpointing", help="Less memory, more time.", show_default=False)
-    ] = None
-    checkpoint_every: Annotated[int | None, typer.Option(help="Steps between saved states; 100 by default.")] = None
-    stop_loss: Annotated[float | None, typer.Option(help="Stop when the loss is at or below this.")] = None
-    stop_perplexity_ratio: Annotated[
-        float | None, typer.Option(help="Stop when the perplexity on --monitor is above so many times its first value.")
-    ] = None
-    check_every: Annotated[int | None, typer.Option(help="Steps between two looks at it; 100 by default.")] = None
+class TrainingOptions(_Given):
+    """Settings of `TrainConfig`; those that are not given are as in the preset, the file, or its defaults."""
 
     def settings(self, seed: int) -> dict[str, Any]:
-        """Settings of ``TrainConfig``: of the preset, then the file, then the options.
+        """Merge the settings of the preset, the file and the options, later ones over earlier ones.
 
         Raises:
             DissectError: a preset or a file that does not exist, or numbers that cannot be read.
         """
-        from dissect.unlearning.config.presets import preset, read_config
-
-        found: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         if self.preset is not None:
-            found |= preset(self.preset)
+            merged |= preset(self.preset)
         if self.config is not None:
-            found |= read_config(self.config)
-        given = {name: value for name, value in vars(self).items() if value is not None}
-        for name in ("layers", "heads", "neurons"):
-            if name in given:
-                given[name] = values.numbered(given[name], f"--{name}")
-        if "blocks" in given:
-            given["blocks"] = values.listed(given["blocks"], "--blocks")
-        found |= {name: value for name, value in given.items() if name not in ("preset", "config")}
-        return found | {"seed": seed or found.get("seed", 0)}
+            from dissect.unlearning.config.settings_file import read_settings
+
+            TrainConfig.read(self.config)  # refused by itself, with its name
+            merged |= read_settings(self.config)
+        options_given = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in options_given.items():
+            if name in _LISTS:
+                merged[name] = _LISTS[name](value, f"--{name}")
+            elif name not in ("preset", "config"):
+                merged[name] = value
+        return merged | {"seed": seed or merged.get("seed", 0)}

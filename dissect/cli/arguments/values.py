@@ -93,7 +93,7 @@ def measured(texts: Iterable[str] | None, option: str = "--option") -> dict[str,
     """
     import yaml
 
-    from dissect.unlearning.config.presets import number
+    from dissect.unlearning.config.settings_file import number
 
     named = {}
     for text in texts or ():

@@ -7,7 +7,7 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.checkpoint import mark_changed
+from dissect.models.checkpoint import checkpoint_or_none, mark_changed
 from dissect.undoing.change import Change
 
 
@@ -22,7 +22,7 @@ def exchanged(
     Args:
         values: name and new value of each parameter, taken one after another.
     """
-    before = getattr(model, "checkpoint", None)
+    before = checkpoint_or_none(model)
     kept: dict[str, Tensor] = {}
 
     def exchange() -> None:

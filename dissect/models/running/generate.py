@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 
 from dissect.errors import DissectError
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.running.kv_cache import Decoder, can_decode
 from dissect.undoing.gradient_mode import without_gradients
 
@@ -107,7 +108,7 @@ def eos_token_ids(model: HookedTransformer) -> frozenset[int]:
     Gathered from the checkpoint's ``generation_config.json`` and ``config.json`` (one id or a list, as chat models
     have) where the model was loaded from one, and from its tokenizer.
     """
-    checkpoint = getattr(model, "checkpoint", None)
+    checkpoint = checkpoint_or_none(model)
     ids: set[int] = set()
     for source in (
         getattr(checkpoint, "generation_config", None),

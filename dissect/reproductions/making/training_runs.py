@@ -13,7 +13,8 @@ from dissect.errors import DissectError, near_miss
 from dissect.reproductions.making.figure_inputs import Model
 from dissect.reproductions.making.figure_work import Work
 from dissect.reproductions.making.measure_rows import Asked, Bench
-from dissect.unlearning.config.presets import number, preset
+from dissect.unlearning.config.presets import preset
+from dissect.unlearning.config.settings_file import number
 from dissect.unlearning.config.train_config import TrainConfig, make_config, names
 from dissect.unlearning.focus import Spans
 from dissect.unlearning.run.order import order

@@ -8,10 +8,9 @@ from typing import Any
 
 from dissect.data.facts import Facts
 from dissect.data.world import World
-from dissect.models.files.load import load
 from dissect.reproductions.demo import world_facts, world_models
 from dissect.reproductions.demo_settings import METHODS, DemoSettings
-from dissect.unlearning.unlearn import unlearn
+from dissect.reproductions.world_methods import forget_by_methods
 
 WORLD_METHODS: Mapping[str, Mapping[str, Any]] = {
     "grad_diff": {"method": "grad_diff", "lr": 2e-4, "epochs": 12, "retain": True},
@@ -49,20 +48,17 @@ def world_config(
     Facts.from_dataset([{"text": text} for text in world.filler()]).write(out / "texts.jsonl")
     _sequences(facts["forget"]).write(out / "sequences.jsonl")
     methods = _QUICK_METHODS if quick else WORLD_METHODS
-    for name in methods if unlearned else ():
-        given = dict(methods[name])
-        kept = facts["retain_seen"] if given.pop("retain", False) else None
-        unlearn(
-            load(base, device=device, progress=False),
-            forget=facts["forget"],
-            retain=kept,
+    if unlearned:
+        forget_by_methods(
+            base,
+            out / "unlearned",
+            methods,
+            facts,
             batch_size=settings.batch_size,
             seed=seed,
-            out=out / "unlearned" / name,
+            device=device,
             reuse=True,
-            overwrite=True,
             progress=progress,
-            **given,
         )
     files = {"retain": "retain_unseen", "unrelated": "retain_unseen"}
     sets = ("forget", "retain", "retain_seen", "unrelated", "texts", "sequences")

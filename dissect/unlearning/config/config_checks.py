@@ -1,117 +1,94 @@
-"""What a training configuration may say."""
+"""Settings that do not go together."""
 
-import math
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
 from dissect.errors import DissectError, near_miss
-from dissect.models.parameters import LAYER_BLOCKS, OUTSIDE_BLOCKS
-from dissect.unlearning.config.choices import BETAS, CHOICES, COMPARING
-
-if TYPE_CHECKING:
-    from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.methods import METHODS, having
 
 
-def check(config: "TrainConfig") -> None:
-    """Refuse values outside of their range, and settings that do not go together.
+def check_together(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    """Refuse settings, each allowed by itself, that contradict each other or have no effect.
+
+    Args:
+        settings: every field of a `TrainConfig` by name.
+        defaults: the default of every field.
 
     Raises:
-        DissectError: the first of them, with what is allowed.
+        DissectError: the first of them, and the way out.
     """
-    for name, allowed in CHOICES.items():
-        value = getattr(config, name)
-        if value not in allowed and not (value is None and name == "retain_loss"):
-            raise DissectError(f"{name}={value!r}{near_miss(str(value), allowed)}: choose from {', '.join(allowed)}")
-    for name in ("lr", "max_grad_norm", "focus_weight", "lora_alpha"):
-        _number(config, name, positive=True, infinite=name == "max_grad_norm")
-    for name in ("forget_weight", "retain_weight", "gamma", "warmup_epochs", "weight_decay"):
-        _number(config, name)
-    for name in ("beta", "stop_perplexity_ratio"):
-        if getattr(config, name) is not None:
-            _number(config, name, positive=True)
-    for name in ("epochs", "batch_size", "accumulate", "checkpoint_every", "check_every"):
-        _count(config, name, least=1)
-    if config.max_steps is not None:
-        _count(config, "max_steps", least=1)
-    for name in ("warmup_steps", "lora_rank"):
-        _count(config, name, least=0)
-    for name in ("delta", "stop_loss"):
-        value = getattr(config, name)
-        real = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
-        _require(real or (value is None and name == "stop_loss"), name, value, "a finite number")
-    _count(config, "seed", least=0)
-    for name in ("bf16_inplace", "gradient_checkpointing"):
-        _require(isinstance(getattr(config, name), bool), name, getattr(config, name), "true or false")
-    _check_together(config)
-    _check_trained(config)
+    _check_method(settings, defaults)
+    _check_reference(settings)
+    _check_trained(settings, defaults)
 
 
-def _check_together(config: "TrainConfig") -> None:
-    for name, used, where in (
-        ("gamma", config.method == "undial", "method 'undial'"),
-        ("delta", config.method == "simnpo", "method 'simnpo'"),
-        ("focus_weight", config.focus == "soft", "focus='soft'"),
-        ("lora_alpha", config.lora_rank > 0, "lora_rank"),
-    ):
-        value = getattr(config, name)
-        if not used and value != type(config).__dataclass_fields__[name].default:
-            raise DissectError(f"{name}={value} belongs to {where}, and does nothing here: leave it out")
-    if config.beta is not None and config.method not in BETAS:
-        raise DissectError(f"beta={config.beta}: method {config.method!r} has no β, {', '.join(BETAS)} have")
-    if config.method == "ga" and config.retain_loss is not None:
+def _check_method(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    method = METHODS[settings["method"]]
+    if settings["beta"] is not None and method.beta is None:
+        others = having(lambda each: each.beta is not None)
+        raise DissectError(f"beta={settings['beta']}: method {method.name!r} has no β, {others} have")
+    for name in {name: None for each in METHODS.values() for name in each.own_settings if name != "beta"}:
+        if name not in method.own_settings and settings[name] != defaults[name]:
+            owners = having(lambda each, name=name: name in each.own_settings)  # type: ignore[misc]
+            raise DissectError(
+                f"{name}={settings[name]!r} belongs to method {owners} and does nothing with {method.name!r}: "
+                "leave it out"
+            )
+    if method.retain == "none" and settings["retain_loss"] is not None:
         raise DissectError(
-            f"method 'ga' has no retain loss, got retain_loss={config.retain_loss!r}: use method='grad_diff'"
+            f"method {method.name!r} has no retain loss, got retain_loss={settings['retain_loss']!r}: use method="
+            f"{next(each.name for each in METHODS.values() if each.retain == 'required')!r}"
         )
-    if config.method != "undial" and config.focus != "none":
-        raise DissectError(f"focus={config.focus!r} belongs to method 'undial', got {config.method!r}")
-    if config.method != "undial" and config.variant != "masked":
-        raise DissectError(f"variant={config.variant!r} belongs to method 'undial', got {config.method!r}")
-    if config.focus != "none" and config.variant != "masked":
-        raise DissectError(f"focus={config.focus!r} weighs answer tokens: use variant='masked', not {config.variant!r}")
-    if config.reference_top_k is not None:
-        _count(config, "reference_top_k", least=1)
-        if config.reference == "live":
-            raise DissectError("reference_top_k is about a stored reference: leave it out with reference='live'")
-        if COMPARING.get(config.method) != "rows" and config.retain_loss != "kl":
-            raise DissectError(f"reference_top_k: method {config.method!r} keeps no distributions, leave it out")
-        if config.variant == "open_unlearning":
-            raise DissectError("reference_top_k keeps the true token: it does not go with variant='open_unlearning'")
-    parts = [name for name in ("heads", "neurons") if getattr(config, name) is not None]
-    if config.bf16_inplace and (config.lora_rank or parts):
-        other = "lora_rank" if config.lora_rank else parts[0]
-        raise DissectError(f"bf16_inplace steps whole parameters where they lie: it does not go with {other}")
+    if method.variants and settings["variant"] not in method.variants:
+        raise DissectError(
+            f"variant={settings['variant']!r} is no variant of method {method.name!r}: choose from "
+            f"{', '.join(method.variants)}"
+        )
+    if settings["focus"] != "soft" and settings["focus_weight"] != defaults["focus_weight"]:
+        raise DissectError(
+            f"focus_weight={settings['focus_weight']} belongs to focus='soft', and does nothing here: leave it out"
+        )
+    if settings["focus"] != "none" and method.variants[settings["variant"]].whole_texts:
+        answers = next(name for name, variant in method.variants.items() if not variant.whole_texts)
+        raise DissectError(
+            f"focus={settings['focus']!r} weighs answer tokens: use variant={answers!r}, not {settings['variant']!r}"
+        )
 
 
-def _check_trained(config: "TrainConfig") -> None:
+def _check_reference(settings: Mapping[str, Any]) -> None:
+    if settings["reference_top_k"] is None:
+        return
+    method = METHODS[settings["method"]]
+    if settings["reference"] == "live":
+        raise DissectError("reference_top_k is about a stored reference: leave it out with reference='live'")
+    if method.reference != "distributions" and settings["retain_loss"] != "kl":
+        raise DissectError(f"reference_top_k: method {method.name!r} stores no distributions: leave it out")
+    if method.variants and method.variants[settings["variant"]].index_minus_100:
+        raise DissectError(f"reference_top_k keeps the true token: it does not go with variant={settings['variant']!r}")
+
+
+def _check_trained(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> None:
+    rank = settings["lora_rank"]
+    parts = [name for name in ("heads", "neurons") if settings[name] is not None]
+    if not rank and settings["lora_alpha"] != defaults["lora_alpha"]:
+        raise DissectError(f"lora_alpha={settings['lora_alpha']} belongs to lora_rank: set lora_rank, or leave it out")
+    if settings["bf16_inplace"] and (rank or parts):
+        other = "lora_rank" if rank else parts[0]
+        raise DissectError(f"bf16_inplace steps whole parameters in place: it does not go with {other}")
+    if rank and parts:
+        raise DissectError(f"lora_rank trains whole matrices: leave {' and '.join(parts)} out")
+    if len(parts) > 1:
+        raise DissectError("heads are parts of attention's matrices, neurons of the MLP's: set one of them, not both")
+    if settings["blocks"]:
+        _check_blocks(settings["blocks"])
+
+
+def _check_blocks(blocks: tuple[object, ...]) -> None:
+    from dissect.models.parameters import LAYER_BLOCKS, OUTSIDE_BLOCKS  # with torch, which help texts do without
+
     known = (*LAYER_BLOCKS, *OUTSIDE_BLOCKS)
-    for block in config.blocks:
+    for block in blocks:
         if block not in known:
             raise DissectError(
                 f"blocks: no parameter block {block!r}{near_miss(str(block), known)}: choose from {', '.join(known)}"
             )
-    for name in ("layers", "heads", "neurons"):
-        members = getattr(config, name)
-        if members is not None and (not members or any(not isinstance(m, int) or m < 0 for m in members)):
-            raise DissectError(f"{name}={members}: give numbers from 0 on, or leave it out for all")
-    if config.lora_rank and (config.heads is not None or config.neurons is not None):
-        raise DissectError("lora_rank trains whole matrices: leave heads and neurons out")
-    if config.heads is not None and config.neurons is not None:
-        raise DissectError("heads are of attention's matrices and neurons of the MLP's: train one of them at a time")
-
-
-def _number(config: "TrainConfig", name: str, *, positive: bool = False, infinite: bool = False) -> None:
-    value = getattr(config, name)
-    numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
-    ok = numeric and (value > 0 if positive else value >= 0) and (infinite or value < math.inf)
-    allowed = ("a positive number" if positive else "0 or more") + (" (inf for none)" if infinite else "")
-    _require(ok, name, value, allowed)
-
-
-def _count(config: "TrainConfig", name: str, *, least: int) -> None:
-    value = getattr(config, name)
-    ok = isinstance(value, int) and not isinstance(value, bool) and value >= least
-    _require(ok, name, value, f"a whole number of at least {least}")
-
-
-def _require(ok: bool, name: str, value: object, allowed: str) -> None:
-    if not ok:
-        raise DissectError(f"{name}={value!r}: must be {allowed}")

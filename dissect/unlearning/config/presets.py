@@ -1,18 +1,12 @@
-"""Published settings by name, and settings as YAML files.
+"""Published settings by name.
 
 Sources: the configurations of the papers' repositories (UnDIAL, NPO, SimNPO, open-unlearning, ConceptVectors). What is
 data there (which facts, which retained facts) is given to ``unlearn``; numbers of GPUs are folded into ``accumulate``.
 """
 
-import os
-from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dissect.errors import DissectError, near_miss
-from dissect.files import atomic_file
-from dissect.unlearning.config.train_config import TrainConfig, make_config
 
 _TOFU: dict[str, Any] = {
     "lr": 1e-5,
@@ -91,11 +85,11 @@ PRESETS: dict[str, dict[str, Any]] = {
         "bf16_inplace": True,
     },
 }
-"""Settings by name; what a preset does not say is as in ``TrainConfig``."""
+"""Settings by preset; everything else has its default of `TrainConfig`."""
 
 
 def preset(name: str) -> dict[str, Any]:
-    """The settings of a preset.
+    """Return the settings of a preset.
 
     Raises:
         DissectError: there is none of that name.
@@ -103,41 +97,3 @@ def preset(name: str) -> dict[str, Any]:
     if name not in PRESETS:
         raise DissectError(f"no preset {name!r}{near_miss(name, PRESETS)}: choose from {', '.join(PRESETS)}")
     return dict(PRESETS[name])
-
-
-def read_config(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The settings in a YAML file; ``preset: name`` in it stands for those of a preset, which the others override.
-
-    Raises:
-        DissectError: no such file, or not a mapping of settings that exist.
-    """
-    try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DissectError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
-        raise DissectError(f"{path} must hold settings such as 'lr: 1.0e-5', got {type(content).__name__}")
-    named = content.pop("preset", None)
-    try:
-        settings = {**({} if named is None else preset(str(named))), **content}
-        make_config({key: number(value) for key, value in settings.items()})
-    except DissectError as error:
-        raise DissectError(f"{path}: {error}") from error
-    return {key: number(value) for key, value in settings.items()}
-
-
-def write_config(config: TrainConfig, path: str | os.PathLike[str]) -> Path:
-    """Write every setting as YAML; ``read_config`` takes it back unchanged."""
-    with atomic_file(path) as temporary:
-        temporary.write_text(yaml.safe_dump(config.to_dict(), sort_keys=False), encoding="utf-8")
-    return Path(path)
-
-
-def number(value: Any) -> Any:
-    """YAML 1.1 takes 1e-5, without a point, for text."""
-    if isinstance(value, str):
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value

@@ -1,23 +1,38 @@
-"""How a model is trained to forget."""
+"""How a model is trained to forget: every setting, with the values that it allows."""
 
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from dissect.errors import DissectError, near_miss
-from dissect.unlearning.config.choices import (
-    BETAS,
+from dissect.unlearning.config.config_checks import check_together
+from dissect.unlearning.config.presets import preset
+from dissect.unlearning.config.setting_types import (
+    Blocks,
+    Count,
+    CountOrZero,
+    Finite,
     Focus,
-    Method,
+    Heads,
+    Layers,
+    Neurons,
+    NotNegative,
+    OneOf,
+    Positive,
+    PositiveOrInf,
     Reference,
     RetainLoss,
     Schedule,
-    Variant,
+    Switch,
+    setting_type,
 )
-from dissect.unlearning.config.config_checks import check
+from dissect.unlearning.methods import METHODS, VARIANTS
+
+MethodName = Annotated[str, OneOf(tuple(METHODS))]
+VariantName = Annotated[str, OneOf(VARIANTS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +42,9 @@ class TrainConfig:
     The loss of a step is ``forget_weight`` · forget loss + ``retain_weight`` · retain loss, each a mean over the
     whole step, however many micro-batches it is computed in.
 
+    The command line of ``dissect unlearn`` is made from the fields: the annotation says which values are allowed, and
+    the first sentence below a field is its help text.
+
     Raises:
         DissectError: a value outside of its range, or settings that do not go together; the message names what is
             allowed.
@@ -34,141 +52,151 @@ class TrainConfig:
 
     __no_type_check__ = True  # a value of another type is a user's mistake like any other: checked below, by name
 
-    method: Method = "ga"
-    """Objective on the forget facts; each is a function of ``dissect.unlearning.losses``. ``ga``: gradient ascent;
-    ``grad_diff``: the same beside a loss on retained facts; ``dpo``: the forget answer is dispreferred to another;
-    ``learn``: the opposite of ``ga``, gradient descent on the NLL of the answers, for attacks that train them back."""
+    method: MethodName = "ga"
+    """Objective on the forget facts. Equations and sources stand in `dissect.unlearning.methods.METHODS`."""
     retain_loss: RetainLoss | None = None
-    """Loss on retained facts: their NLL, or KL(reference || model) where their answers are predicted. By default the
-    NLL where retained facts are given."""
-    forget_weight: float = 1.0
-    retain_weight: float = 1.0
-    beta: float | None = None
-    """β of the method; by default ``BETAS``. For SatImp β1, with β2 = 1."""
-    gamma: float = 10.0
-    """UnDIAL: by how many nats the teacher's logit of the true token is lowered."""
-    delta: float = 0.0
-    """SimNPO: the margin in nats a token."""
-    variant: Variant = "masked"
-    """UnDIAL: which of its three forms; see ``losses.undial``."""
+    """Loss on the retained facts: nll, their NLL; kl, KL(reference || model) where their answers are predicted. By
+    default the NLL where retained facts are given."""
+    forget_weight: NotNegative = 1.0
+    """Weight of the forget loss."""
+    retain_weight: NotNegative = 1.0
+    """Weight of the retain loss."""
+    beta: Positive | None = None
+    """Strength β of the objective. The published value where None is given. For SatImp this is β1; β2 is 1."""
+    gamma: NotNegative = 10.0
+    """Lower the teacher's logit of the true token by this many nats."""
+    delta: Finite = 0.0
+    """Margin in nats per token."""
+    variant: VariantName = "masked"
+    """Published form of the objective. See `dissect.unlearning.losses.undial`."""
     focus: Focus = "none"
-    """UnDIAL: weigh the focus tokens more (``soft``), or train on them alone (``hard``)."""
-    focus_weight: float = 10.0
-    """Of a focus token with ``soft`` focus; the others weigh 1."""
+    """Weigh the focus strings of the facts: soft, more than the rest of the answer; hard, alone."""
+    focus_weight: Positive = 10.0
+    """Weight of a token in soft focus. Other tokens weigh 1."""
 
-    lr: float = 1e-5
+    lr: Positive = 1e-5
     """Peak learning rate of AdamW."""
-    epochs: int = 5
+    epochs: Count = 5
     """Passes over the forget facts."""
-    max_steps: int | None = None
-    """End after so many steps, also in the middle of an epoch; the learning rate falls as if those were all."""
-    batch_size: int = 8
+    max_steps: Count | None = None
+    """Stop after this many steps, even mid-epoch. The learning rate falls as if there were no more."""
+    batch_size: Count = 8
     """Facts in one micro-batch."""
-    accumulate: int = 1
-    """Micro-batches in one step, which is what one large batch of them all would do."""
+    accumulate: Count = 1
+    """Micro-batches in one step. The step is that of one large batch of them all."""
     schedule: Schedule = "constant"
-    """Of the learning rate after the warm-up: constant, or falling towards 0, which the step after the last would have;
-    as in transformers."""
-    warmup_steps: int = 0
-    """Steps over which the learning rate rises, step k of W (from 0) having (k + 1) / (W + 1) of it. (transformers has
-    k / W, so that its first step does nothing.)"""
-    warmup_epochs: float = 0.0
-    """The same in epochs; the longer of the two counts."""
-    weight_decay: float = 0.0
-    """AdamW's decoupled weight decay, of everything that is trained. (transformers' Trainer leaves norms and biases
+    """Learning-rate schedule after warm-up. Falling schedules reach 0 one step after the last, as in transformers."""
+    warmup_steps: CountOrZero = 0
+    """Steps over which the learning rate rises. Step k of W, from 0, has (k + 1) / (W + 1) of the peak. (transformers
+    has k / W, so that its first step does nothing.)"""
+    warmup_epochs: NotNegative = 0.0
+    """Epochs over which the learning rate rises. The longer of the two warm-ups counts."""
+    weight_decay: NotNegative = 0.0
+    """Decoupled weight decay of AdamW, on every trained parameter. (transformers' Trainer leaves norms and biases
     out.)"""
-    max_grad_norm: float = 1.0
-    """The gradient is scaled down to this norm where it is longer; ``inf`` switches that off."""
-    seed: int = 0
-    """Of the order of the facts and of the first values of adapters."""
+    max_grad_norm: PositiveOrInf = 1.0
+    """Clip gradients to this norm; inf disables clipping."""
+    seed: CountOrZero = 0
+    """Random seed. It decides the order of the facts and the first values of adapters."""
 
-    blocks: tuple[str, ...] = ()
-    """What trains: parameter blocks such as ``mlp.W_out``, ``attn``, ``embed``; empty for everything."""
-    layers: tuple[int, ...] | None = None
-    """In which layers; all by default."""
-    heads: tuple[int, ...] | None = None
-    """Only these heads of attention's matrices."""
-    neurons: tuple[int, ...] | None = None
-    """Only these neurons of the MLP's matrices: rows of ``mlp.W_out`` are value vectors."""
-    lora_rank: int = 0
-    """Train low-rank adapters of this rank on ``blocks`` (queries and values by default) and nothing else."""
-    lora_alpha: float = 16.0
-    """The adapters' product is scaled by alpha / rank."""
+    blocks: Blocks = ()
+    """Parameter blocks to train. By default all that the checkpoint has, or with adapters queries and values."""
+    layers: Layers | None = None
+    """Layers to train. By default all."""
+    heads: Heads | None = None
+    """Heads to train, in attention's matrices. By default all."""
+    neurons: Neurons | None = None
+    """Neurons to train, in the MLP's matrices. By default all. Rows of ``mlp.W_out`` are value vectors."""
+    lora_rank: CountOrZero = 0
+    """Train low-rank adapters of this rank instead of the weights; 0 for none."""
+    lora_alpha: Positive = 16.0
+    """Scale of the adapters: their product is multiplied by alpha / rank."""
 
     reference: Reference = "stored"
-    """How the model before training is kept, where the objective compares with it: what it says of the answers, taken
-    once, or the model itself."""
-    reference_top_k: int | None = None
-    """UnDIAL and KL: keep only the k most likely tokens of each distribution and the mass of the others. The log says
-    how much that is, and for UnDIAL how exact the gradients still are at the end."""
-    bf16_inplace: bool = False
-    """Step bfloat16 weights in bfloat16, AdamW's moments included, as some published checkpoints were made: small steps
-    vanish. Without it AdamW works on float32 copies."""
-    gradient_checkpointing: bool = False
-    """Keep the residual stream between layers and compute the rest again in the backward pass."""
+    """How to keep the model before training, where the objective compares with it: stored, cache its outputs once;
+    live, hold it in memory."""
+    reference_top_k: Count | None = None
+    """Cache only this many of the most likely tokens of each distribution, and the mass of the others. The log says
+    how much that is, and at the end how exact the gradients still are."""
+    bf16_inplace: Switch = False
+    """Step bfloat16 weights in bfloat16, as some published checkpoints were made. Small steps vanish; without it AdamW
+    steps float32 copies."""
+    gradient_checkpointing: Switch = False
+    """Recompute activations in the backward pass: less memory, more time."""
 
-    checkpoint_every: int = 100
-    """Steps between two states from which an interrupted run goes on."""
-    stop_loss: float | None = None
+    checkpoint_every: Count = 100
+    """Steps between two saved states, from which an interrupted run continues."""
+    stop_loss: Finite | None = None
     """Stop when the loss of a step is at or below this."""
-    stop_perplexity_ratio: float | None = None
-    """Stop when the perplexity of the monitored texts is above this multiple of what it was before."""
-    check_every: int = 100
-    """Steps between two looks at that perplexity; the end of each epoch is one too."""
+    stop_perplexity_ratio: Positive | None = None
+    """Stop when the perplexity of the monitored texts exceeds this multiple of its first value."""
+    check_every: Count = 100
+    """Steps between two measurements of that perplexity. It is measured at the end of each epoch as well."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
-        for name in ("blocks", "layers", "heads", "neurons"):
+        kinds = {field.name: setting_type(field.type) for field in fields(self)}
+        for name, kind in kinds.items():
             value = getattr(self, name)
-            if value is not None:
-                several = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
-                members = tuple(each.__index__() if hasattr(each, "__index__") else each for each in several)
-                object.__setattr__(self, name, members)
-        check(self)
-        for field in fields(self):
-            if field.type in (float, float | None) and type(value := getattr(self, field.name)) is int:
-                object.__setattr__(self, field.name, float(value))  # 10 and 10.0 are one setting
+            if kind.plain is tuple and value is not None:
+                members = (value,) if isinstance(value, str) or not isinstance(value, Iterable) else tuple(value)
+                value = tuple(each.__index__() if hasattr(each, "__index__") else each for each in members)
+                object.__setattr__(self, name, value)
+            if kind.rule is not None and not (value is None and kind.optional):
+                kind.rule.check(name, value)
+            if kind.plain is float and type(value) is int:
+                object.__setattr__(self, name, float(value))  # 10 and 10.0 are one setting
+        check_together(vars(self), {field.name: field.default for field in fields(self)})
 
     @classmethod
     def preset(cls, name: str, **settings: Any) -> "TrainConfig":
-        """Published settings by name, with others in place of some of them; see ``dissect.unlearning.config.presets``.
+        """Return published settings by name, with others in place of some of them; see ``config/presets.py``.
 
         Raises:
-            DissectError: no such preset, or as ``TrainConfig``.
+            DissectError: no such preset, or as `TrainConfig`.
         """
-        from dissect.unlearning.config.presets import preset
-
         return make_config(preset(name) | settings)
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> "TrainConfig":
-        """A configuration from a YAML file, in which ``preset: name`` may stand.
+        """Read a configuration from a YAML file, in which ``preset: name`` may stand.
 
         Raises:
             DissectError: no such file, or not a mapping of settings that exist.
         """
-        from dissect.unlearning.config.presets import read_config
+        from dissect.unlearning.config.settings_file import read_settings
 
-        return cls(**read_config(path))
+        settings = read_settings(path)
+        try:
+            return make_config(settings)
+        except DissectError as error:
+            raise DissectError(f"{path}: {error}") from error
 
     def write(self, path: str | os.PathLike[str]) -> Path:
-        """Write every setting as YAML; ``read`` takes it back unchanged."""
-        from dissect.unlearning.config.presets import write_config
+        """Write every setting as YAML; `read` takes it back unchanged."""
+        from dissect.unlearning.config.settings_file import write_settings
 
-        return write_config(self, path)
+        return write_settings(self.to_dict(), path)
 
     @property
     def strength(self) -> float:
-        """β of the method, the paper's where none was given."""
-        return BETAS.get(self.method, 1.0) if self.beta is None else self.beta
+        """β of the method: the published value where none was given, 1 where the method has none."""
+        published = METHODS[self.method].beta
+        return (1.0 if published is None else published) if self.beta is None else self.beta
 
     @property
     def step_size(self) -> int:
-        """Facts in one step."""
+        """Number of facts in one step."""
         return self.batch_size * self.accumulate
 
     def factor(self, step: int, total: int, warmup: int) -> float:
-        """The learning rate of ``step`` (from 0) of ``total``, the first ``warmup`` rising, as a share of ``lr``."""
+        """Return the learning rate of ``step`` (from 0) as a share of ``lr``.
+
+        Args:
+            step: number of the step.
+            total: steps of the whole run.
+            warmup: steps at the beginning over which the rate rises.
+        """
         if step < warmup:
             return (step + 1) / (warmup + 1)
         if self.schedule == "constant":
@@ -177,20 +205,20 @@ class TrainConfig:
         return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """As a plain mapping, for JSON and YAML; sequences as lists."""
+        """Return a plain mapping for JSON and YAML, with lists in place of tuples."""
         return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
 
 
 def names() -> tuple[str, ...]:
-    """Every setting."""
+    """Names of all settings."""
     return tuple(field.name for field in fields(TrainConfig))
 
 
 def make_config(settings: dict[str, Any]) -> TrainConfig:
-    """A configuration from a mapping, of a file or of keyword arguments.
+    """Make a configuration from a mapping, of a file or of keyword arguments.
 
     Raises:
-        DissectError: a setting that does not exist, with the name it was meant for, or as ``TrainConfig``.
+        DissectError: a setting that does not exist, with the name it was meant for, or as `TrainConfig`.
     """
     for name in settings:
         if name not in names():

@@ -12,51 +12,53 @@ from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block, run_layers
 from dissect.models.sharding.sharded import is_sharded, within
 from dissect.undoing.gradient_mode import without_gradients
-from dissect.unlearning.gradient.prompt_rows import Rows
+from dissect.unlearning.gradient.prompt_rows import PromptRows
 
 LOGITS_AT_ONCE = 1 << 24
-"""So many logits (64 MB in float32) are in memory together, times the few copies that a loss makes of them."""
+"""Number of logits (64 MB in float32) that are in memory together, times the few copies that a loss makes of them."""
 
-Values = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, "row"]]
+RowValues = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, "row"]]
 """From the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""
 Combine = Callable[[Float[Tensor, "row"]], Float[Tensor, ""]]
 """From that quantity of all rows to the loss."""
 
 
-def residual_rows(model: HookedTransformer, rows: Rows, *, checkpointing: bool = False) -> Float[Tensor, "row d_model"]:
-    """The residual stream after the last block at the scored positions.
+def residual_rows(
+    model: HookedTransformer, rows: PromptRows, *, checkpointing: bool = False
+) -> Float[Tensor, "row d_model"]:
+    """Run the blocks, and return the residual stream after the last one at the scored positions.
 
     With ``checkpointing`` the backward pass computes every block again, and hooks in blocks fire twice.
     """
-    residual = embed(model, rows.tokens)
+    residual = embed(model, rows.tokens)  # (batch, pos, d_model)
     if not checkpointing:
-        return run_layers(model, residual, start=0)[rows.where]
+        return run_layers(model, residual, start=0)[rows.where]  # (row, d_model)
     for block in model.blocks:
-        residual = run_block(block, residual, checkpointing=True)
-    return residual[rows.where]
+        residual = run_block(block, residual, checkpointing=True)  # (batch, pos, d_model)
+    return residual[rows.where]  # (row, d_model)
 
 
 def chunks(n_rows: int, d_vocab: int) -> Iterator[slice]:
-    """Slices of rows whose logits fit into ``LOGITS_AT_ONCE``."""
+    """Cut rows into slices whose logits fit into `LOGITS_AT_ONCE`."""
     size = max(1, LOGITS_AT_ONCE // d_vocab)
     for start in range(0, n_rows, size):
         yield slice(start, min(start + size, n_rows))
 
 
 def logits_of(model: HookedTransformer, residual: Float[Tensor, "row d_model"]) -> Float[Tensor, "row d_vocab"]:
-    """In float32 at least."""
-    return read_out(model, residual[None])[0]
+    """Apply the final norm and the unembedding; the logits are in float32 at least."""
+    return read_out(model, residual[None])[0]  # (1, row, d_model) -> (row, d_vocab)
 
 
 def backward(
     model: HookedTransformer,
     forward: Callable[[], Float[Tensor, "row d_model"]],
-    values: Values,
+    values: RowValues,
     combine: Combine,
     *,
     linear: bool,
 ) -> Float[Tensor, ""]:
-    """Add the gradient of ``combine(values(logits))`` to that of the parameters; the loss, detached.
+    """Add the gradient of ``combine(values(logits))`` to that of the parameters, and return the loss, detached.
 
     Logits and what a loss makes of them exist for one slice of rows at a time: each slice is differentiated as soon as
     it is computed, as far as the residual stream, and that gradient goes back through the blocks once.
@@ -69,24 +71,33 @@ def backward(
     """
     if is_sharded(model):
         return _backward_in_one(model, forward, values, combine)
-    residual = forward()
-    leaf = residual.detach().requires_grad_()
+
+    # The graph is cut at the residual stream: `leaf` collects the gradient of all slices before it goes on.
+    residual = forward()  # (row, d_model)
+    leaf = residual.detach().requires_grad_()  # (row, d_model)
     parts = list(chunks(len(residual), model.cfg.d_vocab_out))
+
     if len(parts) == 1 or linear:
+        # A sum over rows: each slice has its own loss, whose graph is freed before the next one is computed.
         losses = []
         for part in parts:
-            loss = combine(values(logits_of(model, leaf[part]), part))
+            logits = logits_of(model, leaf[part])  # (part, d_vocab)
+            loss = combine(values(logits, part))  # (part) -> ()
             loss.backward()
             losses.append(loss.detach())
         total = torch.stack(losses).sum()
     else:
+        # Not a sum over rows, such as log σ of an answer's sum. First the value of every row, without a graph.
         with without_gradients():
-            first = torch.cat([values(logits_of(model, leaf[part]), part) for part in parts])
+            first = torch.cat([values(logits_of(model, leaf[part]), part) for part in parts])  # (row)
+        # Then the derivative of the loss by each of them, which is the weight of the row in the second pass.
         first.requires_grad_()
-        total = combine(first)
-        (weights,) = torch.autograd.grad(total, first)
+        total = combine(first)  # ()
+        (weights,) = torch.autograd.grad(total, first)  # (row)
         for part in parts:
             (values(logits_of(model, leaf[part]), part) * weights[part]).sum().backward()
+
+    # Once through the blocks, with the gradient of all slices together.
     assert leaf.grad is not None
     if residual.requires_grad:
         residual.backward(leaf.grad)
@@ -94,25 +105,26 @@ def backward(
 
 
 def _backward_in_one(
-    model: HookedTransformer, forward: Callable[[], Float[Tensor, "row d_model"]], values: Values, combine: Combine
+    model: HookedTransformer, forward: Callable[[], Float[Tensor, "row d_model"]], values: RowValues, combine: Combine
 ) -> Float[Tensor, ""]:
-    """The same of a sharded model, whose ranks have to gather parameters equally often however many rows each has.
+    """Do the same for a sharded model, whose ranks must gather parameters equally often however many rows each has.
 
     All of it is one pass of the model, so that embedding and unembedding are gathered once for the forward and once for
     the backward pass, which computes the logits of each slice again.
     """
 
     def part_values(rows: Float[Tensor, "part d_model"], part: slice) -> Float[Tensor, "part"]:
-        return values(logits_of(model, rows), part)
+        return values(logits_of(model, rows), part)  # (part, d_model) -> (part, d_vocab) -> (part)
 
     def loss() -> Float[Tensor, ""]:
-        residual = forward()
+        residual = forward()  # (row, d_model)
         return within(model.unembed, read, residual)
 
     def read(residual: Float[Tensor, "row d_model"]) -> Float[Tensor, ""]:
+        # Checkpointing stands in for the cut graph above: the logits of a slice are dropped, and computed again.
         parts = chunks(len(residual), model.cfg.d_vocab_out)
-        found = [checkpoint(part_values, residual[part], part, use_reentrant=False) for part in parts]
-        return combine(torch.cat(found))
+        row_values = [checkpoint(part_values, residual[part], part, use_reentrant=False) for part in parts]
+        return combine(torch.cat(row_values))  # (row) -> ()
 
     total = within(model, loss)
     total.backward()

@@ -1,4 +1,4 @@
-"""The norm of a gradient of which every rank has a part, and the gradient scaled down to one."""
+"""Clipping of a gradient of which every rank may have only a part."""
 
 import math
 from collections.abc import Collection
@@ -11,9 +11,9 @@ from dissect.models.sharding.shards import is_shard, own_part
 
 
 def clip_gradients(leaves: Collection[Tensor], most: int | float) -> float:
-    """Scale the gradients of all leaves together down to norm ``most`` where it is longer; returns the norm before.
+    """Scale the gradients of all leaves together down to norm ``most``, where theirs is larger; return it unclipped.
 
-    The norm is that of the whole gradient, whatever part of it this rank has.
+    The norm is that of the whole gradient, whichever part of it this rank has.
     """
     if not any(is_shard(leaf) for leaf in leaves):
         return float(torch.nn.utils.clip_grad_norm_(list(leaves), most))

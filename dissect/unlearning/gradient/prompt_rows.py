@@ -15,7 +15,7 @@ from dissect.data.prompts import Prompts
 
 
 @dataclass(frozen=True)
-class Rows:
+class PromptRows:
     """A micro-batch of right-padded texts, and its scored positions one after the other, text by text."""
 
     tokens: Int[Tensor, "batch pos"]
@@ -28,11 +28,11 @@ class Rows:
     sequence: Int[Tensor, "row"]
     """The text that a row belongs to, from 0."""
     weights: Float[Tensor, "row"]
-    """Of each row in a mean over tokens."""
+    """Weight of each row in a mean over tokens."""
 
-    def to(self, device: torch.device) -> "Rows":
-        """On another device."""
-        return Rows(
+    def to(self, device: torch.device) -> "PromptRows":
+        """Return the same rows on another device."""
+        return PromptRows(
             self.tokens.to(device),
             self.where.to(device),
             self.targets.to(device),
@@ -43,7 +43,7 @@ class Rows:
 
 
 def scored(prompts: Prompts, *, everywhere: bool) -> Bool[Tensor, "prompt pos"]:
-    """Positions that predict an answer token, or with ``everywhere`` any token of the text; never padding."""
+    """Find the positions that predict an answer token, or with ``everywhere`` any token of the text; never padding."""
     if not everywhere:
         return prompts.predicting_mask
     return torch.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None] - 1
@@ -55,24 +55,24 @@ def rows_of(
     *,
     everywhere: bool = False,
     weights: Float[Tensor, "prompt pos"] | None = None,
-) -> Rows:
-    """The prompts with these indices as one micro-batch, as wide as its longest text.
+) -> PromptRows:
+    """Make one micro-batch of the prompts with these indices, as wide as its longest text.
 
     Args:
         everywhere: score every token of the texts and not only the answers.
-        weights: of every token; 1 by default.
+        weights: weight of every token; 1 by default.
     """
     width = int(prompts.lengths[list(indices)].max())
-    tokens = prompts.tokens[list(indices), :width]
-    where = scored(prompts, everywhere=everywhere)[list(indices), :width]
-    following = torch.zeros_like(where)  # True at the tokens that are predicted
+    tokens = prompts.tokens[list(indices), :width]  # (batch, pos)
+    where = scored(prompts, everywhere=everywhere)[list(indices), :width]  # (batch, pos), True where logits are read
+    following = torch.zeros_like(where)  # (batch, pos), True at the tokens that are predicted: one to the right
     following[:, 1:] = where[:, :-1]
-    chosen = torch.ones(tokens.shape) if weights is None else weights[list(indices), :width]
-    return Rows(
+    token_weights = torch.ones(tokens.shape) if weights is None else weights[list(indices), :width]  # (batch, pos)
+    return PromptRows(
         tokens=tokens,
         where=where,
         targets=tokens[following],
         answer=prompts.answer_mask[list(indices), :width][following],
-        sequence=where.nonzero()[:, 0],
-        weights=chosen[following].float(),
+        sequence=where.nonzero()[:, 0],  # (row), the text of each row
+        weights=token_weights[following].float(),
     )

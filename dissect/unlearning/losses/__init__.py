@@ -7,7 +7,7 @@ returns a scalar tensor that is to be minimised. Beside it stands what it is a m
 
 from dissect.unlearning.losses.ceu import ceu, ceu_rows
 from dissect.unlearning.losses.dpo import dpo, dpo_sequences
-from dissect.unlearning.losses.flat_rows import nll_rows, predicting_rows, soft_rows
+from dissect.unlearning.losses.flat_rows import IGNORED, nll_rows, predicting_rows, soft_rows
 from dissect.unlearning.losses.gradient_ascent import gradient_ascent
 from dissect.unlearning.losses.gradient_difference import gradient_difference
 from dissect.unlearning.losses.kl_to_reference import kl, kl_rows
@@ -21,6 +21,7 @@ from dissect.unlearning.losses.undial import targets_of_teacher, undial, undial_
 from dissect.unlearning.losses.wga import wga, wga_rows
 
 __all__ = [
+    "IGNORED",
     "TopK",
     "answer_nll",
     "ceu",

@@ -7,11 +7,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.unlearning.config.choices import Variant
 from dissect.unlearning.losses import setting_checks as checks
 from dissect.unlearning.losses.flat_rows import IGNORED, full_precision, scored_next, soft_rows
 
 Form = Literal["cross_entropy", "kl"]
+Variant = Literal["masked", "open_unlearning", "official"]
 
 
 def undial(

@@ -1,1 +1,1 @@
-"""Which parameters a run trains, and what its optimiser steps."""
+"""The parameters that a run trains, and the tensors that its optimiser steps."""

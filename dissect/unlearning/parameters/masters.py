@@ -1,4 +1,4 @@
-"""What the optimiser steps: float32 copies of parameters, slices of them, or low-rank factors of their change.
+"""Masters of parameters: the parameter itself, a float32 copy, a slice, or low-rank factors of its change.
 
 A *master* owns one or more leaf tensors and one parameter of the model. After a backward pass ``pull`` turns the
 parameter's gradient into the leaves'; after a step ``push`` writes the leaves' value into the parameter. Hooks, caches
@@ -26,62 +26,62 @@ class Master(Protocol):
 
     name: str
     leaves: dict[str, Tensor]
-    """By name, as they stand in a checkpoint of the run."""
+    """Leaves by name, as they stand in a saved state of the run."""
 
     def pull(self) -> None:
-        """Add what the last backward pass gave the parameter to the gradients of the leaves."""
+        """Move the parameter's gradient of the last backward pass into the gradients of the leaves."""
 
     def push(self) -> None:
         """Give the parameter the value of the leaves."""
 
     def reset(self) -> None:
-        """Give the parameter the value from before training, where that is known; the leaves stay."""
+        """Give the parameter its value from before training, where that is kept; the leaves stay as they are."""
 
     def value(self) -> Tensor:
-        """What the parameter would be if its format were no narrower than float32."""
+        """Return the parameter as the leaves have it, in float32 at least."""
 
 
 class Whole:
-    """A parameter that the optimiser steps itself."""
+    """A parameter that the optimiser steps directly."""
 
     def __init__(self, name: str, parameter: nn.Parameter) -> None:
         self.name = name
         self.leaves: dict[str, Tensor] = {name: parameter}
 
     def pull(self) -> None:
-        """The gradient is where it belongs."""
+        """Do nothing: the parameter is the leaf."""
 
     def push(self) -> None:
-        """The value is where it belongs."""
+        """Do nothing: the parameter is the leaf."""
 
     def reset(self) -> None:
-        """What it was is not kept."""
+        """Do nothing: the value from before training is not kept."""
 
     def value(self) -> Tensor:
-        """As it is."""
+        """Return the parameter."""
         return self.leaves[self.name].detach()
 
 
 class Copy:
-    """A float32 copy of a parameter in a narrower format: steps smaller than that format's spacing add up."""
+    """A float32 copy of a parameter in a narrower dtype: steps smaller than that dtype's spacing add up."""
 
     def __init__(self, name: str, parameter: nn.Parameter) -> None:
         self.name, self._parameter = name, parameter
         self.leaves = {name: _leaf(parameter.detach().float())}
 
     def pull(self) -> None:
-        """What different backward passes leave is added up in float32; within one, autograd adds in bfloat16."""
+        """Add the gradient up in float32 over backward passes; within one, autograd adds in bfloat16."""
         _add(self.leaves[self.name], _taken(self._parameter))
 
     def push(self) -> None:
-        """Round to the parameter's format."""
+        """Write the copy into the parameter, rounded to its dtype."""
         self._parameter.data.copy_(self.leaves[self.name].detach())
 
     def reset(self) -> None:
-        """What it was is not kept."""
+        """Do nothing: the value from before training is not kept."""
 
     def value(self) -> Tensor:
-        """The copy."""
+        """Return the copy."""
         return self.leaves[self.name].detach()
 
 
@@ -95,13 +95,13 @@ class Slice:
         self.leaves = {name: _leaf(part if part.dtype == torch.float64 else part.float())}
 
     def pull(self) -> None:
-        """The gradient of these entries."""
+        """Add the gradient of these entries."""
         gradient = _taken(self._parameter)
         part = None if gradient is None else gathered(gradient).index_select(self._axis, self._index)
         _add(self.leaves[self.name], part)
 
     def push(self) -> None:
-        """Write these entries."""
+        """Write these entries into the parameter."""
         value = self.leaves[self.name].detach().to(self._parameter.dtype)
         whole = gathered(self._parameter)  # the parameter's own memory, where it is not sharded
         whole.index_copy_(self._axis, self._index, value)
@@ -109,10 +109,10 @@ class Slice:
             put(self._parameter, whole)
 
     def reset(self) -> None:
-        """What they were is not kept."""
+        """Do nothing: the values from before training are not kept."""
 
     def value(self) -> Tensor:
-        """The whole parameter, with these entries in float32."""
+        """Return the whole parameter, with these entries in float32."""
         part = self.leaves[self.name].detach()
         return gathered(self._parameter).to(part.dtype, copy=True).index_copy_(self._axis, self._index, part)
 
@@ -145,27 +145,28 @@ class LowRank:
         return a, b
 
     def pull(self) -> None:
-        """By the chain rule."""
+        """Add the gradients of A and B, by the chain rule."""
         gradient = _taken(self._parameter)
         if gradient is None:
             return
-        a, b = self.factors
+        a, b = self.factors  # (r, in), (out, r)
         g = as_matrix(self.name, gathered(gradient)).to(a.dtype)  # (in, out)
-        _add(a, self._scale * (g @ b.detach()).T)
-        _add(b, self._scale * (a.detach() @ g).T)
+        _add(a, self._scale * (g @ b.detach()).T)  # (r, in)
+        _add(b, self._scale * (a.detach() @ g).T)  # (out, r)
 
     def push(self) -> None:
-        """W0 and the product, added in float32 and rounded once."""
+        """Write W0 and the product into the parameter, added in float32 and rounded once."""
         own_part(self._parameter).copy_(self.value())
 
     def value(self) -> Tensor:
-        """W0 and the product; of a sharded parameter this rank's part."""
+        """Return W0 plus the product; of a sharded parameter, this rank's part."""
         a, b = (factor.detach() for factor in self.factors)
-        change = part_for(from_matrix(self.name, self._scale * (b @ a).T, self._parameter), self._parameter)
+        product = self._scale * (b @ a).T  # (in, out)
+        change = part_for(from_matrix(self.name, product, self._parameter), self._parameter)
         return self._before.to(change.dtype) + change
 
     def reset(self) -> None:
-        """Switch the adapter off."""
+        """Switch the adapter off: write W0 into the parameter."""
         own_part(self._parameter).copy_(self._before)
 
 
@@ -174,7 +175,7 @@ def _leaf(value: Tensor) -> Tensor:
 
 
 def _taken(parameter: nn.Parameter) -> Tensor | None:
-    """The gradient of the parameter, which thereby has none."""
+    """Take the gradient away from the parameter."""
     gradient, parameter.grad = parameter.grad, None
     return gradient
 

@@ -1,4 +1,4 @@
-"""Which parameters a run trains, and by which masters."""
+"""The parameters that a run trains, and their masters."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,6 +7,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED, head_axis, neuron_axis
+from dissect.models.dtypes import dtype_name
 from dissect.models.parameters import (
     OUTSIDE_BLOCKS,
     in_checkpoint,
@@ -19,11 +20,11 @@ from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.parameters.masters import Copy, LowRank, Master, Slice, Whole
 
 LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
-"""What adapters are put on where nothing else is asked for: the UnDIAL paper's choice."""
+"""Matrices that carry adapters where no blocks are set: the UnDIAL paper's choice."""
 
 
 def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:
-    """One master for each parameter that ``config`` trains.
+    """Make one master for each parameter that ``config`` trains.
 
     Raises:
         DissectError: as ``check_trainable``.
@@ -33,22 +34,23 @@ def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:
 
 
 def check_trainable(model: HookedTransformer, config: TrainConfig) -> list[str]:
-    """Names of the parameters that are trained.
+    """Return the names of the parameters that are trained, after checking that they can be.
 
     Raises:
-        DissectError: a block, layer, head or neuron that the model does not have, or a number format that does not go
-            with the configuration.
+        DissectError: a block, layer, head or neuron that the model does not have, or a dtype that the configuration
+            cannot train.
     """
     parameters = dict(model.named_parameters())
-    found = trained_names(model, config)
-    if not found:
-        raise DissectError("no parameter of the model is to be trained: choose other blocks or layers")
-    if any(parameters[name].is_meta for name in found):
+    names = trained_names(model, config)
+    if not names:
+        raise DissectError("these settings train no parameter: choose other blocks or layers")
+    if any(parameters[name].is_meta for name in names):
         raise DissectError("the model's weights are not in memory: load it again")
-    dtype = parameters[found[0]].dtype
+    dtype = parameters[names[0]].dtype
     if dtype not in (torch.float32, torch.float64, torch.bfloat16):
         raise DissectError(
-            f"the weights are {str(dtype).removeprefix('torch.')}: load(..., dtype='float32' or 'bfloat16')"
+            f"weights must be float32, float64 or bfloat16 to be trained, these are {dtype_name(dtype)}: load(..., "
+            "dtype='float32' or 'bfloat16')"
         )
     if dtype == torch.bfloat16 and is_sharded(model) and not config.bf16_inplace:
         raise DissectError(
@@ -57,19 +59,18 @@ def check_trainable(model: HookedTransformer, config: TrainConfig) -> list[str]:
         )
     if config.bf16_inplace and dtype != torch.bfloat16:
         raise DissectError(
-            f"bf16_inplace steps bfloat16 weights, these are {str(dtype).removeprefix('torch.')}: "
-            "load(..., dtype='bfloat16')"
+            f"bf16_inplace steps bfloat16 weights, these are {dtype_name(dtype)}: load(..., dtype='bfloat16')"
         )
-    for name in found:
+    for name in names:
         for axis, members, word in _parts(name, config):
             size = parameters[name].shape[axis]
             if max(members) >= size:
                 raise DissectError(f"no {word} {max(members)} in {name}: it has 0 to {size - 1}")
-    return found
+    return names
 
 
 def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
-    """Names of the parameters that are trained, in the model's order.
+    """Return the names of the parameters that are trained, in the model's order.
 
     Raises:
         DissectError: a block or layer that the model does not have, or a block that has no such part.
@@ -81,15 +82,15 @@ def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
     if not blocks:
         blocks = tuple(_those_with_parts(config, model)) or ("block",)
     _check_parts(blocks, config)
-    chosen: set[str] = set()
+    trained: set[str] = set()
     for block in blocks:
-        chosen.update(_names(model, block, config.layers))
-    return [name for name in stored if name in chosen]
+        trained.update(_names(model, block, config.layers))
+    return [name for name in stored if name in trained]
 
 
 @undone
 def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]:
-    """In the body these parameters ask for gradients and no others; afterwards each asks as it did, and has none."""
+    """In the body, only these parameters require gradients; afterwards all do as they did before, and have none."""
     wanted = set(names)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     for name, parameter in model.named_parameters():
@@ -113,7 +114,7 @@ def _master(name: str, parameter: torch.nn.Parameter, config: TrainConfig) -> Ma
 
 
 def _parts(name: str, config: TrainConfig) -> Iterator[tuple[int, Sequence[int], str]]:
-    """Axis, members and word for the heads or the neurons that are trained, where not all of them are."""
+    """Axis, members and name of the heads or neurons that are trained, where not all of them are."""
     if config.heads is not None:
         yield head_axis(name), config.heads, "head"
     if config.neurons is not None:
@@ -122,15 +123,15 @@ def _parts(name: str, config: TrainConfig) -> Iterator[tuple[int, Sequence[int],
 
 def _names(model: HookedTransformer, block: str, layers: Sequence[int] | None) -> tuple[str, ...]:
     if block not in OUTSIDE_BLOCKS:
-        chosen = range(model.cfg.n_layers) if layers is None else layers
-        return tuple(name for layer in chosen for name in layer_block_parameters(model, block, layer))
+        trained = range(model.cfg.n_layers) if layers is None else layers
+        return tuple(name for layer in trained for name in layer_block_parameters(model, block, layer))
     if layers is not None:
         raise DissectError(f"{block!r} stands outside the layers: leave layers={list(layers)} out, or the block")
     return outside_block_parameters(model, block)
 
 
 def _those_with_parts(config: TrainConfig, model: HookedTransformer) -> Iterator[str]:
-    """The blocks that have the parts asked for, where the blocks are not named."""
+    """Blocks that have heads or neurons, where these are set and blocks are not."""
     headed = HEADED if config.heads is not None else ()
     for block in headed or (NEURONED if config.neurons is not None else ()):
         try:
@@ -141,8 +142,8 @@ def _those_with_parts(config: TrainConfig, model: HookedTransformer) -> Iterator
 
 
 def _check_parts(blocks: Sequence[str], config: TrainConfig) -> None:
-    for asked, allowed, word in ((config.heads, HEADED, "heads"), (config.neurons, NEURONED, "neurons")):
-        if asked is not None:
+    for members, allowed, word in ((config.heads, HEADED, "heads"), (config.neurons, NEURONED, "neurons")):
+        if members is not None:
             for block in blocks:
                 if block not in allowed:
                     raise DissectError(f"{block!r} cannot be cut into {word}: choose from {', '.join(allowed)}")

@@ -1,1 +1,1 @@
-"""A run: data, reference, loop, states, log, and the written result."""
+"""A run: preparation, reference, loop, states, log, and the written result."""

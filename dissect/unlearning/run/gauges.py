@@ -1,4 +1,4 @@
-"""What a run takes of the machine."""
+"""Peak memory of a run."""
 
 import resource
 import sys
@@ -7,7 +7,7 @@ import torch
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most that was in use so far, in MB: of the GPU where the model is on one, else of the whole process."""
+    """Peak memory so far, in MB: of the GPU where the model is on one, otherwise of the whole process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

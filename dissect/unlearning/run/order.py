@@ -1,4 +1,4 @@
-"""In which order facts are seen: all of it decided by the seed before the first step."""
+"""Order in which facts are seen: all of it decided by the seed before the first step."""
 
 import math
 from dataclasses import dataclass
@@ -9,24 +9,24 @@ from dissect.unlearning.config.train_config import TrainConfig
 
 
 @dataclass(frozen=True)
-class Micro:
-    """One micro-batch: indices of forget facts, and of as many retained ones where there are any."""
+class MicroBatch:
+    """One micro-batch: indices of forget facts, and of as many retained facts where there are any."""
 
     forget: list[int]
     retain: list[int]
 
 
 @dataclass(frozen=True)
-class Step:
-    """What one step of the optimiser sees."""
+class TrainStep:
+    """The facts that one step of the optimiser sees."""
 
     epoch: int
     last_of_epoch: bool
-    micros: list[Micro]
+    micros: list[MicroBatch]
 
 
-def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[Step]:
-    """Every step of a run.
+def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[TrainStep]:
+    """Lay out every step of a run.
 
     Each epoch passes once over the forget facts in a new order. Retained facts come one for one beside them, in orders
     of their own that do not repeat a fact before all were seen. ``max_steps`` cuts the run off.
@@ -37,18 +37,18 @@ def order(n_forget: int, n_retain: int, config: TrainConfig) -> list[Step]:
     for epoch in range(config.epochs):
         shuffled = torch.randperm(n_forget, generator=forget).tolist()
         for start in range(0, n_forget, config.step_size):
-            part = shuffled[start : start + config.step_size]
+            of_step = shuffled[start : start + config.step_size]
             micros = []
-            for begin in range(0, len(part), config.batch_size):
-                facts = part[begin : begin + config.batch_size]
-                micros.append(Micro(facts, retained[taken : taken + len(facts)]))
+            for begin in range(0, len(of_step), config.batch_size):
+                facts = of_step[begin : begin + config.batch_size]
+                micros.append(MicroBatch(facts, retained[taken : taken + len(facts)]))
                 taken += len(facts)
-            steps.append(Step(epoch, start + config.step_size >= n_forget, micros))
+            steps.append(TrainStep(epoch, start + config.step_size >= n_forget, micros))
     return steps[: config.max_steps]
 
 
 def warmup(config: TrainConfig, n_forget: int) -> int:
-    """Steps over which the learning rate rises."""
+    """Number of steps over which the learning rate rises: the longer of the two settings."""
     per_epoch = math.ceil(n_forget / config.step_size)
     return max(config.warmup_steps, round(config.warmup_epochs * per_epoch))
 

@@ -1,4 +1,4 @@
-"""The files of a run of several ranks: one directory, one lock, one log, and states that all of them write."""
+"""The files of a run of several ranks: one directory, one lock and one log, and states that every rank writes."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ class RankedRunFiles(RunFiles):
         on_main(lambda: super(RankedRunFiles, self).__init__(out, identity, overwrite=overwrite))
 
     def save(self, state: State) -> None:
-        """Replace the state that is there; collective."""
+        """Replace the saved state; collective."""
         import torch.distributed.checkpoint as dcp
 
         directory = self.path / f"state-{state.step}"
@@ -40,24 +40,24 @@ class RankedRunFiles(RunFiles):
         on_main(lambda: self._point_to(directory, state.step))
 
     def load(self, leaves: Mapping[str, Tensor] | None = None) -> State | None:
-        """The state that is there, in parts as ``leaves`` are; collective."""
+        """Read the saved state, in parts as ``leaves`` are; collective."""
         return super().load(leaves)
 
     def begin(self) -> None:
-        """A new log."""
+        """Begin a new log."""
         on_main(super().begin)
 
     def append(self, event: Mapping[str, Any]) -> None:
-        """One more line of the log; only rank 0 has one."""
+        """Add a line to the log, which rank 0 alone writes."""
         if is_main():
             super().append(event)
 
     def events(self, before: int) -> list[dict[str, Any]]:
-        """What the log says of the steps before ``before``."""
+        """Cut the log off after step ``before``, and return the events that are left."""
         return on_main(lambda: super(RankedRunFiles, self).events(before))
 
     def remove(self) -> None:
-        """The run is over, or is not wanted."""
+        """Remove the directory: the run is over, or is not wanted."""
         on_main(super().remove)
 
     def _point_to(self, directory: Path, step: int) -> None:

@@ -1,4 +1,4 @@
-"""What the model before training said: taken once, so that the model itself need not be kept.
+"""Outputs of the model before training: taken once, so that the model itself need not be kept.
 
 NPO and DPO need one number a text; UnDIAL and KL the distribution at each scored position, whole or as its k most
 likely tokens and the mass of the others. Where data changes from step to step the model itself is kept instead.
@@ -16,9 +16,10 @@ from transformer_lens import HookedTransformer
 from dissect.data.prompts import Prompts
 from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.backward import chunks, logits_of, residual_rows
-from dissect.unlearning.gradient.prompt_rows import Rows, rows_of
+from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
 from dissect.unlearning.losses.flat_rows import nll_rows
 from dissect.unlearning.losses.top_k import TopK
+from dissect.unlearning.method_record import Needs
 from dissect.unlearning.run.shelf import Shelf
 
 Distributions = Tensor | TopK
@@ -26,20 +27,20 @@ Distributions = Tensor | TopK
 
 
 @dataclass
-class Stored:
-    """What a model says of some prompts, by their index."""
+class StoredReference:
+    """Outputs of a model for some prompts, by their index."""
 
     nll: dict[int, float] = field(default_factory=dict)
     """Sum of -log p over the scored tokens of a text, in nats."""
     rows: Shelf = field(default_factory=Shelf)
-    """At the scored positions of a text."""
+    """Distributions at the scored positions of a text."""
 
     def sequence_nll(self, indices: Sequence[int]) -> Float[Tensor, "batch"]:
-        """Of the texts of a micro-batch, in float64."""
+        """NLL of each text of a micro-batch, in float64."""
         return torch.tensor([self.nll[index] for index in indices], dtype=torch.float64)
 
     def distributions(self, indices: Sequence[int]) -> Distributions:
-        """Of the rows of a micro-batch."""
+        """Distributions of the rows of a micro-batch."""
         return join([self.rows[index] for index in indices])
 
     def tail_mass(self) -> dict[str, float]:
@@ -51,7 +52,7 @@ class Stored:
 
     @property
     def n_bytes(self) -> int:
-        """What the distributions take, in memory and on disk."""
+        """Bytes of the distributions, in memory and on disk."""
         return self.rows.n_bytes
 
 
@@ -61,23 +62,23 @@ def take(
     prompts: Prompts,
     indices: Iterable[int],
     *,
-    kind: str,
+    kind: Needs,
     top_k: int | None = None,
     everywhere: bool = False,
     batch_size: int = 8,
     progress: bool = False,
-) -> Stored:
+) -> StoredReference:
     """Run ``model`` over the prompts once and keep what an objective will compare with.
 
-    Distributions are kept in the model's own number format, which loses nothing, on the CPU and from
-    some size on in a temporary file.
+    Distributions are kept in the model's own precision, which loses nothing, on the CPU and from some size on in a
+    temporary file.
 
     Args:
-        kind: ``nll`` or ``rows``.
-        top_k: keep so many tokens of each distribution instead of all.
-        everywhere: of every token of the texts and not only the answers.
+        kind: ``nll``, the summed NLL of each text, or ``distributions`` at its scored positions.
+        top_k: keep only this many of the most likely tokens of each distribution.
+        everywhere: score every token of the texts and not only the answers.
     """
-    stored, device = Stored(), model.embed.W_E.device
+    stored, device = StoredReference(), model.embed.W_E.device
     wanted = sorted(set(indices), key=lambda index: int(prompts.lengths[index]))  # little padding
     batches = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
     for batch in tqdm(batches, desc="reference", delay=1.0, disable=not progress):
@@ -99,43 +100,43 @@ def take(
     return stored
 
 
-class Live:
-    """The distributions of a model that is kept, computed when a slice of rows asks for them."""
+class LiveReference:
+    """Distributions of a model that is kept, computed when a slice of rows asks for them."""
 
-    def __init__(self, model: HookedTransformer, rows: Rows) -> None:
+    def __init__(self, model: HookedTransformer, rows: PromptRows) -> None:
         self._model = model
         with without_gradients():
             self._residual = residual_rows(model, rows)
 
     def __getitem__(self, part: slice) -> Float[Tensor, "row d_vocab"]:
-        """Logits of the rows ``part``."""
+        """Compute the logits of the rows ``part``."""
         with without_gradients():
             return logits_of(self._model, self._residual[part])
 
 
 def join(parts: Sequence[Distributions]) -> Distributions:
-    """The rows of several of one kind, one after the other."""
+    """Put the rows of several distributions of one kind one after the other."""
     columns = [torch.cat(column) for column in zip(*(tensors(part) for part in parts), strict=True)]
     return TopK(*columns) if isinstance(parts[0], TopK) else columns[0]
 
 
 def cut(distributions: Distributions, part: slice, *, clone: bool = False) -> Distributions:
-    """Some of the rows; with ``clone`` in memory of their own."""
+    """Select some of the rows; with ``clone`` in memory of their own."""
     columns = [column[part].clone() if clone else column[part] for column in tensors(distributions)]
     return TopK(*columns) if isinstance(distributions, TopK) else columns[0]
 
 
 def tensors(distributions: Distributions) -> tuple[Tensor, ...]:
-    """What it consists of."""
+    """The tensors that distributions consist of, each with an entry a row."""
     if isinstance(distributions, TopK):
         return distributions.ids, distributions.log_probs, distributions.log_tail
     return (distributions,)
 
 
-def _kept(model: HookedTransformer, logits: Tensor, targets: Tensor, kind: str, top_k: int | None) -> Distributions:
+def _kept(model: HookedTransformer, logits: Tensor, targets: Tensor, kind: Needs, top_k: int | None) -> Distributions:
     if kind == "nll":
         return nll_rows(logits, targets)
     if top_k is not None:
-        found = TopK.of(logits, targets, min(top_k, logits.shape[-1]))
-        return TopK(*(column.cpu() for column in tensors(found)))
+        most_likely = TopK.of(logits, targets, min(top_k, logits.shape[-1]))
+        return TopK(*(column.cpu() for column in tensors(most_likely)))
     return logits.to(model.cfg.dtype).cpu()

@@ -1,4 +1,4 @@
-"""Several runs that belong together: requests that come one after the other, and sets that grow."""
+"""Several unlearning requests: one after the other, or in sets that grow."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -30,11 +30,15 @@ def unlearn_requests(
     - ``in_turn``: A, then B, then C, each from the checkpoint of the last, which is also the reference of its run.
     - ``growing``: A; A and B; A, B and C; each time from the base model.
 
-    Checkpoints are ``out/1``, ``out/2``, ...; those that an earlier call with the same arguments left are taken as they
-    are.
+    Checkpoints are ``out/1``, ``out/2``, ...; those that an earlier call with the same arguments wrote are used again.
 
     Args:
         model: the base checkpoint.
+        requests: two or more sets of facts.
+        kind: ``in_turn`` or ``growing``.
+        out: directory for the checkpoints.
+        dtype: dtype to load models in.
+        device: device to train on; by default a GPU if there is one.
         settings: as for ``dissect.unlearn``, ``retain`` and ``progress`` included.
 
     Raises:
@@ -62,7 +66,7 @@ def each_request(
     device: str | None = None,
     **settings: Any,
 ) -> Iterator[UnlearningRun]:
-    """`unlearn_requests` run by run: for models of which only one has room in memory.
+    """Do the same run by run, for models of which only one fits into memory.
 
     Raises:
         DissectError: as ``unlearn_requests``.
@@ -70,9 +74,13 @@ def each_request(
     if kind not in KINDS:
         raise DissectError(f"kind={kind!r}{near_miss(kind, KINDS)}: choose from {', '.join(KINDS)}")
     if len(requests) < 2:
-        raise DissectError(f"{len(requests)} request: several belong here, dissect.unlearn does one")
+        raise DissectError(
+            f"requests must be two or more sets of facts, got {len(requests)}: for one use dissect.unlearn"
+        )
     if kind == "in_turn" and settings.get("save") == "adapter":
-        raise DissectError("save='adapter': an adapter of an adapted model is no checkpoint of its own: leave it out")
+        raise DissectError(
+            "save='adapter' does not go with kind='in_turn', where each run starts from the last one: leave it out"
+        )
     for number in range(1, len(requests) + 1):
         start = Path(out) / str(number - 1) if kind == "in_turn" and number > 1 else model
         parts = requests[number - 1 : number] if kind == "in_turn" else requests[:number]

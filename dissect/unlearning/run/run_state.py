@@ -1,4 +1,4 @@
-"""Where a run stands: the values of its leaves and of AdamW's moments, taken from it and given back."""
+"""The state of a run: the values of its leaves and of AdamW's moments, taken from it and given back."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from dissect.models.sharding.shards import put
 
 @dataclass(frozen=True)
 class State:
-    """Where a run stands before a step."""
+    """State of a run before a step."""
 
     step: int
     leaves: dict[str, Tensor]
@@ -20,7 +20,7 @@ class State:
 
     @classmethod
     def of(cls, step: int, tensors: Mapping[str, Tensor]) -> "State":
-        """From tensors by ``leaf/name`` and ``exp_avg/name``, as they stand in files."""
+        """Make a state from tensors by ``leaf/name`` and ``exp_avg/name``, as they stand in files."""
         leaves: dict[str, Tensor] = {}
         optimizer: dict[str, dict[str, Tensor]] = {}
         for key, tensor in tensors.items():
@@ -32,15 +32,15 @@ class State:
         return cls(step, leaves, optimizer)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The opposite of ``of``."""
-        found = {f"leaf/{name}": leaf for name, leaf in self.leaves.items()}
+        """Tensors by ``leaf/name`` and ``exp_avg/name``: the opposite of `of`."""
+        tensors = {f"leaf/{name}": leaf for name, leaf in self.leaves.items()}
         for name, values in self.optimizer.items():
-            found |= {f"{key}/{name}": value for key, value in values.items()}
-        return found
+            tensors |= {f"{key}/{name}": value for key, value in values.items()}
+        return tensors
 
 
 def state_of(step: int, leaves: Mapping[str, Tensor], optimizer: torch.optim.Optimizer) -> State:
-    """The state of a run; its tensors are those of the run and not copies."""
+    """Take the state of a run; its tensors are those of the run, not copies."""
     moments = {
         name: {key: value for key, value in optimizer.state[leaf].items() if isinstance(value, Tensor)}
         for name, leaf in leaves.items()

@@ -18,12 +18,12 @@ from dissect.errors import DissectError
 from dissect.unlearning.run.run_state import State
 
 WHOLE_PARTS = "state.json"
-"""Names the directory of the state of several ranks that is whole, and its step."""
+"""File that names the directory of the last complete state of several ranks, and its step."""
 
 
 @contextmanager
 def readable(what: str) -> Iterator[None]:
-    """Errors of torch's checkpoints, which hold those of all ranks, as one line."""
+    """Turn errors of torch's checkpoints, which hold those of all ranks, into one line."""
     from torch.distributed.checkpoint.api import CheckpointException
 
     try:
@@ -34,7 +34,7 @@ def readable(what: str) -> Iterator[None]:
 
 
 def load_parts(path: Path, leaves: Mapping[str, Tensor]) -> State | None:
-    """The state that several ranks left in the directory of a run, if there is one; in parts as ``leaves`` are.
+    """Read the state that several ranks saved in the directory of a run, if there is one; in parts as ``leaves`` are.
 
     Raises:
         DissectError: it is damaged.
@@ -45,19 +45,19 @@ def load_parts(path: Path, leaves: Mapping[str, Tensor]) -> State | None:
     marker = path / WHOLE_PARTS
     if not marker.is_file():
         return None
-    with readable(f"{marker} or what it names is damaged, delete {path} to begin anew"):
+    with readable(f"{marker} or what it names is damaged, delete {path} to start over"):
         whole = json.loads(marker.read_text(encoding="utf-8"))
         directory = path / whole["directory"]
         stored = dcp.FileSystemReader(directory).read_metadata().state_dict_metadata
-        found: dict[str, Tensor] = {}
+        tensors: dict[str, Tensor] = {}
         for key in stored:
             kind, _, name = key.partition("/")
             leaf = leaves[name].detach()
-            found[key] = torch.zeros((), dtype=torch.float32) if kind == "step" else torch.zeros_like(leaf)
+            tensors[key] = torch.zeros((), dtype=torch.float32) if kind == "step" else torch.zeros_like(leaf)
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "torch.distributed is disabled")  # that one process reads is meant
-            dcp.load(found, checkpoint_id=directory, no_dist=not dist.is_initialized())
-    return State.of(int(whole["step"]), found)
+            dcp.load(tensors, checkpoint_id=directory, no_dist=not dist.is_initialized())
+    return State.of(int(whole["step"]), tensors)
 
 
 def forget_parts(path: Path) -> None:

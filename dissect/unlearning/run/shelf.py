@@ -1,4 +1,4 @@
-"""Where distributions of the reference lie: the first in memory, what is more in a file that nobody else sees."""
+"""Storage for the reference's distributions: the first in memory, the others in a file that nobody else sees."""
 
 import os
 import tempfile
@@ -11,10 +11,11 @@ from dissect.errors import DissectError
 from dissect.unlearning.losses.top_k import TopK
 
 IN_MEMORY = 1 << 26
-"""Bytes that are kept in memory. At a vocabulary of 32,000, 200 answers of 20 tokens take 0.5 GB, more than a small
+"""Bytes that stay in memory. At a vocabulary of 32,000, 200 answers of 20 tokens take 0.5 GB, more than a small
 model."""
 
-_Place = tuple[int, torch.Size, torch.dtype]
+_Location = tuple[int, torch.Size, torch.dtype]
+"""Offset in the file, shape and dtype of a text's logits."""
 
 
 class Shelf:
@@ -22,11 +23,11 @@ class Shelf:
 
     def __init__(self) -> None:
         self._memory: dict[int, Tensor | TopK] = {}
-        self._places: dict[int, _Place] = {}
+        self._locations: dict[int, _Location] = {}
         self._file: IO[bytes] | None = None
         self._in_memory = 0
         self.n_bytes = 0
-        """Of all of them."""
+        """Bytes of all distributions."""
 
     def __setitem__(self, index: int, value: Tensor | TopK) -> None:
         """Keep a text's distributions.
@@ -43,7 +44,7 @@ class Shelf:
             return
         if self._file is None:
             self._file = tempfile.TemporaryFile()  # noqa: SIM115, it is closed with the object
-        place = self._file.seek(0, os.SEEK_END)
+        offset = self._file.seek(0, os.SEEK_END)
         try:
             self._file.write(value.contiguous().view(torch.uint8).numpy().data)
             self._file.flush()
@@ -52,19 +53,19 @@ class Shelf:
                 f"the reference's logits cannot be kept in {tempfile.gettempdir()}: {error.strerror}; set "
                 "reference_top_k=64, or TMPDIR to a larger disk"
             ) from error
-        self._places[index] = (place, value.shape, value.dtype)
+        self._locations[index] = (offset, value.shape, value.dtype)
 
     def __getitem__(self, index: int) -> Tensor | TopK:
-        """A text's distributions."""
+        """Return a text's distributions."""
         if index in self._memory:
             return self._memory[index]
-        place, shape, dtype = self._places[index]
+        offset, shape, dtype = self._locations[index]
         assert self._file is not None
-        self._file.seek(place)
+        self._file.seek(offset)
         data = bytearray(shape.numel() * dtype.itemsize)
         self._file.readinto(data)  # type: ignore[attr-defined]
         return torch.frombuffer(data, dtype=dtype).view(shape)
 
     def values(self) -> list[Tensor | TopK]:
-        """Those in memory."""
+        """The distributions in memory."""
         return list(self._memory.values())

@@ -9,12 +9,12 @@ from dissect.unlearning.config.train_config import TrainConfig
 
 
 class Stopping:
-    """A threshold of the loss, and one of the perplexity on monitored texts.
+    """Thresholds of the loss and of the perplexity on monitored texts.
 
-    Made before training, when it measures what the perplexity is to be compared with.
+    Made before training, when it measures the perplexity that later ones are compared with.
 
     Raises:
-        DissectError: a perplexity ratio without texts to take it of.
+        DissectError: a perplexity ratio without texts to measure it on.
     """
 
     def __init__(self, model: HookedTransformer, monitor: Prompts | None, config: TrainConfig) -> None:
@@ -22,11 +22,13 @@ class Stopping:
         self._before = 0.0
         if config.stop_perplexity_ratio is not None:
             if monitor is None:
-                raise DissectError("stop_perplexity_ratio needs texts: give the trainer's data a monitor")
+                raise DissectError(
+                    "stop_perplexity_ratio needs texts to measure perplexity on: give the trainer's data a monitor"
+                )
             self._before = perplexity(model, monitor, batch_size=config.batch_size)
 
     def reason(self, step: int, loss: float, *, end_of_epoch: bool) -> str | None:
-        """Why the run ends after ``step``, if it does."""
+        """Say why the run ends after ``step``, if it does."""
         threshold, ratio = self._config.stop_loss, self._config.stop_perplexity_ratio
         if threshold is not None and loss <= threshold:
             return f"loss {loss:.4g} at or below {threshold:g}"

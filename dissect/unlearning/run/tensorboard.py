@@ -1,4 +1,4 @@
-"""The numbers of a run as TensorBoard event files."""
+"""TensorBoard event files of a run."""
 
 import os
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ _NOT_DRAWN = ("step", "epoch")
 
 
 class TensorBoard:
-    """A callback that writes every number of every step to ``directory``.
+    """Callback that writes every number of every step to ``directory``.
 
     Raises:
         DissectError: the tensorboard package is not installed.
@@ -29,7 +29,7 @@ class TensorBoard:
         self._writer: Any = None  # made when there is something to write
 
     def __call__(self, model: HookedTransformer, record: Mapping[str, Any]) -> None:
-        """One point of every curve."""
+        """Add a point to every curve."""
         self._writer = self._writer or self._make(self._directory)
         for name, value in record.items():
             if name not in _NOT_DRAWN and isinstance(value, (int, float)):

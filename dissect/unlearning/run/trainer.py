@@ -1,4 +1,4 @@
-"""The training loop: short enough to be read in one sitting."""
+"""The training loop."""
 
 import logging
 import math
@@ -14,17 +14,19 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import on_main, summed
 from dissect.errors import DissectError
-from dissect.models.checkpoint import mark_changed
+from dissect.models.checkpoint import CheckpointInfo, checkpoint_or_none, mark_changed
 from dissect.models.sharding.sharded import is_sharded, share_of
 from dissect.models.sharding.shards import own_part
 from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
-from dissect.unlearning.gradient.micro import Data, Micros
+from dissect.unlearning.gradient.micro import StepGradient
+from dissect.unlearning.gradient.step_references import StepReferences
+from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.parameters.masters import Master
 from dissect.unlearning.parameters.trainable import masters, only_these
 from dissect.unlearning.run.gauges import peak_memory
-from dissect.unlearning.run.order import Step, order, warmup
+from dissect.unlearning.run.order import TrainStep, order, warmup
 from dissect.unlearning.run.run_files import RunFiles
 from dissect.unlearning.run.run_state import restore, state_of
 from dissect.unlearning.run.stopping import Stopping
@@ -32,101 +34,125 @@ from dissect.unlearning.run.stopping import Stopping
 log = logging.getLogger(__name__)
 
 Record = dict[str, Any]
-"""One step: ``step`` (from 1), ``epoch`` (from 0), ``loss`` and its parts ``forget`` and ``retain`` (weighted, before
-the update), ``grad_norm`` (before clipping), ``lr``, ``tokens_per_second``, ``memory_mb`` (the peak so far)."""
+"""Numbers of one step: ``step`` (from 1), ``epoch`` (from 0), ``loss`` and its parts ``forget`` and ``retain``
+(weighted, before the update), ``grad_norm`` (before clipping), ``lr``, ``tokens_per_second``, ``memory_mb`` (the peak
+so far)."""
 Callback = Callable[[HookedTransformer, Record], dict[str, Any] | None]
 """Called before the first step (``{"step": 0}``) and after each step, with the model in evaluation mode and without
 gradients. What it returns goes into the log."""
 
 
 class Diverged(DissectError):
-    """The loss or its gradient is not a finite number; the model is that of the last state, if there was one."""
+    """The loss or its gradient is not finite. The model is that of the last saved state, if there was one."""
 
     def __init__(self, message: str, good: int | None) -> None:
         super().__init__(message)
         self.good = good
-        """So many steps the model has taken; None where it is lost."""
+        """Number of steps that the model has taken; None where no state was saved."""
 
 
 @dataclass
 class Trainer:
     """Trains ``model`` in place to forget.
 
-    Parameters that the checkpoint does not have are never trained, so what comes out has the parameters of what came
-    in. The model is in evaluation mode before, during and after.
+    Parameters that the checkpoint does not have are never trained: the trained model has the same parameters as the
+    checkpoint. The model is in evaluation mode before, during and after training.
     """
 
     model: HookedTransformer
-    data: Data
+    data: TrainingData
     config: TrainConfig
     teacher: HookedTransformer | None = None
-    """What UnDIAL and KL compare with, where it is not the model before training."""
+    """Model that the objective compares with, where it is not the model before training."""
     callbacks: Sequence[Callback] = ()
     files: RunFiles | None = None
-    """Where the run keeps its states and its log, if it does."""
+    """Files for the states and the log of the run, if they are to be kept."""
     identity: str = ""
-    """What tells this run from another: it enters the fingerprint of the trained model."""
+    """Text that tells this run from another: it enters the fingerprint of the trained model."""
     records: list[Record] = field(default_factory=list)
+    """One record a step."""
     masters: Sequence[Master] = ()
-    """What stands for the trained parameters, once the run has begun."""
+    """Masters of the trained parameters, once the run has begun."""
 
     def run(self, *, progress: bool = True) -> list[Record]:
-        """Train to the end, or go on with what ``files`` hold, and return the records of all steps.
+        """Train to the end, or continue from the state in ``files``, and return the records of all steps.
 
         Raises:
             Diverged: the loss or its gradient is no longer finite.
-            DissectError: nothing to train, or settings that the model or the data do not go with.
+            DissectError: nothing to train, or settings that do not fit the model or the data.
         """
         progress = progress and share_of(self.model).rank == 0
+
+        # Before training: the order of the facts, the leaves that AdamW steps, what the loss is compared with, and what
+        # may end the run early. The references are taken here, while the model is still the one before training.
         steps = order(len(self.data.forget), len(self.data.retain or ()), self.config)
-        self.masters = trained = masters(self.model, self.config)
-        leaves = {name: leaf for master in trained for name, leaf in master.leaves.items()}
+        self.masters = masters(self.model, self.config)
+        leaves = {name: leaf for master in self.masters for name, leaf in master.leaves.items()}
         stopping = Stopping(self.model, self.data.monitor, self.config)
-        micros = Micros(self.model, self.data, self.config, self.teacher, trained, steps, progress=progress)
+        references = StepReferences(
+            self.model, self.data, self.config, self.teacher, self.masters, steps, progress=progress
+        )
+        gradient = StepGradient(self.model, self.data, self.config, self.masters, references)
         self.model.eval()
-        with with_gradients(), only_these(self.model, [master.name for master in trained]):
+
+        with with_gradients(), only_these(self.model, [master.name for master in self.masters]):
             optimizer = torch.optim.AdamW(
                 list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
             )
-            before = getattr(self.model, "checkpoint", None)
+
+            # A run that was interrupted continues from its last state; a new one is looked at before its first step.
+            checkpoint = checkpoint_or_none(self.model)
             first = self._resume(leaves, optimizer)
-            for master in trained:
-                master.push()
+            self._push()
             if first == 0:
-                for event in micros.report():
+                for event in references.report():
                     self._write(event)
                 self._call({"step": 0})
-            rising = warmup(self.config, len(self.data.forget))
+
+            n_rising = warmup(self.config, len(self.data.forget))
             bar = tqdm(
                 steps[first:], f"unlearn ({self.config.method})", len(steps), initial=first, disable=not progress
             )
             for number, step in enumerate(bar, start=first):
                 began = time.perf_counter()
-                lr = self.config.lr * self.config.factor(number, len(steps), rising)
-                parts, n_tokens = micros.backward(step, number)
-                norm_value = clip_gradients(leaves.values(), self.config.max_grad_norm)
+
+                # The gradient of the whole step, in the leaves, scaled down where its norm is too large.
+                lr = self.config.lr * self.config.factor(number, len(steps), n_rising)
+                parts, n_tokens = gradient.backward(step, number)
+                norm = clip_gradients(leaves.values(), self.config.max_grad_norm)
                 loss = sum(parts.values())
-                if not (math.isfinite(loss) and math.isfinite(norm_value)):
-                    raise self._back(number, loss, norm_value, leaves, optimizer)
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise self._back(number, loss, norm, leaves, optimizer)
+
+                # Only now is it known that the weights from before this step are good: they are worth keeping.
                 if self.files is not None and number and number % self.config.checkpoint_every == 0:
-                    self.files.save(state_of(number, leaves, optimizer))  # of weights that are known to be good
+                    self.files.save(state_of(number, leaves, optimizer))
+
+                # The update moves the leaves; the masters write them into the model's parameters.
                 self._update(optimizer, lr)
-                for master in trained:
-                    master.push()
-                self._mark(before, number + 1)
-                record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm_value}
+                self._push()
+                self._mark(checkpoint, number + 1)
+
+                # One line of the log, and the callbacks, which see the model after the step.
+                record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm}
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
                 record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
                 self._record(record)
                 bar.set_postfix(loss=f"{loss:.3f}")
                 if self._stops(stopping, record, step):
                     break
+
             self._check_result(leaves, optimizer)
-            for event in micros.report_end():
+            for event in references.report_end():
                 self._write(event)
         return self.records
 
+    def _push(self) -> None:
+        for master in self.masters:
+            master.push()
+
     def _resume(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
+        """Return the number of steps that are done, after restoring the state that they ended with."""
         state = None if self.files is None else self.files.load(leaves)
         if self.files is None:
             return 0
@@ -134,17 +160,17 @@ class Trainer:
             self.files.begin()
             return 0
         restore(state, leaves, optimizer)
-        self._mark(getattr(self.model, "checkpoint", None), state.step)
+        self._mark(checkpoint_or_none(self.model), state.step)
         self.records = [event for event in self.files.events(state.step) if event.get("event") == "step"]
-        log.info("going on after step %d", state.step)
+        log.info("continuing after step %d", state.step)
         return state.step
 
-    def _mark(self, before: Any, step: int) -> None:
-        """The weights are those of a checkpoint no longer; the fingerprint tells this run and this step from others."""
-        if before is not None:
-            self.model.checkpoint = before
-            how = self.identity or f"{self.config} {self.data.forget.fingerprint()}"
-            mark_changed(self.model, f"{how} step {step}")
+    def _mark(self, checkpoint: CheckpointInfo | None, step: int) -> None:
+        """Give the model a fingerprint of this run and this step: its weights are no longer those of the checkpoint."""
+        if checkpoint is not None:
+            self.model.checkpoint = checkpoint
+            run = self.identity or f"{self.config} {self.data.forget.fingerprint()}"
+            mark_changed(self.model, f"{run} step {step}")
 
     def _update(self, optimizer: torch.optim.Optimizer, lr: float) -> None:
         for group in optimizer.param_groups:
@@ -160,18 +186,18 @@ class Trainer:
     def _call(self, record: Record) -> None:
         for callback in self.callbacks:
             with without_gradients():
-                found = callback(self.model, record)
-            if found:
-                self._write({"event": "watch", "step": record["step"], **found})
+                watched = callback(self.model, record)
+            if watched:
+                self._write({"event": "watch", "step": record["step"], **watched})
 
     def _write(self, event: dict[str, Any]) -> None:
         if self.files is not None:
             self.files.append(event)
 
-    def _stops(self, stopping: Stopping, record: Record, step: Step) -> bool:
+    def _stops(self, stopping: Stopping, record: Record, step: TrainStep) -> bool:
         reason = stopping.reason(record["step"], record["loss"], end_of_epoch=step.last_of_epoch)
         if is_sharded(self.model):
-            reason = on_main(lambda: reason)  # a perplexity that another GPU rounds otherwise may not part the ranks
+            reason = on_main(lambda: reason)  # ranks must not part over a perplexity that one GPU rounds otherwise
         if reason is not None:
             log.info("stopped after step %d: %s", record["step"], reason)
             record["stopped"] = reason
@@ -179,7 +205,7 @@ class Trainer:
         return reason is not None
 
     def _check_result(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> None:
-        """The last update is followed by no loss that would show what it did."""
+        """Look at the weights themselves after the last update, which no loss follows."""
         bad = sum(not bool(own_part(leaf).isfinite().all()) for leaf in leaves.values())
         if any(summed([float(bad)], over=share_of(self.model).size)):
             raise self._back(len(self.records), math.nan, math.nan, leaves, optimizer)
@@ -192,14 +218,13 @@ class Trainer:
         leaves: dict[str, Tensor],
         optimizer: torch.optim.Optimizer,
     ) -> Diverged:
-        """Put the last good state into the model, and say what happened."""
-        what = f"the loss is {loss}" if not math.isfinite(loss) else f"the gradient's norm is {norm}"
-        said = f"{what} after {step} steps: lower lr={self.config.lr:g} or the epochs"
+        """Put the last good state into the model, and return the error that says so."""
+        seen = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
+        message = f"{seen} after {step} steps: lower lr={self.config.lr:g} or the epochs"
         state = None if self.files is None else self.files.load(leaves)
         if state is None:
             every = self.config.checkpoint_every
-            return Diverged(f"{said}; no state was kept before that (checkpoint_every={every}): begin again", None)
+            return Diverged(f"{message}; no state was saved before (checkpoint_every={every}): start over", None)
         restore(state, leaves, optimizer)
-        for master in self.masters:
-            master.push()
-        return Diverged(said, state.step)
+        self._push()
+        return Diverged(message, state.step)

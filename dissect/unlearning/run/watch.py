@@ -1,6 +1,6 @@
-"""Looking at a model while it trains.
+"""Probing a model while it trains.
 
-The trainer knows nothing of patching or restoration: what is measured is handed to it as a function of the model.
+The trainer knows nothing of patching or restoration: a probe is handed to it as a function of the model.
 """
 
 import os
@@ -16,13 +16,14 @@ from dissect.errors import DissectError
 from dissect.sweep.over_steps import over_steps
 from dissect.sweep.sweep_result import SweepResult
 
-Measured = SweepResult | Mapping[str, float]
-Measure = Callable[[HookedTransformer], Any]
-"""From a model to ``Measured``."""
+Probed = SweepResult | Mapping[str, float]
+"""A sweep, or numbers by name."""
+Probe = Callable[[HookedTransformer], Any]
+"""From a model to `Probed`."""
 
 
 class Watch:
-    """Measures the model at chosen steps: a callback for ``unlearn``.
+    """Probes the model at chosen steps: a callback for ``unlearn``.
 
     ::
 
@@ -31,16 +32,16 @@ class Watch:
         dissect.unlearn(model, forget=facts, method="npo", callbacks=[watch])
         dissect.plots.heatmap(watch.result(), x="step", y="layer")
 
-    Numbers go into the run's log. Of sweeps the log has the pooled recovery overall; the sweeps themselves are kept
+    Numbers go into the run's log. For a sweep the log has the mean pooled recovery; the sweeps themselves are kept
     here, and with ``folder`` on disk, where a run that is continued finds those that it made before.
 
     Args:
-        measure: from the model to a sweep, or to named numbers such as ``{"forget": 0.3}``.
-        every: so many steps apart, and before the first one.
-        steps: instead, the steps after which to measure; 0 is before the first one.
-        name: of the measurement, in the log and in file names.
-        folder: where sweeps are kept as ``<name>-<step>.nc``; a run that begins at its first step removes those of
-            that name that are there.
+        probe: function from the model to a sweep, or to named numbers such as ``{"forget": 0.3}``.
+        every: probe before the first step and then every so many steps.
+        steps: probe after these steps instead; 0 is before the first one.
+        name: name of the probe, in the log and in file names.
+        folder: directory for sweeps, as ``<name>-<step>.nc``; a run that begins at its first step removes earlier
+            sweeps of that name.
 
     Raises:
         DissectError: ``every`` below 1, both or neither of ``every`` and ``steps``, a name that is no file name.
@@ -48,66 +49,77 @@ class Watch:
 
     def __init__(
         self,
-        measure: Measure,
+        probe: Probe | None = None,
         *,
         every: int | None = None,
         steps: Collection[int] | None = None,
         name: str = "watch",
         folder: str | os.PathLike[str] | None = None,
+        measure: None = None,
     ) -> None:
+        if measure is not None:
+            raise DissectError("Watch has no argument 'measure': it is now called 'probe'")
+        if not callable(probe):
+            raise DissectError(f"probe must be a function of the model, got {type(probe).__name__}")
         if (every is None) == (steps is None):
             raise DissectError(f"give one of every and steps, got every={every}, steps={steps}")
         if every is not None and every < 1:
-            raise DissectError(f"every={every}: at least 1 step apart")
+            raise DissectError(f"every={every}: must be 1 or more steps")
         if not re.fullmatch(r"[\w.-]+", name):
-            raise DissectError(f"name={name!r}: letters, digits, dots, dashes and underscores")
-        self._measure, self._every, self._name = measure, every, name
+            raise DissectError(
+                f"name={name!r}: must be letters, digits, dots, dashes and underscores, as it names files"
+            )
+        self._probe, self._every, self._name = probe, every, name
         self._steps = None if steps is None else frozenset(steps)
         self._folder = None if folder is None else Path(folder)
-        self._found: dict[int, Measured] = {}
+        self._probed: dict[int, Probed] = {}
 
     def __call__(self, model: HookedTransformer, record: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Measure, if it is time; what goes into the log."""
+        """Probe the model if it is time, and return the numbers for the log."""
         step = int(record["step"])
         if step == 0 and self._folder is not None:
             for old in self._folder.glob(f"{self._name}-*.nc"):
-                old.unlink(missing_ok=True)  # a run that begins anew: what lies here is of another one
+                old.unlink(missing_ok=True)  # a run that starts over: these sweeps are of another one
         due = step in self._steps if self._steps is not None else step % (self._every or 1) == 0
         if not due:
             return None
-        found = self._measure(model)
-        if not isinstance(found, (SweepResult, Mapping)):
-            raise DissectError(f"{self._name!r} measured a {type(found).__name__}: give a sweep, or numbers by name")
-        self._found[step] = found
-        if isinstance(found, SweepResult):
+        probed = self._probe(model)
+        if not isinstance(probed, (SweepResult, Mapping)):
+            raise DissectError(
+                f"the probe {self._name!r} must return a sweep or numbers by name, got {type(probed).__name__}"
+            )
+        self._probed[step] = probed
+        if isinstance(probed, SweepResult):
             if self._folder is not None:
-                found.save(self._folder / f"{self._name}-{step:06d}.nc")
-            numbers: dict[str, float] = {m: float(found.pooled(m).mean()) for m in found.metrics}
+                probed.save(self._folder / f"{self._name}-{step:06d}.nc")
+            numbers: dict[str, float] = {metric: float(probed.pooled(metric).mean()) for metric in probed.metrics}
         else:
-            numbers = {key: float(value) for key, value in found.items()}
+            numbers = {key: float(value) for key, value in probed.items()}
         return {"name": self._name, **numbers}
 
     def result(self) -> SweepResult:
-        """The sweeps of all steps as one, with ``step`` as a further dimension.
+        """Join the sweeps of all steps, with ``step`` as a further dimension.
 
         Raises:
             DissectError: no sweep was made.
         """
-        sweeps = {step: found for step, found in self._found.items() if isinstance(found, SweepResult)}
+        sweeps = {step: probed for step, probed in self._probed.items() if isinstance(probed, SweepResult)}
         if self._folder is not None:
             for path in sorted(self._folder.glob(f"{self._name}-*.nc")):
                 sweeps.setdefault(int(path.stem.rpartition("-")[2]), SweepResult.load(path))
         if not sweeps:
-            raise DissectError(f"{self._name!r} has made no sweep so far: see that its steps are reached")
+            raise DissectError(
+                f"the probe {self._name!r} has returned no sweep so far: check that its steps are reached"
+            )
         return over_steps(sweeps)
 
     def table(self) -> pd.DataFrame:
-        """The numbers of all steps, one row each.
+        """Return the numbers of all steps, one row each.
 
         Raises:
-            DissectError: none were measured.
+            DissectError: the probe returned no numbers.
         """
-        rows = {step: dict(found) for step, found in sorted(self._found.items()) if not isinstance(found, SweepResult)}
+        rows = {step: dict(each) for step, each in sorted(self._probed.items()) if not isinstance(each, SweepResult)}
         if not rows:
-            raise DissectError(f"{self._name!r} has measured no numbers so far: result() gives its sweeps")
+            raise DissectError(f"the probe {self._name!r} has returned no numbers so far: result() joins its sweeps")
         return pd.DataFrame.from_dict(rows, orient="index").rename_axis("step")

@@ -1,4 +1,4 @@
-"""The end of a run: what was trained, as a checkpoint or as an adapter, with its log."""
+"""The end of a run: the trained model is written as a checkpoint or as an adapter, with its log."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,6 +9,7 @@ from transformer_lens import HookedTransformer
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import clear_leftovers
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.dtypes import find_dtype
 from dissect.models.files.save import save_hf
 from dissect.models.files.save_adapter import save_adapter
@@ -23,7 +24,7 @@ SAVED_AS = ("merged", "adapter")
 
 
 def check_saved_as(config: TrainConfig, save: str) -> None:
-    """Refuse a form that does not exist, or that only adapters have.
+    """Refuse a form that does not exist, or one that only adapters have.
 
     Raises:
         DissectError: either.
@@ -31,28 +32,30 @@ def check_saved_as(config: TrainConfig, save: str) -> None:
     if save not in SAVED_AS:
         raise DissectError(f"save={save!r}: choose from {', '.join(SAVED_AS)}")
     if save == "adapter" and not config.lora_rank:
-        raise DissectError("save='adapter' needs adapters: set lora_rank, for instance 8")
+        raise DissectError("save='adapter' needs adapters: set lora_rank, e.g. 8")
 
 
 def check_destination(model: HookedTransformer, path: Path, dtype: str | None) -> None:
-    """Refuse beforehand what could not be written at the end.
+    """Refuse, before training, a destination that could not be written at its end.
 
     Raises:
         DissectError: the model was not loaded from a checkpoint, or ``path`` is that checkpoint or no name.
     """
     if not path.name:
-        raise DissectError(f"{path} is no name for a checkpoint: give a new directory, for instance runs/unlearned")
+        raise DissectError(f"out must be a new directory, e.g. runs/unlearned, got {path}")
     if dtype is not None:
         find_dtype(dtype)
-    info = getattr(model, "checkpoint", None)
+    info = checkpoint_or_none(model)
     if info is None:
-        raise DissectError("this model was not loaded with dissect.load, so it cannot be written: leave out= away")
+        raise DissectError(
+            "out= needs a model from dissect.load, which knows its checkpoint: load it, or leave out= out"
+        )
     if path.resolve() == info.path.resolve():
-        raise DissectError(f"{path} is the model that is trained: choose another name, or the base model is lost")
+        raise DissectError(f"out={path} is the checkpoint that is trained, which would be lost: choose another name")
 
 
 def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, overwrite: bool) -> None:
-    """Write the trained model, whole or not at all, with the log of the run."""
+    """Write the trained model, completely or not at all, with the log of the run."""
     model, files = trainer.model, trainer.files
     assert files is not None
     sharded = is_sharded(model)
@@ -65,14 +68,15 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
         once(lambda: save_adapter(model, factors, alpha, path, overwrite=overwrite, extra=extra))
         return
     copies = any(not isinstance(master, Whole) for master in trainer.masters)
-    wanted = dtype if dtype is not None else "float32" if copies and model.cfg.dtype != torch.float64 else None
+    if dtype is None and copies and model.cfg.dtype != torch.float64:
+        dtype = "float32"
     with in_full(trainer):
-        save_hf(model, path, overwrite=overwrite, dtype=wanted, extra=extra)
+        save_hf(model, path, overwrite=overwrite, dtype=dtype, extra=extra)
 
 
 @undone
 def in_full(trainer: Trainer) -> Iterator[None]:
-    """In the body the trained parameters have the values that AdamW stepped, unrounded.
+    """In the body, the trained parameters have the values that AdamW stepped, unrounded.
 
     Sharded parameters have them anyway: they are in float32, or AdamW stepped them as they are.
     """

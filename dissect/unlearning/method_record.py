@@ -1,0 +1,77 @@
+"""The record of an unlearning method: everything that the rest of the package has to know of it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Sees = Literal["tokens", "answers"]
+"""What a loss gets: the logits of every scored token, or the summed NLL of every answer."""
+Needs = Literal["nll", "distributions"]
+"""What a loss compares with: the reference's NLL of every answer, or its distribution at every scored token."""
+RetainRule = Literal["optional", "required", "none"]
+"""Whether a loss on retained facts may, must or must not stand beside the method's own."""
+
+
+@dataclass(frozen=True)
+class PublishedForm:
+    """One of several published forms of a method: the tokens that it scores."""
+
+    whole_texts: bool = False
+    """Every token of a text is scored, not only those of the answer."""
+    index_minus_100: bool = False
+    """The label -100 of a token that is not scored is taken for an index: token d_vocab - 100 is meant there."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Method:
+    """An unlearning objective: its loss, what the loss is given, and what may be set.
+
+    Command line, checks, training, audit and planning read this record and know no method by name. A method that sees
+    something else, such as hidden states, adds a word to `Sees` (and to `Needs`), and the class of its inputs in
+    ``gradient/loss_inputs.py``.
+    """
+
+    name: str
+    """Name in calls, on the command line and in files."""
+    label: str
+    """Short name in help texts and figures."""
+    about: str
+    """The method in a few words."""
+    equation: str
+    """What is minimised, in the letters of docs/unlearning.md."""
+    source: str
+    """Paper or library that published it."""
+    loss: Callable[..., "Tensor"]
+    """From `TokenInputs` or `AnswerInputs`, and the settings in `loss_settings` by name, to one value in nats for each
+    token or each pair of answers; a step minimises their mean."""
+    sees: Sees = "tokens"
+    reference: Needs | None = None
+    beta: float | None = None
+    """The published β; None where the method has none."""
+    settings: tuple[str, ...] = ()
+    """Other fields of `TrainConfig` that are the method's own; its loss takes them by name."""
+    variants: Mapping[str, PublishedForm] = field(default_factory=dict)
+    """Published forms by name, the default first; the loss takes the name as ``variant``."""
+    focus: bool = False
+    """Whether focus strings may weigh the tokens of an answer."""
+    alternates: bool = False
+    """Whether it needs an alternate answer to every forget question."""
+    retain: RetainRule = "optional"
+    skips: int = 0
+    """Number of tokens at the start of every answer that are not scored."""
+    logit_arrays: int = 3
+    """Arrays of the size of the logits that are in memory together while the loss is differentiated."""
+
+    @property
+    def loss_settings(self) -> tuple[str, ...]:
+        """Names of the settings that the loss takes."""
+        beta = () if self.beta is None else ("beta",)
+        return (*beta, *self.settings, *(("variant",) if self.variants else ()))
+
+    @property
+    def own_settings(self) -> tuple[str, ...]:
+        """Names of the settings that only this method and its like have."""
+        return (*self.loss_settings, *(("focus", "focus_weight") if self.focus else ()))
