@@ -35,7 +35,7 @@ from dissect.data.prompts import Prompts
 from dissect.reading.answers import reproduced
 from dissect.reading.perplexity import perplexity
 from dissect.reproductions.world_models import train_base
-from dissect.unlearning.run.reference import take
+from dissect.unlearning.gradient.reference import take
 from dissect.unlearning.unlearn import unlearn
 
 TARGET, N_FORGET, BATCH, CHOOSING_SEED = 0.1, 20, 16, 0

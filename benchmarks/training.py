@@ -261,7 +261,7 @@ def bare(model: Any, prompts: Any) -> Outcome:
 def batches(prompts: Any) -> list[list[int]]:
     """As dissect forms them."""
     from dissect.unlearning.config.train_config import TrainConfig
-    from dissect.unlearning.run.order import order
+    from dissect.unlearning.gradient.order import order
 
     return [step.micros[0].forget for step in order(len(prompts), 0, TrainConfig(epochs=1, batch_size=BATCH))]
 

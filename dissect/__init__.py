@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from dissect.sweep.join import concat as concat
     from dissect.sweep.sweep_result import SweepResult as SweepResult
     from dissect.unlearning.config.train_config import TrainConfig as TrainConfig
-    from dissect.unlearning.run.requests import unlearn_requests as unlearn_requests
+    from dissect.unlearning.requests import unlearn_requests as unlearn_requests
     from dissect.unlearning.run.trainer import Trainer as Trainer
     from dissect.unlearning.run.watch import Watch as Watch
     from dissect.unlearning.unlearn import UnlearningRun as UnlearningRun
@@ -96,7 +96,7 @@ _HOMES = {
     "transplant": "dissect.restoration.transplant",
     "unlearn": "dissect.unlearning.unlearn",
     "verdict": "dissect.verdicts.verdict",
-    "unlearn_requests": "dissect.unlearning.run.requests",
+    "unlearn_requests": "dissect.unlearning.requests",
 }
 """Public name to the module that defines it."""
 

@@ -5,7 +5,7 @@ from dissect.models.sizes import Sizes
 from dissect.planning.job import Job
 from dissect.planning.memory_plan import UNRETURNED, MemoryPlan, largest_gathered, stored_numbers
 from dissect.unlearning.gradient.backward import LOGITS_AT_ONCE
-from dissect.unlearning.run.shelf import IN_MEMORY
+from dissect.unlearning.gradient.shelf import IN_MEMORY
 
 
 def training_memory(s: Sizes, job: Job, ranks: int) -> MemoryPlan:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dissect.unlearning import losses
-    from dissect.unlearning.gradient.loss_inputs import AnswerInputs, TokenInputs
+    from dissect.unlearning.loss_inputs import AnswerInputs, TokenInputs
 else:
     losses = LazyModule("dissect.unlearning.losses")
 

@@ -18,7 +18,7 @@ from dissect.reproductions.making.measure_rows import Bench
 from dissect.reproductions.making.measure_rows import label as words
 from dissect.reproductions.making.training_runs import Rows, Runs, collected, plain, takes_retained
 from dissect.unlearning.config.train_config import make_config
-from dissect.unlearning.run.requests import each_request
+from dissect.unlearning.requests import each_request
 from dissect.unlearning.run.trainer import Diverged
 
 _METHODS = {

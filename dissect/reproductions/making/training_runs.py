@@ -17,7 +17,7 @@ from dissect.unlearning.config.presets import preset
 from dissect.unlearning.config.settings_file import number
 from dissect.unlearning.config.train_config import TrainConfig, make_config, names
 from dissect.unlearning.focus import Spans
-from dissect.unlearning.run.order import order
+from dissect.unlearning.gradient.order import order
 from dissect.unlearning.run.trainer import Diverged
 from dissect.unlearning.run.watch import Watch
 from dissect.unlearning.unlearn import unlearn

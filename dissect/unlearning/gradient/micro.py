@@ -16,12 +16,12 @@ from dissect.models.sharding.sharded import share_of
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import backward, residual_rows
 from dissect.unlearning.gradient.objective import LossPart, count, forget_part, retain_part, whole_texts
+from dissect.unlearning.gradient.order import MicroBatch, TrainStep
 from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.methods import METHODS
 from dissect.unlearning.parameters.masters import Master
-from dissect.unlearning.run.order import MicroBatch, TrainStep
 
 
 class StepGradient:

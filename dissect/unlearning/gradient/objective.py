@@ -15,14 +15,14 @@ from torch import Tensor
 
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import Combine, RowValues
-from dissect.unlearning.gradient.loss_inputs import AnswerInputs, TokenInputs
 from dissect.unlearning.gradient.prompt_rows import PromptRows
+from dissect.unlearning.gradient.reference import Distributions, LiveReference, cut, tensors
+from dissect.unlearning.loss_inputs import AnswerInputs, TokenInputs
 from dissect.unlearning.losses.flat_rows import nll_rows
 from dissect.unlearning.losses.kl_to_reference import kl_rows
 from dissect.unlearning.losses.top_k import TopK, kl_top_k_rows
 from dissect.unlearning.method_record import Method
 from dissect.unlearning.methods import METHODS
-from dissect.unlearning.run.reference import Distributions, LiveReference, cut, tensors
 
 
 @dataclass(frozen=True)

@@ -12,15 +12,15 @@ from dissect.data.prompts import Prompts
 from dissect.models.changing.copying import copied
 from dissect.models.sharding.sharded import whole_head
 from dissect.undoing.change import undone
-from dissect.unlearning.audit import Audit
 from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.gradient.audit import Audit
 from dissect.unlearning.gradient.objective import whole_texts
+from dissect.unlearning.gradient.order import TrainStep
 from dissect.unlearning.gradient.prompt_rows import PromptRows
+from dissect.unlearning.gradient.reference import Distributions, LiveReference, StoredReference, take
 from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.methods import METHODS
 from dissect.unlearning.parameters.masters import Master
-from dissect.unlearning.run.order import TrainStep
-from dissect.unlearning.run.reference import Distributions, LiveReference, StoredReference, take
 
 Side = Literal["forget", "alternate", "retain"]
 

@@ -21,12 +21,12 @@ from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
 from dissect.unlearning.gradient.micro import StepGradient
+from dissect.unlearning.gradient.order import TrainStep, order, warmup
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.parameters.masters import Master
 from dissect.unlearning.parameters.trainable import masters, only_these
 from dissect.unlearning.run.gauges import peak_memory
-from dissect.unlearning.run.order import TrainStep, order, warmup
 from dissect.unlearning.run.run_files import RunFiles
 from dissect.unlearning.run.run_state import restore, state_of
 from dissect.unlearning.run.stopping import Stopping

@@ -12,12 +12,12 @@ from dissect.data.prompts import Prompts
 from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.backward import logits_of, residual_rows
-from dissect.unlearning.gradient.loss_inputs import TokenInputs
 from dissect.unlearning.gradient.objective import loss_settings, whole_texts
 from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
+from dissect.unlearning.gradient.reference import StoredReference, tensors
+from dissect.unlearning.loss_inputs import TokenInputs
 from dissect.unlearning.losses.top_k import TopK
 from dissect.unlearning.methods import METHODS
-from dissect.unlearning.run.reference import StoredReference, tensors
 
 N_TEXTS = 4
 """Forget texts that are compared."""

@@ -17,10 +17,10 @@ from dissect.data.prompts import Prompts
 from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.backward import chunks, logits_of, residual_rows
 from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
+from dissect.unlearning.gradient.shelf import Shelf
 from dissect.unlearning.losses.flat_rows import nll_rows
 from dissect.unlearning.losses.top_k import TopK
 from dissect.unlearning.method_record import Needs
-from dissect.unlearning.run.shelf import Shelf
 
 Distributions = Tensor | TopK
 """Logits (row, d_vocab), or the most likely tokens of each row."""
