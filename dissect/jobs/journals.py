@@ -59,7 +59,7 @@ class Journals:
             raise
         self._read()
 
-    def section(self, owners: Owners, first: int = 0) -> "Section":
+    def section(self, owners: Owners, first: int = 0) -> "JournalSection":
         """The rows of one part of the work, whose batches are counted from ``first`` in the journals."""
         return JournalSection(self, owners, first)
 

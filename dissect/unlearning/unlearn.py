@@ -14,6 +14,7 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
+from dissect.keywords import keywords
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.files.load import load
 from dissect.models.sharding.sharded import is_sharded
