@@ -14,11 +14,22 @@ that could not be asked. Three rules keep the test exact:
 3. What depends on a candidate answer may not depend on which question it belongs to. That holds by itself for
    whatever treats all cells of a matrix alike.
 
-The model is as it was when ``run`` returns: train in copies (`exchanged`), and hook in a context.
+**Why a model that never knew stays at chance.** A matrix is a function of the model, the retain facts, forget facts of
+other folds, the seed, and a sheet; none of these changes when the answers of the sheet are dealt to other subjects. So
+under the null hypothesis every dealing is as likely as the true one given the matrix, and the test is exact whatever
+the attack does: long or popular answers, answers that share tokens with names, or a readout that favours the answers it
+was fitted on move whole columns, or single cells, in ways that know nothing of the key. Three things are beyond the
+argument. Facts learnt from may *mention* a tested subject (the spouse of a spouse): `unrelated` takes them out. The
+words of a question may go with its answer: `dissect.attacks.wordings` takes out what was cut from statements. And where
+answers can be guessed from names, training or fitting on other facts may teach the guess; that is beyond chance and not
+beyond guessing, and the retrained model, put through the same attack, says how much of it there is.
+
+The model is as it was when ``run`` returns: train in copies (`exchanged`), hook in a context.
 """
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -27,6 +38,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from transformer_lens import HookedTransformer
 
+from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
 from dissect.pairing.asking import Asking
@@ -81,7 +93,9 @@ class Target:
     seed: int = 0
     progress: bool = True
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
-    """Kept from attack to attack on the same facts, e.g. tokens; nothing of a model."""
+    """Kept from attack to attack on the same facts, e.g. tokens; of a model only under its fingerprint."""
+    notes: list[str] = field(default_factory=list)
+    """What the attack has to say beside its numbers, a sentence each: the layer it read, the rate it trained at."""
 
     @property
     def tokenizer(self) -> Any:
@@ -96,23 +110,31 @@ class Target:
     def others(self, fold: int) -> Facts:
         """Forget facts about other subjects than those tested in ``fold``: what may be relearnt before reading it.
 
+        Facts that mention a subject tested there are left out.
+
         Raises:
             NotPossible: all facts are in one fold.
         """
-        facts = Facts(fact for fact, own in zip(self.forget, self.folds, strict=True) if own not in (fold, -1))
+        elsewhere = [fact for fact, own in zip(self.forget, self.folds, strict=True) if own not in (fold, -1)]
+        tested = frozenset().union(*(sheet.subjects for sheet in self.sheets if sheet.fold == fold))
+        facts = unrelated(elsewhere, tested)
         if not facts:
             raise NotPossible("there are too few subjects to relearn some of them and test the others")
         return facts
 
-    def kept(self, least: int = 1) -> Facts:
-        """The retain facts.
+    def kept(self, least: int = 1, *, answered: bool = False) -> Facts:
+        """The retain facts; with ``answered`` those that are a question or a prompt with an answer.
 
         Raises:
             NotPossible: there are fewer than ``least``.
         """
-        if len(self.retain) < least:
-            raise NotPossible(f"needs at least {least} retain facts that are about no tested subject: pass retain=...")
-        return self.retain
+        facts = self.retain.filter(lambda fact: fact.kind != "text" and bool(fact.target)) if answered else self.retain
+        if len(facts) < least:
+            kind = "retain facts with a question and an answer" if answered else "retain facts"
+            raise NotPossible(
+                f"needs at least {least} {kind} that are about no tested subject, got {len(facts)}: pass retain=..."
+            )
+        return facts
 
     def score(
         self,
@@ -150,6 +172,15 @@ class Target:
         """Matrices of all sheets, where ``read(fold)`` gives those of one fold's sheets, in their order."""
         parts: dict[int, Iterator[Float[np.ndarray, "_ _"]]] = {fold: iter(read(fold)) for fold in self.fold_names}
         return [next(parts[sheet.fold]) for sheet in self.sheets]
+
+
+def unrelated(facts: Iterable[Fact], subjects: Iterable[str]) -> Facts:
+    """The facts whose text mentions none of the subjects, as whole words."""
+    names = sorted((re.escape(name) for name in subjects if name), key=len, reverse=True)
+    if not names:
+        return Facts(facts)
+    mention = re.compile(rf"(?<!\w)(?:{'|'.join(names)})(?!\w)")
+    return Facts(fact for fact in facts if not mention.search(f"{getattr(fact, fact.kind)}\n{fact.target or ''}"))
 
 
 def available() -> dict[str, Attack]:
@@ -218,4 +249,5 @@ __all__ = [
     "available",
     "budgets",
     "chosen_attacks",
+    "unrelated",
 ]

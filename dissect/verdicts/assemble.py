@@ -1,7 +1,7 @@
 """From what was measured of all checkpoints to their verdicts."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from math import nan
 from typing import Any
 
@@ -16,7 +16,7 @@ from dissect.verdicts.findings import AS_ASKED, Findings, Panel, findings
 from dissect.verdicts.interval import Interval
 from dissect.verdicts.judged import AttackRow, Verdict
 from dissect.verdicts.lines import ANSWERED, KNOWN
-from dissect.verdicts.panel import ANSWERS, Bench, matrices
+from dissect.verdicts.panel import ANSWERS, NOTE, Bench, matrices
 from dissect.verdicts.result import Verdicts
 from dissect.verdicts.rule import Evidence, word
 from dissect.verdicts.words import headline, words
@@ -61,7 +61,9 @@ def assembled(
             kept=_kept(bench, before, after, subject),
             perplexity=after["perplexity"] / before["perplexity"] if "perplexity" in after else None,
         )
-        return _verdict(name, evidence, own, bench, given=retrained is not None)
+        verdict = _verdict(name, evidence, own, bench, given=retrained is not None)
+        noted = (replace(row, note=str(rows[name].get(row.name, {}).get(NOTE, ""))) for row in verdict.attacks)
+        return replace(verdict, attacks=tuple(noted))
 
     answers = _mean(rows[base][ANSWERS]["said as asked"])
     return Verdicts(

@@ -30,6 +30,8 @@ class AttackRow:
     """Forced choice of each tested fact (`Verdicts.tested` says which), to four places; None where it was not asked."""
     not_possible: str = ""
     """Why it was not made; then the numbers are NaN."""
+    note: str = ""
+    """A remark beside the numbers, e.g. the layer that it read or the rate at which it trained."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +85,8 @@ def _attack_out(row: AttackRow) -> dict[str, Any]:
     more: dict[str, Any] = {"share_left": row.share_left.to_dict(), "items": list(row.items)}
     if row.not_possible:
         more["not_possible"] = row.not_possible
+    if row.note:
+        more["note"] = row.note
     return {"name": row.name, "label": row.label, **numbers, **more}
 
 
@@ -125,6 +129,7 @@ def _attack_in(row: Mapping[str, Any]) -> AttackRow:
         share_left=Interval.from_dict(row.get("share_left")) or Interval(nan),
         items=tuple(row.get("items", ())),
         not_possible=row.get("not_possible", ""),
+        note=row.get("note", ""),
     )
 
 

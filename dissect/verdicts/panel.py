@@ -24,6 +24,8 @@ from dissect.verdicts.findings import Matrices
 
 ANSWERS = "answers"
 """The part that is no attack: what is answered, and what was kept."""
+NOTE = "note"
+"""The key of what an attack has to say beside its matrices."""
 _REFUSED = "not possible"
 
 
@@ -74,7 +76,8 @@ class Bench:
         for matrix, sheet in zip(scores, self.tested.sheets, strict=True):
             if np.shape(matrix) != sheet.shape:
                 raise RuntimeError(f"attack {attack.name} gave a matrix of {np.shape(matrix)} for one of {sheet.shape}")
-        return {str(number): np.asarray(matrix, dtype=np.float64) for number, matrix in enumerate(scores)}
+        row: JournalRow = {str(number): np.asarray(matrix, dtype=np.float64) for number, matrix in enumerate(scores)}
+        return row | ({NOTE: " ".join(target.notes)} if target.notes else {})
 
     def _answers(self, model: HookedTransformer) -> JournalRow:
         said = in_all_wordings(model, self.forget, self.asking)

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.attacks.attack import available, budgets, chosen_attacks
+from dissect.attacks.attack import available, budgets, chosen_attacks, unrelated
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
@@ -121,10 +121,13 @@ def verdict(
     bench = Bench(
         tested=questions,
         forget=forget,
-        retain=retain.filter(
-            lambda fact: (
-                str(fact.extra.get(subject)) not in questions.names and str(getattr(fact, fact.kind)) not in asked
-            )
+        retain=unrelated(
+            retain.filter(
+                lambda fact: (
+                    str(fact.extra.get(subject)) not in questions.names and str(getattr(fact, fact.kind)) not in asked
+                )
+            ),
+            questions.names,
         ),
         kept=kept,
         kept_tested=_choice_of(kept, template, subject, seed),
