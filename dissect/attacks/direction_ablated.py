@@ -33,7 +33,7 @@ def direction_ablated(target: Target) -> Scores:
         if norm > 0:
             direction = (own - other) / norm
             hooks.append((f"blocks.{layer}.hook_resid_post", _setter(torch.from_numpy(direction), other @ direction)))
-    with model.hooks(fwd_hooks=hooks):
+    with hooked(model, hooks):
         return target.score()
 
 
