@@ -1,4 +1,4 @@
-"""What the demo's page says beyond the report: what world this is, the methods side by side, how to go on."""
+"""Further words of the demo's page: what world this is, the methods side by side, how to continue."""
 
 import shlex
 from pathlib import Path
@@ -12,7 +12,7 @@ from dissect.reproductions.demo_settings import DemoSettings
 
 
 def lead(settings: DemoSettings) -> str:
-    """What was done."""
+    """Say what was done."""
     return (
         f"A small model learnt {settings.n_attributes} things about each of {settings.n_people} people who do not "
         f"exist; it was then made to forget {settings.n_forget} of them, by {len(settings.methods)} methods. One of "

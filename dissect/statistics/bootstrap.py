@@ -19,7 +19,7 @@ def bootstrap(
     n_resamples: int = RESAMPLES,
     vectorized: bool = True,
 ) -> tuple[float, float]:
-    """Ends of the percentile interval of ``statistic``: each sample is drawn anew, on its own, with replacement.
+    """Return the ends of the percentile interval of ``statistic``; each sample is drawn anew, with replacement.
 
     Args:
         statistic: of as many arrays as there are samples; with ``vectorized`` it takes ``axis``.
@@ -51,7 +51,7 @@ def of_sums(
     seed: int = 0,
     n_resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """Ends of the percentile interval of a statistic of sums over items; whole groups are drawn with replacement.
+    """Return the percentile interval of a statistic of sums over items; whole groups are drawn with replacement.
 
     A mean is the ratio of two sums, and so is a ratio of means over the same items. Items of one group, such as
     facts about one person, are not independent: drawn one by one, they would make the interval too narrow.
@@ -81,6 +81,6 @@ def of_sums(
 def mean_interval(
     items: Float[np.ndarray, "item"], groups: Int[np.ndarray, "item"], *, seed: int = 0
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval of a mean over items, of which whole groups are drawn."""
+    """Return the ends of the 95 % interval of a mean over items, drawing whole groups."""
     columns = np.stack([items, np.ones(len(items))], axis=1)
     return of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups, seed=seed)

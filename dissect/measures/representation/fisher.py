@@ -21,7 +21,7 @@ from dissect.models.running.forward import final_residual, logits_at
 from dissect.reading.residual_states import drawn
 
 BLOCKS = ("attn", "mlp", "block")
-"""Of each layer; ``block`` is all of it, norms included."""
+"""Blocks of each layer; ``block`` is the whole layer, norms included."""
 MAX_FACTS = whole_number("fisher.max_facts", 200, "Number of facts, drawn by the seed: each takes a backward pass.")
 
 

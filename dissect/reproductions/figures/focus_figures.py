@@ -14,8 +14,8 @@ from dissect import plots
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
 from dissect.reproductions.figures.training_grid import panel_of
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import label as words
 from dissect.reproductions.making.training_runs import Runs, collected, label_of
 from dissect.unlearning.focus import Spans
@@ -45,7 +45,7 @@ WORLD: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {"U-F5": {"epochs": [1, 2]}, "U-F6": {"epochs": [1, 2], "lrs": [1e-4, 1e-3]}}
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A run for each kind of focus and learning rate."""
     rows, notes = collected(work, lambda model: _of(work, model))
     order = ["model", "focus", "lr", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
@@ -68,7 +68,7 @@ def kinds_of(sequences: Facts) -> list[str]:
     return [str(kind) for kind in given[0] if all(kind in spans for spans in given)]
 
 
-def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     runs = Runs(
         work,
         model,
@@ -107,7 +107,7 @@ def _spans(kind: str) -> Spans:
     return spans
 
 
-def _over_epochs(table: pd.DataFrame, work: Work) -> go.Figure:
+def _over_epochs(table: pd.DataFrame, work: FigureWork) -> go.Figure:
     several = table["model"].nunique() > 1
     shown = table.assign(
         panel=[
