@@ -16,13 +16,11 @@ def bootstrap(
     *,
     level: float = 0.95,
     seed: int = 0,
-    n_resamples: int = RESAMPLES,
-    vectorized: bool = True,
 ) -> tuple[float, float]:
     """Return the ends of the percentile interval of ``statistic``; each sample is drawn anew, with replacement.
 
     Args:
-        statistic: of as many arrays as there are samples; with ``vectorized`` it takes ``axis``.
+        statistic: maps as many arrays as there are samples, and an ``axis``, to the value.
 
     Returns:
         (low, high); both NaN where a sample has fewer than two values.
@@ -32,10 +30,10 @@ def bootstrap(
     drawn = stats.bootstrap(
         tuple(samples),
         statistic,
-        n_resamples=n_resamples,
+        n_resamples=RESAMPLES,
         confidence_level=level,
         method="percentile",
-        vectorized=vectorized,
+        vectorized=True,
         rng=np.random.default_rng(seed),
     )
     low, high = drawn.confidence_interval
@@ -57,8 +55,8 @@ def of_sums(
     facts about one person, are not independent: drawn one by one, they would make the interval too narrow.
 
     Args:
-        statistic: from the sums of the columns, on the last axis, to the value.
-        groups: the group of each item; by default each is one of its own.
+        statistic: maps the sums of the columns, on the last axis, to the value.
+        groups: group of each item; by default each item is a group of its own.
 
     Returns:
         (low, high); both NaN where there are fewer than two groups, or where some
