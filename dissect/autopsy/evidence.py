@@ -39,8 +39,8 @@ def evidence(results: Results) -> Evidence:
     """Gather the shares; those that were not measured stay None."""
     found = results.evaluation
     shares = _measured(found) if found is not None else {}
-    kept = shares.get("depth_retain")
-    readable = kept is None or kept.below(READABLE)
+    retain = shares.get("depth_retain")
+    readable = retain is None or retain.below(READABLE)
     return Evidence(**shares, **_restored(results), place=place(results, readable))
 
 
@@ -55,7 +55,7 @@ def _measured(found: Evaluation) -> dict[str, Any]:
         "retain": _share(found, answered, "retain"),
         "perplexity": _perplexity(found),
         "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
-        # UDS is not defined on kept facts: a retrained model's states lack nothing of them
+        # UDS is not defined on retain facts: a retrained model's states lack nothing of them
         "depth_retain": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
         "depth_alike": _first([_row(found, UNLEARNED, "erasure_depth", "forget")]),
         **_relearned(found),

@@ -39,18 +39,18 @@ def signs_of(found: Evidence) -> tuple[Sign, ...]:
 
 def _depth(found: Evidence) -> list[Sign]:
     """Sign of depth: what the unlearned model's own states still give the base model."""
-    depth, kept = found.depth, found.depth_retain
+    depth, retain = found.depth, found.depth_retain
     if depth is None:
         return []
-    if kept is not None and not kept.below(READABLE):
+    if retain is not None and not retain.below(READABLE):
         words = (
-            f"States about retain facts seem erased as well, {kept}: they are foreign to the base model, so depth says "
-            "nothing about the forget facts."
+            f"States about retain facts seem erased as well, {retain}: they are foreign to the base model, so depth "
+            "says nothing about the forget facts."
         )
         return [Sign("depth", "unclear", words)]
     if depth.below(DEPTH):
         return [Sign("depth", "suppressed", f"Its own states still give the base model the answers (erased: {depth}).")]
-    if depth.above(DEPTH) and kept is None:
+    if depth.above(DEPTH) and retain is None:
         words = (
             f"Its own states do not give the base model the answers (erased: {depth}), but whether the states of the "
             "two models can be exchanged at all was not measured: that takes retain facts."

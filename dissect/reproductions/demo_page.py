@@ -38,13 +38,13 @@ def sections(compared: Evaluation, out: Path, settings: DemoSettings) -> list[Se
 
 
 def _commands(out: Path, dissected: str) -> Code:
-    base, unlearned, facts, kept = (
+    base, unlearned, facts, retain = (
         shlex.quote(str(out / name)) for name in ("base", dissected, "forget.jsonl", "retain_unseen.jsonl")
     )
     report, sweep, figure = (shlex.quote(str(out.parent / name)) for name in ("report.html", "sweep.nc", "sweep.html"))
     return Code(
         f"dissect inspect {base} {unlearned}\n"
-        f"dissect report {base} {unlearned} --forget {facts} --retain {kept} --out {report}\n"
+        f"dissect report {base} {unlearned} --forget {facts} --retain {retain} --out {report}\n"
         f"dissect patch {base} {unlearned} --facts {facts} --out {sweep}\n"
         f"dissect plot {sweep} --out {figure}"
     )

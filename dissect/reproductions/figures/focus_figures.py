@@ -140,16 +140,16 @@ def _scatter(table: pd.DataFrame) -> go.Figure:
     keys, several = ["model", "focus", "lr", "epoch"], table["model"].nunique() > 1
     parts: list[pd.DataFrame] = []
     titles: dict[str, tuple[str, str]] = {}
-    for kept, where in _UTILITY:
+    for utility, where in _UTILITY:
         sides = [
             table[(table["measure"] == measure) & (table["set"] == set)]
             .set_index(keys)[["value", "low", "high"]]
             .set_axis([axis, f"{axis}_low", f"{axis}_high"], axis=1)
-            for measure, set, axis in ((kept, where, "x"), ("el_3", "sequences", "y"))
+            for measure, set, axis in ((utility, where, "x"), ("el_3", "sequences", "y"))
         ]
         both = sides[0].join(sides[1], how="inner").reset_index()
-        panel = [(f"{model}: " if several else "") + words(kept) for model in both["model"]]
-        axes = (f"{words(kept)}, {where} (right: kept)", "EL₃, sequences (up: forgotten)")
+        panel = [(f"{model}: " if several else "") + words(utility) for model in both["model"]]
+        axes = (f"{words(utility)}, {where} (right: retained)", "EL₃, sequences (up: forgotten)")
         titles |= dict.fromkeys(panel, axes)
         parts.append(both.assign(panel=panel))
     shown = pd.concat(parts, ignore_index=True)

@@ -158,7 +158,7 @@ def _against(table: pd.DataFrame) -> go.Figure:
         caption="Right: unrelated questions are still answered as the base model did; up: target questions no longer. "
         "Whiskers: 95 % bootstrap. Points of one method are joined in the order of epochs.",
         titles={
-            panel: (f"{panel}, unrelated questions (right: kept)", f"{panel}, target questions (up: forgotten)")
+            panel: (f"{panel}, unrelated questions (right: retained)", f"{panel}, target questions (up: forgotten)")
             for panel in shown["panel"]
         },
         reversed_y=list(shown["panel"]),

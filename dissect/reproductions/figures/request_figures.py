@@ -87,9 +87,14 @@ def cut(facts: Facts, n: object) -> list[Facts]:
 
 def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     requests = cut(work.single(model, "forget"), work.settings["n_requests"])
-    kept = work.facts(model, "retain_seen")
+    retain = work.facts(model, "retain_seen")
     runs = Runs(
-        work, model, forget=requests[0], retain=kept, epochs=[work.settings["train"].get("epochs", 5)], asked=_asked(())
+        work,
+        model,
+        forget=requests[0],
+        retain=retain,
+        epochs=[work.settings["train"].get("epochs", 5)],
+        asked=_asked(()),
     )
     methods = methods_of(work, runs)
     rows = _references(work, model, requests)
@@ -101,7 +106,7 @@ def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], lis
                 [model.base],
                 {f"request {place}": part for place, part in enumerate(requests[:number])}
                 | _sets(work, model, requests, number)
-                | {"trained to keep": kept if takes_retained(config) else None},
+                | {"trained to keep": retain if takes_retained(config) else None},
                 train=config.to_dict(),
                 kind=work.name,
             )
@@ -144,7 +149,7 @@ def _run(
     config = make_config({"seed": work.seed, **plain(settings)})
     if not missing or (failed := work.store.get(f"{model.name} {name} diverged", keys[missing[0]])):
         return failed if missing else None
-    kept = work.facts(model, "retain_seen") if takes_retained(config) else None
+    retain = work.facts(model, "retain_seen") if takes_retained(config) else None
     steps = each_request(
         model.base,
         requests[: max(missing)],
@@ -152,7 +157,7 @@ def _run(
         out=work.folder / "runs" / f"{model.name} {name}",
         dtype=work.dtype,
         device=work.device,
-        retain=kept,
+        retain=retain,
         config=config,
         overwrite=True,
         progress=work.progress,

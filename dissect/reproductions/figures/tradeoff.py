@@ -62,9 +62,9 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
     several = table["model"].nunique() > 1
     parts, titles, log, falling_x = [], {}, [], []
     for left in settings["forgetting"]:
-        for kept, where in _UTILITY:
+        for measure, where in _UTILITY:
             lost = table[(table["measure"] == left) & table["set"].isin(["forget", "sequences"])]
-            utility = table[(table["measure"] == kept) & (table["set"] == where)]
+            utility = table[(table["measure"] == measure) & (table["set"] == where)]
             if not len(lost) or not len(utility):
                 continue
             sides = [
@@ -72,12 +72,12 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
                 for side, axis in ((utility, "x"), (lost, "y"))
             ]
             both = sides[0].join(sides[1], how="inner").reset_index()
-            panel = f"{words(left)} against {words(kept)}"
+            panel = f"{words(left)} against {words(measure)}"
             titles[panel] = (
-                f"{words(kept)}, {where} (right: kept)",
+                f"{words(measure)}, {where} (right: retained)",
                 f"{words(left)}, {lost['set'].iloc[0]} (up: forgotten)",
             )
-            if kept == "perplexity":
+            if measure == "perplexity":
                 log.append(panel)
                 falling_x.append(panel)
             parts.append(both.assign(panel=panel))
@@ -92,7 +92,7 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
         line="line",
         references=shown[roles].assign(name=shown["method"]),
         title="Forgetting against utility",
-        subtitle="upper right: forgotten what was to be, kept the rest",
+        subtitle="upper right: the forget facts forgotten, the rest retained",
         caption="A point is a checkpoint; those of one method and learning rate are joined in the order of epochs: no "
         "Pareto front. Whiskers: 95 % bootstrap.",
         titles=titles,

@@ -109,9 +109,9 @@ class Runs:
     ) -> list[dict[str, Any]]:
         """A run, an item: two processes may not train in one directory."""
         work, sources = self.work, [self.model.base]
-        kept = self.retain if takes_retained(config) else None
+        retain = self.retain if takes_retained(config) else None
         said = config.to_dict() | ({"epochs": "nested"} if nests(config) else {})
-        trained = {"trained on": self.forget, "trained to keep": kept}
+        trained = {"trained on": self.forget, "trained to keep": retain}
         watched = {"asked": self.asked, "options": self.options}
         way = {"train": said, "focus": focus and focus[0]}
         keys = {epoch: work.key(sources, {**self.sets, **trained}, **way, **watched, epoch=epoch) for epoch in epochs}
@@ -127,7 +127,7 @@ class Runs:
                     return work.kept(names[epoch], keys[epoch], sources, partial(self._measured, model))
 
                 measured = {epoch: partial(look, epoch) for epoch in missing}
-                failure = self._train(config, measured, work.folder / "runs" / label, kept, focus)
+                failure = self._train(config, measured, work.folder / "runs" / label, retain, focus)
                 if failure is not None:
                     work.store.put(f"{label} diverged", failed_key, failure)
             if failure is not None:
