@@ -16,6 +16,7 @@ from transformer_lens.hook_points import HookPoint
 
 from dissect.attacks.attack import Attack, Scores, Target
 from dissect.attacks.layer_states import last_states, questions_of
+from dissect.models.changing.hooked import hooked
 
 LEAST = 8
 """Retain facts that the direction is taken from at least."""
@@ -40,11 +41,11 @@ def direction_ablated(target: Target) -> Scores:
 def _setter(direction: Float[Tensor, "d_model"], level: float) -> Callable[..., Tensor]:
     """A hook that sets the component along ``direction`` to ``level``."""
 
-    def hooked(residual: Float[Tensor, "batch pos d_model"], hook: HookPoint) -> Float[Tensor, "batch pos d_model"]:
+    def set_level(residual: Float[Tensor, "batch pos d_model"], hook: HookPoint) -> Float[Tensor, "batch pos d_model"]:
         along = direction.to(residual)
         return residual + (level - residual @ along)[..., None] * along
 
-    return hooked
+    return set_level
 
 
 ATTACK = Attack(

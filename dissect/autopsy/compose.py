@@ -1,4 +1,4 @@
-"""From stored results to the page: no model is run."""
+"""Composing the page from stored results: no model is run."""
 
 import os
 from collections.abc import Sequence
@@ -22,12 +22,12 @@ SECTIONS = (behaviour, depth, curves, maps, weights, attacks, compared, method)
 """In the order of the page; each says itself what it lacks."""
 _FRAMES = {"erased": "good", "suppressed": "warn", "not forgotten": "bad", "broken": "bad"}
 _LIMITS = (
-    "The verdict follows a fixed rule from the numbers below; it is about these facts and these questions. Recovery "
+    "The verdict follows from the numbers below by a fixed rule, and holds for these facts and questions. Recovery "
     "from the coefficients of late layers alone proves nothing and does not enter it."
 )
 
-_OTHERS = {"retain": "to be kept", "texts": "plain texts", "nonmembers": "that no model saw"}
-"""Sets of facts in words."""
+_OTHERS = {"retain": "to be retained", "texts": "plain texts", "nonmembers": "that no model saw"}
+"""Names of the sets of facts, in words."""
 
 
 def build(
@@ -41,8 +41,8 @@ def build(
     """Write the page.
 
     Args:
-        lead: in place of the usual words under the title.
-        extra: further sections, put before the last, which says how it was measured.
+        lead: words under the title, in place of the usual ones.
+        extra: further sections, put before the last, which says how everything was measured.
 
     Raises:
         DissectError: another suffix than ``.html``.
@@ -67,6 +67,6 @@ def _lead(results: Results) -> str:
     compared = f"{names[0]}, before unlearning, beside {names[1]}, after it: " if len(names) == 2 else ""
     others = ", ".join(f"{count} {_OTHERS.get(name, name)}" for name, count in n.items() if name != "forget")
     return (
-        f"{compared}{n.get('forget', 0)} facts that were to be forgotten{', ' + others if others else ''}. Was the "
-        "knowledge erased, or is it only no longer read out, and where was that changed?"
+        f"{compared}{n.get('forget', 0)} facts to be forgotten{', ' + others if others else ''}. Was the knowledge "
+        "erased, or is it just no longer read out, and where was that changed?"
     )

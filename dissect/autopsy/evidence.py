@@ -1,4 +1,4 @@
-"""From stored results to what the verdict reads."""
+"""Gathering the verdict's evidence from stored results."""
 
 from collections.abc import Iterable, Mapping
 from math import log
@@ -17,7 +17,7 @@ from dissect.statistics.bootstrap import of_sums
 from dissect.sweep.sweep_result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
-"""What counts as answering: the first of which the base model has enough on the forget facts."""
+"""Measures of answering, in order: the first one that the base model does well enough on counts."""
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
 _OF_ACTIVATIONS = {
     "shuffled": "with those of another prompt",
@@ -31,16 +31,16 @@ _OF_PARAMETERS = {
 }
 """Controls of a swap, and what they put in."""
 _FEW = 0.25
-"""A set of blocks with a larger share of the weights is no place."""
+"""Largest share of the weights that a set of blocks may have to count as a place."""
 BASE, UNLEARNED = "base", "unlearned"
 
 
 def evidence(results: Results) -> Evidence:
-    """Gather the shares; what was not measured stays None."""
+    """Gather the shares; those that were not measured stay None."""
     found = results.evaluation
     shares = _measured(found) if found is not None else {}
-    kept = shares.get("depth_kept")
-    readable = kept is None or kept.below(READABLE)
+    retain = shares.get("depth_retain")
+    readable = retain is None or retain.below(READABLE)
     return Evidence(**shares, **_restored(results), place=place(results, readable))
 
 
@@ -52,11 +52,11 @@ def _measured(found: Evaluation) -> dict[str, Any]:
     return {
         "known": None if known is None else _of(known),
         "said": said,
-        "kept": _share(found, answered, "retain"),
+        "retain": _share(found, answered, "retain"),
         "perplexity": _perplexity(found),
         "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
-        # UDS is not defined on kept facts: a retrained model's states lack nothing of them
-        "depth_kept": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
+        # UDS is not defined on retain facts: a retrained model's states lack nothing of them
+        "depth_retain": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
         "depth_alike": _first([_row(found, UNLEARNED, "erasure_depth", "forget")]),
         **_relearned(found),
     }
@@ -142,7 +142,7 @@ def _restored(results: Results) -> dict[str, Any]:
 
 
 def _controls(sweep: SweepResult, component: str, layer: int, names: Mapping[str, str]) -> dict[str, Share]:
-    """Of one window, by the words for each control: what a swap does that carries nothing of the answer."""
+    """Return the recovery of each control in one window, by its words: swaps that carry nothing of the answer."""
     found = {}
     for name, words in names.items():
         control = _best(sweep, f"{component} ({name})", [layer])
@@ -177,7 +177,7 @@ def _members(sweep: SweepResult, component: str, layer: int) -> list[int]:
 
 
 def place(results: Results, readable: bool = True) -> str:
-    """Where the change that matters sits, in words: the smallest restoring set, and where states lose the answer.
+    """Say where the change that matters sits: the smallest restoring set, and where states lose the answer.
 
     Args:
         readable: whether depth says anything of these models.

@@ -135,7 +135,7 @@ class _StepRunner:
         return {"missing": reason, "seconds": round(time.perf_counter() - started, 1)}
 
     def _is_done(self, step: str) -> bool:
-        """Whether the step needs no work. Ranks that still have it open wait for this one to join."""
+        """Return whether the step needs no work. Ranks that still have it open wait for this one to join."""
         if step in self.about["missing"]:
             return True
         file = self._file(step)
@@ -170,7 +170,7 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
 
 
 def _is_path(key: str) -> bool:
-    """Whether a key says where a checkpoint lies, which does not matter."""
+    """Return whether a key says where a checkpoint lies, which does not matter."""
     return key.endswith("_path")
 
 

@@ -1,4 +1,4 @@
-"""The few numbers that the verdict rests on, side by side under it."""
+"""The few numbers that the verdict rests on, side by side below it."""
 
 from math import nan
 
@@ -7,21 +7,21 @@ from dissect.autopsy.shares import Evidence, Share, most_said
 
 
 def numbers(found: Evidence) -> list[Numbers]:
-    """Those that were measured; nothing where none was."""
+    """Return the numbers that were measured, as tiles; nothing where none was."""
     wording, said = most_said(found) or ("", None)
     depth = found.depth_alike or found.depth
     tiles = [
-        _tile(f"of what was to be forgotten is still answered, {wording}", said),
-        _tile("of what was to be kept is still answered", found.kept),
-        _tile("is erased from its states about forgotten facts", depth, "about kept facts", found.depth_kept),
+        _tile(f"of the forget facts still answered, {wording}", said),
+        _tile("of the retain facts still answered", found.retain),
+        _tile("of the forget facts erased from hidden states", depth, "of the retain facts", found.depth_retain),
         _tile(
-            "of the lost answer probability comes back by relearning other facts",
+            "of the lost answer probability regained by relearning other facts",
             found.returned,
             "in a model that never knew",
             found.returned_control,
         ),
         _tile(
-            "comes back with the base model's value vectors",
+            "recovered with the base model's value vectors",
             found.values,
             "with early coefficients",
             found.coefficients,

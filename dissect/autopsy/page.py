@@ -42,7 +42,7 @@ class Drawing:
 
 @dataclass(frozen=True)
 class Callout:
-    """What the reader is to see first: a headline in a frame, with sentences and a list under it."""
+    """A framed headline that is seen first, with sentences and a list under it."""
 
     headline: str
     paragraphs: Sequence[str]
@@ -60,7 +60,7 @@ class Number:
     low: float = nan
     high: float = nan
     beside: str = ""
-    """What the other one is."""
+    """Name of the value to compare with."""
     other: float = nan
 
 
@@ -76,11 +76,11 @@ class Details:
     """Parts that are folded up behind a line of text."""
 
     summary: str
-    parts: Sequence["Part"]
+    parts: Sequence["PagePart"]
 
 
-Part: TypeAlias = str | Table | Code | Drawing | Callout | Numbers | Details | go.Figure
-"""What a section is made of; a string is a paragraph."""
+PagePart: TypeAlias = str | Table | Code | Drawing | Callout | Numbers | Details | go.Figure
+"""An element of a section; a string is a paragraph."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Section:
     """A heading and what stands under it."""
 
     heading: str
-    parts: Sequence[Part]
+    parts: Sequence[PagePart]
 
 
 def page(
@@ -146,7 +146,7 @@ class _Body:
         heading = f"<h2>{escape(section.heading)}</h2>\n" if section.heading else ""
         return f'<section id="{_anchor(section.heading)}">\n{heading}{parts}\n</section>'
 
-    def part(self, part: Part) -> str:
+    def part(self, part: PagePart) -> str:
         if isinstance(part, str):
             return f"<p>{escape(part)}</p>"
         if isinstance(part, Table):

@@ -1,4 +1,4 @@
-"""How pages look: their frame and their style sheet. Nothing is fetched; light and dark follow the reader's setting."""
+"""Frame and style sheet of pages. Nothing is fetched; light and dark follow the reader's setting."""
 
 STYLE = """
 :root { color-scheme: light dark;

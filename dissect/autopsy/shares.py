@@ -1,4 +1,4 @@
-"""What the verdict reads: shares with their intervals, each of which may be missing."""
+"""The evidence that the verdict reads: shares with their intervals, each of which may be missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,58 +20,58 @@ class Share:
         return f"{percent(self.value)} ({percent(self.low)} to {percent(self.high)})"
 
     def above(self, line: float) -> bool:
-        """Whether all of the interval lies above; the value where there is no interval."""
+        """Return whether the whole interval lies above ``line``; the value, where there is no interval."""
         return (self.value if isnan(self.low) else self.low) > line
 
     def below(self, line: float) -> bool:
-        """Whether all of it lies below."""
+        """Return whether the whole interval lies below ``line``; the value, where there is no interval."""
         return (self.value if isnan(self.high) else self.high) < line
 
 
 def percent(value: float) -> str:
-    """With a real minus sign, and none before a zero."""
+    """Format a share in percent, with a real minus sign and none before a zero."""
     return f"{value:.0%}".replace("-0%", "0%").replace("-", "\N{MINUS SIGN}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """What the rule reads; None where it was not measured."""
+    """The shares that the rule reads; None where not measured."""
 
     known: Share | None = None
     """Forget facts that the base model answers."""
     said: Mapping[str, Share] = field(default_factory=dict)
-    """By wording of the question: what the unlearned model answers of what the base model does."""
-    kept: Share | None = None
-    """The same of facts that were to be kept."""
+    """Share of the base model's answers that the unlearned model gives, by wording of the question."""
+    retain: Share | None = None
+    """That share on the retain facts."""
     perplexity: float | None = None
     """On plain texts, unlearned over base."""
     depth: Share | None = None
     """See `DEPTH`."""
-    depth_kept: Share | None = None
-    """``erasure_depth`` of facts that were to be kept: near 0 where depth can be read at all."""
+    depth_retain: Share | None = None
+    """``erasure_depth`` of the retain facts: near 0 where depth can be read at all."""
     depth_alike: Share | None = None
     """``erasure_depth`` of forget facts, to be compared with it."""
     returned: Share | None = None
-    """What relearning other facts brings back of the answer probability that facts it does not touch have lost."""
+    """Share of the lost answer probability of untouched facts that relearning other facts brings back."""
     returned_control: Share | None = None
-    """What the same training does to a model that never knew them."""
+    """That share in a model that never knew the facts."""
     gained: Share | None = None
     """The difference, over the same facts."""
     taught: Share | None = None
-    """What the facts that relearning does train on regain of what they had lost: how strong the attack was."""
+    """Share of their loss that the facts trained on regain: the strength of the attack."""
     values: Share | None = None
     """Recovery with the base model's value vectors in the best window."""
     values_controls: Mapping[str, Share] = field(default_factory=dict)
-    """The same of swaps that carry nothing of the answer, by what is put in."""
+    """Recovery of swaps that carry nothing of the answer, by what is put in."""
     coefficients: Share | None = None
     """Recovery with its coefficients m in the best window that leaves the last third of the layers alone: later ones
     carry the answer that the base model has already computed, and prove nothing."""
     coefficients_controls: Mapping[str, Share] = field(default_factory=dict)
-    """The same window with m that carry nothing of the answer, by whose they are."""
+    """Recovery in that window with coefficients that carry nothing of the answer, by whose they are."""
     place: str = ""
-    """Where the change that matters sits, in words."""
+    """Place of the change that matters, in words."""
 
 
 def most_said(found: Evidence) -> tuple[str, Share] | None:
-    """The wording in which the unlearned model answers most, and how much; None where nothing was measured."""
+    """Return the wording that the unlearned model answers most, with the share; None where nothing was measured."""
     return max(found.said.items(), key=lambda item: item[1].value, default=None)

@@ -1,4 +1,4 @@
-"""What the steps of a report work with: models, facts, settings, and the prompts made of them."""
+"""Inputs of the steps of a report: models, facts, settings, and the prompts made of them."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -39,7 +39,7 @@ class StepInputs:
 
     @property
     def shown(self) -> Prompts:
-        """Those of them that are drawn one by one: about different subjects where there are any."""
+        """Prompts that are drawn one by one: about different subjects where there are several."""
         numbers: list[int] = []
         subjects: set[str] = set()
         for number, fact in enumerate(self.prompts.facts):
@@ -51,7 +51,7 @@ class StepInputs:
 
     @property
     def unanswered(self) -> bool:
-        """Whether some facts come without answers: the base model's own then take the place of all."""
+        """True if some facts come without answers: the base model's own then replace all."""
         facts = [fact for each in self.sets.values() for fact in each if fact.kind != "text"]
         return any(getattr(fact, PARTNER[fact.kind] or "text") is None for fact in facts)
 

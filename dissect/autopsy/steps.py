@@ -43,7 +43,7 @@ class ReportStep:
     result: type[StoredResult]
     """Type that reads the file."""
     shared: bool = True
-    """Whether several processes compute it together; otherwise one of them does."""
+    """True if several processes compute it together; otherwise one of them does."""
 
 
 def _evaluation(inputs: StepInputs, out: Path) -> None:

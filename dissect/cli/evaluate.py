@@ -121,7 +121,7 @@ def evaluate(
     _report(found)
     typer.echo(f"saved {out}")
     if table is not None:
-        found.frame().to_csv(table, index=False)
+        found.to_dataframe().to_csv(table, index=False)
         typer.echo(f"saved {table}")
     if figure is not None:
         from dissect import plots

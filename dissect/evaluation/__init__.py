@@ -1,1 +1,1 @@
-"""Measuring checkpoints: what they say, know by heart, hold in their states, and give back under attack."""
+"""Measuring checkpoints: answers, memorisation, hidden states, and what attacks bring back."""

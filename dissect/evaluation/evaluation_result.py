@@ -1,4 +1,4 @@
-"""`Evaluation`: the numbers of one or many checkpoints, with their definitions; kept as JSON."""
+"""`Evaluation`: the numbers of one or many checkpoints, with their definitions, kept as JSON."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Evaluation(StoredRecord):
     WRITER = "`dissect evaluate` or Evaluation.save"
 
     models: list[dict[str, Any]]
-    """``name``, ``path``, ``fingerprint`` and, of a base or retrained model, its ``role``."""
+    """``name``, ``path``, ``fingerprint`` and, for a base or retrained model, its ``role``."""
     rows: list[ScoredRow]
     refused: list[Refusal]
     answers: list[dict[str, str]]
@@ -42,29 +42,29 @@ class Evaluation(StoredRecord):
 
     @property
     def names(self) -> list[str]:
-        """The checkpoints, in order."""
+        """Names of the checkpoints, in order."""
         return [model["name"] for model in self.models]
 
     def get(self, model: str, measure: str, set: str = "forget", /, **at: float | int | str) -> ScoredRow:
-        """One number.
+        """Return one number.
 
         Raises:
             DissectError: it was not measured, with the reason if it was refused.
         """
-        found = [r for r in self.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at)]
-        if found:
-            return found[0]
+        rows = [r for r in self.rows if (r.model, r.measure, r.set, dict(r.at)) == (model, measure, set, at)]
+        if rows:
+            return rows[0]
         for refusal in self.refused:
             if (refusal.model, refusal.measure, refusal.set) == (model, measure, set):
                 raise DissectError(f"{measure} of {model} on {set}: {refusal.reason}")
         raise DissectError(self._missing(model, measure, set, at))
 
     def has(self, model: str, measure: str, set: str = "forget") -> bool:
-        """Whether there is any number of that kind."""
+        """Return whether there is any such number."""
         return any((r.model, r.measure, r.set) == (model, measure, set) for r in self.rows)
 
     def curve(self, measure: str, along: str, set: str = "forget") -> pd.DataFrame:
-        """Every number of a measure that has a place on ``along``: one row each, with all places as columns."""
+        """Return the numbers of a measure along a curve, e.g. ``along="layer"``: one row each, places as columns."""
         return pd.DataFrame(
             [
                 {"model": r.model, "value": r.value, "low": r.low, "high": r.high, "n": r.n, **r.at}
@@ -74,10 +74,10 @@ class Evaluation(StoredRecord):
         )
 
     def difference(self, measure: str, first: str, second: str, set: str = "forget", *, seed: int = 0) -> Estimate:
-        """``first`` minus ``second`` over the same facts, with the bootstrap interval of the paired difference.
+        """Return ``first`` minus ``second`` over the same facts, with the bootstrap interval of the paired difference.
 
         Raises:
-            DissectError: a measure that is no mean over facts, or other facts.
+            DissectError: a measure that is no mean over facts, or different facts.
         """
         a, b = (self.get(model, measure, set).items for model in (first, second))
         if a is None or b is None or len(a) != len(b):
@@ -85,12 +85,12 @@ class Evaluation(StoredRecord):
         return mean_of(np.array(a) - np.array(b)).with_interval(self.subjects(set), seed=seed)
 
     def subjects(self, set: str) -> Int[np.ndarray, "fact"] | None:
-        """The number of each fact's subject; None where no two facts of the set share one."""
-        found = self.spec.get("subjects", {}).get(set)
-        return None if found is None else np.array(found)
+        """Return the number of each fact's subject; None where no two facts of the set share one."""
+        numbers = self.spec.get("subjects", {}).get(set)
+        return None if numbers is None else np.array(numbers)
 
-    def frame(self) -> pd.DataFrame:
-        """Every number as a row, the places on curves as columns of their own."""
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return every number as a row, with the places on curves as further columns."""
         rows = [
             {**{k: getattr(r, k) for k in ("model", "measure", "set", "value", "low", "high", "n", "unit")}, **r.at}
             for r in self.rows
@@ -98,10 +98,10 @@ class Evaluation(StoredRecord):
         return pd.DataFrame(rows)
 
     def table(self, *, curves: bool = False) -> pd.DataFrame:
-        """A row a measure and set, a column a checkpoint: value and interval as text.
+        """Return a row for each measure and set and a column for each checkpoint: value and interval as text.
 
         Args:
-            curves: also the numbers that are points of a curve.
+            curves: include the points of curves.
         """
         chosen = [row for row in self.rows if curves or not row.at]
         keys = list(dict.fromkeys((r.measure, r.set, _place(r.at), r.n) for r in chosen))
@@ -121,7 +121,7 @@ class Evaluation(StoredRecord):
         return pd.DataFrame(data)
 
     def side_by_side(self, set: str | None = None) -> pd.DataFrame:
-        """The answers that were kept: what was asked and expected, and a column a checkpoint with what it said."""
+        """Return the kept answers: prompt, expected answer, and a column for each checkpoint with what it said."""
         rows = [row for row in self.answers if set in (None, row["set"])]
         return pd.DataFrame(rows, columns=["set", "prompt", "expected", *self.names])
 
@@ -166,7 +166,7 @@ class Evaluation(StoredRecord):
 
 
 def joined(parts: Sequence[Evaluation]) -> Evaluation:
-    """Evaluations of different checkpoints on the same facts, as one."""
+    """Join evaluations of different checkpoints on the same facts."""
     answers: dict[tuple[str, str], dict[str, str]] = {}
     for part in parts:
         for row in part.answers:

@@ -1,4 +1,4 @@
-"""Running measures on one checkpoint: each set, each refusal, some answers to look at."""
+"""Running measures on one checkpoint: every set, every refusal, some answers to read."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""One number of an evaluation, or why there is none."""
+"""One number of an evaluation, or the reason why there is none."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -21,13 +21,13 @@ class ScoredRow:
     n: int
     unit: str
     at: Mapping[str, float | int | str] = field(default_factory=dict)
-    """Where on a curve."""
+    """Place on a curve, empty for a measure that is one number."""
     items: tuple[float, ...] | None = field(default=None, repr=False)
-    """The value of each fact, in order, where the number is their mean and one number is all there is."""
+    """Value of each fact, in order, where the number is their mean and no point of a curve."""
 
     @classmethod
     def of(cls, model: str, measure: str, set: str, found: Estimate) -> "ScoredRow":
-        """An estimate with its place."""
+        """Build a row from an estimate."""
         items = None if found.items is None or found.at else tuple(float(x) for x in found.items)
         value, low, high = float(found.value), float(found.low), float(found.high)
         return cls(model, measure, set, value, low, high, int(found.n), found.unit, dict(found.at), items)
@@ -44,7 +44,7 @@ class ScoredRow:
 
 @dataclass(frozen=True)
 class Refusal:
-    """A measure that is not defined for a checkpoint and a set, and why."""
+    """A measure that is not defined for a checkpoint and a set, with the reason."""
 
     model: str
     measure: str
@@ -57,13 +57,13 @@ def _short(value: float) -> str:
 
 
 def row_out(row: ScoredRow) -> dict[str, Any]:
-    """As it stands in JSON, where what is not finite is null."""
+    """Return a JSON-serialisable dict, in which numbers that are not finite are null."""
     out = {**vars(row), "at": dict(row.at), "items": None if row.items is None else _finite(row.items)}
     return out | {key: _finite([out[key]])[0] for key in ("value", "low", "high")}
 
 
 def row_in(row: Mapping[str, Any]) -> ScoredRow:
-    """What `row_out` gave, back again."""
+    """Build a row from what `row_out` returned."""
     numbers = {key: math.nan if row[key] is None else row[key] for key in ("value", "low", "high")}
     items = row.get("items")
     held = None if items is None else tuple(math.nan if x is None else x for x in items)

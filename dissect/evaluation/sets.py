@@ -1,4 +1,4 @@
-"""The sets of facts that checkpoints are asked about: those given, and what follows from them."""
+"""Sets of facts that checkpoints are asked about: those given, and those derived from them."""
 
 import hashlib
 import json
@@ -15,14 +15,14 @@ from dissect.data.variants import held_out, paraphrased
 from dissect.errors import DissectError
 
 DERIVED = {"paraphrased": paraphrased, "held_out": held_out}
-"""Made of the forget facts where those carry what is needed and the set itself is not given."""
+"""Sets derived from the forget facts, where these carry what is needed and the set itself is not given."""
 
 
 def fact_sets(given: Mapping[str, object]) -> dict[str, Facts]:
-    """Check the sets that were given, and leave out those that were not.
+    """Check the sets that were given, and drop those that were not.
 
     Raises:
-        DissectError: a set that is no Facts or holds none, or one by a name that cannot be a set's.
+        DissectError: a set that is not Facts or is empty, or a name that is not an identifier.
     """
     sets: dict[str, Facts] = {}
     for name, facts in given.items():
@@ -39,26 +39,26 @@ def fact_sets(given: Mapping[str, object]) -> dict[str, Facts]:
 
 
 def with_derived(sets: Mapping[str, Facts]) -> dict[str, Facts]:
-    """The sets and, where they are not among them, the forget facts in other words."""
-    found = dict(sets)
+    """Add the forget facts in other words, where those sets are not given."""
+    every = dict(sets)
     for name, derive in DERIVED.items():
-        if name not in found and "forget" in found and len(facts := derive(found["forget"])):
-            found[name] = facts
-    return found
+        if name not in every and "forget" in every and len(facts := derive(every["forget"])):
+            every[name] = facts
+    return every
 
 
 def subjects(sets: Mapping[str, Facts]) -> dict[str, Int[np.ndarray, "fact"]]:
-    """For each set in which facts share a subject, the number of each fact's: four facts about one person are not four.
+    """Number the subjects of each set in which facts share one: four facts about one person are not four.
 
     A fact's subject is its ``extra["subject"]``; the wordings of one forget fact belong together in any case.
     """
-    found = {name: _subjects(facts) for name, facts in sets.items()}
+    numbers = {name: _subjects(facts) for name, facts in sets.items()}
     for name, derive in DERIVED.items():
         if name in sets and "forget" in sets:
             of_fact = [number for number, fact in enumerate(sets["forget"]) for _ in derive([fact])]
             if len(of_fact) == len(sets[name]):  # else the set was given, and is of other facts
-                found[name] = found["forget"][of_fact]
-    return {name: groups for name, groups in found.items() if len(np.unique(groups)) < len(groups)}
+                numbers[name] = numbers["forget"][of_fact]
+    return {name: groups for name, groups in numbers.items() if len(np.unique(groups)) < len(groups)}
 
 
 def _subjects(facts: Facts) -> Int[np.ndarray, "fact"]:
@@ -67,19 +67,19 @@ def _subjects(facts: Facts) -> Int[np.ndarray, "fact"]:
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])
 
 
-def answered(facts: Facts, model: HookedTransformer, **how: Any) -> Facts:
-    """The facts with the model's own greedy answers in place of theirs; plain texts stay.
+def answered(facts: Facts, model: HookedTransformer, **asking: Any) -> Facts:
+    """Replace the answers of facts by the model's own greedy ones; plain texts stay.
 
     Args:
-        how: ``template``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
+        asking: ``template``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
 
     Raises:
-        DissectError: the model answers nothing to one of them.
+        DissectError: the model gives no answer to one of them.
     """
-    asked = facts.filter(lambda fact: fact.kind != "text")
-    if not len(asked):
+    questions = facts.filter(lambda fact: fact.kind != "text")
+    if not len(questions):
         return facts
-    said = iter(asked.prompts(model, answers="base", progress=False, **how).answer_texts)
+    said = iter(questions.prompts(model, answers="base", progress=False, **asking).answer_texts)
     return Facts(fact if fact.kind == "text" else _with_answer(fact, next(said)) for fact in facts)
 
 
@@ -90,6 +90,6 @@ def _with_answer(fact: Fact, said: str) -> Fact:
 
 
 def fingerprint(facts: Facts) -> str:
-    """A hash over everything that the facts hold."""
+    """Return a hash over everything that the facts hold."""
     rows = json.dumps([fact.row() for fact in facts], sort_keys=True, default=str)
     return hashlib.sha256(rows.encode()).hexdigest()[:16]

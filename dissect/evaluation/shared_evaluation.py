@@ -1,4 +1,4 @@
-"""An evaluation that is kept checkpoint by checkpoint until all are measured, by one process or by several."""
+"""An evaluation kept checkpoint by checkpoint until all are measured, by one process or several."""
 
 import hashlib
 import json
@@ -23,13 +23,13 @@ from dissect.sweep.sweep import check_out
 def check_shared(
     sources: Iterable[CheckpointSource | None], out: str | os.PathLike[str] | None, task: str | None, *, overwrite: bool
 ) -> Task:
-    """Which task this process is, and whether the result may be written.
+    """Return which task this process is, and check that the result may be written.
 
     Raises:
-        DissectError: no such task, no file for its part, a name that is not one of JSON, or one that is taken.
+        DissectError: no such task, no file for its part, another suffix than ``.json``, or a file that exists.
     """
     if out is not None and Path(out).suffix.lower() != ".json":
-        raise DissectError(f"an evaluation is written as JSON, got {Path(out).name!r}: use a name that ends in .json")
+        raise DissectError(f"the file must end in .json, got {Path(out).name!r}: an evaluation is written as JSON")
     return check_out(_sharded(sources), out, task, overwrite=overwrite)
 
 
@@ -50,17 +50,17 @@ def shared(
     names = {_mark(name, source): name for name, source in sources.items()}
     with journals_of(_sharded(sources.values()), out, key_of(spec), task) as journals:
         rows = Items(journals).each(names, lambda mark: {"part": measure(names[mark]).to_dict()})
-        found = joined([Evaluation.from_dict(row["part"]) for row in rows.values()])
-        journals.finish(lambda: found.save(out))
-    return found
+        whole = joined([Evaluation.from_dict(row["part"]) for row in rows.values()])
+        journals.finish(lambda: whole.save(out))
+    return whole
 
 
 def _mark(name: str, source: CheckpointSource) -> str:
-    """A checkpoint as it is now: what was measured of another by its name is not taken for it."""
+    """Return a mark of the checkpoint as it is now, so that one of the same name is not taken for it."""
     held = weights(source) if isinstance(source, HookedTransformer) else signature(source) or str(source)
     return f"{name} {hashlib.sha256(json.dumps(held).encode()).hexdigest()[:16]}"
 
 
 def _sharded(sources: Iterable[CheckpointSource | None]) -> HookedTransformer | None:
-    """A model that ranks share, if there is one: they measure it together."""
+    """Return a model that ranks share, if there is one: they measure it together."""
     return next((each for each in sources if isinstance(each, HookedTransformer) and is_sharded(each)), None)

@@ -1,4 +1,4 @@
-"""Which checkpoints are measured, by what names, and whether their files are still those that were measured."""
+"""The checkpoints to measure: their names, and marks that tell whether their files have changed."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -16,13 +16,13 @@ CheckpointSource: TypeAlias = str | os.PathLike[str] | HookedTransformer
 
 
 def named(models: Any) -> dict[str, CheckpointSource]:
-    """One checkpoint, several, or several by name, as several by name.
+    """Return checkpoints by name, from one checkpoint, several, or a mapping.
 
-    A directory is called by its last part, and by its last two where that is not enough; a loaded model by that of the
+    A directory is named by its last part, or its last two or three where that is ambiguous; a loaded model by the
     directory it came from.
 
     Raises:
-        DissectError: nothing given, something that is no checkpoint, or two of one name.
+        DissectError: no checkpoint, something else than a checkpoint, or two of one name.
     """
     if isinstance(models, Mapping):
         given = {str(name): source for name, source in models.items()}
@@ -40,12 +40,14 @@ def named(models: Any) -> dict[str, CheckpointSource]:
         raise DissectError("no checkpoint to measure: give at least one")
     for name, source in given.items():
         if not isinstance(source, (str, os.PathLike, HookedTransformer)):
-            raise DissectError(f"checkpoint {name!r} is a {type(source).__name__}: give a directory or a loaded model")
+            raise DissectError(
+                f"checkpoint {name!r} must be a directory or a loaded model, got {type(source).__name__}"
+            )
     return given
 
 
 def place(source: CheckpointSource) -> str | None:
-    """Where a checkpoint lies; None for a model that did not come from files or was changed since."""
+    """Return where a checkpoint lies; None for a model that did not come from files or was changed since."""
     if not isinstance(source, HookedTransformer):
         return os.path.realpath(source) if Path(source).exists() else str(source)
     info = checkpoint_or_none(source)
@@ -53,7 +55,7 @@ def place(source: CheckpointSource) -> str | None:
 
 
 def signature(source: CheckpointSource) -> list[Any] | None:
-    """Names, sizes and times of a checkpoint's files; None where it is not a directory here."""
+    """Return names, sizes and times of a checkpoint's files; None where it is no local directory."""
     path = None if isinstance(source, HookedTransformer) else Path(source)
     if path is None or not path.is_dir():
         return None
@@ -61,7 +63,7 @@ def signature(source: CheckpointSource) -> list[Any] | None:
 
 
 def weights(model: HookedTransformer) -> list[str]:
-    """A loaded model as it is now: its weights, and where it has hooks; what those do cannot be known."""
+    """Return digests of a loaded model's weights, and the points with hooks; what those do cannot be known."""
     if is_sharded(model):  # the same on all ranks, each of which has a part of the weights
         held = [checkpoint_of(model).fingerprint]
     else:

@@ -1,4 +1,4 @@
-"""What a measure returns: a number, what it was computed from, and how its interval is drawn."""
+"""`Estimate`, the number that a measure returns, with what its interval is drawn from."""
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from dissect.errors import Undefined
 from dissect.statistics.bootstrap import bootstrap, mean_interval
 
 COLUMNS = frozenset(("model", "measure", "set", "value", "low", "high", "n", "unit"))
-"""What stands beside every number."""
+"""Names of the columns that every number has."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,9 @@ class Estimate:
     at: Mapping[str, float | int | str] = field(default_factory=dict)
     """Place on a curve, e.g. ``{"layer": 3}``; empty for a measure that is one number."""
     items: np.ndarray | None = field(default=None, repr=False)
-    """Where ``value`` is the mean of items: their values, NaN where undefined."""
+    """Values of the items, NaN where undefined, if ``value`` is their mean; else None."""
     samples: Sequence[np.ndarray] = field(default=(), repr=False)
-    """Where ``value`` is another statistic: the samples that are drawn anew for its interval, each on its own."""
+    """Samples that are drawn anew for the interval, each on its own, if ``value`` is another statistic."""
     statistic: Callable[..., Any] | None = field(default=None, repr=False)
     """Maps as many arrays as there are ``samples``, and an ``axis``, to the value."""
 

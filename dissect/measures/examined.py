@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How questions are asked and everything is computed."""
+    """Settings shared by all measures of an evaluation."""
 
     template: str = DEFAULT_TEMPLATE
     max_new_tokens: int = 40

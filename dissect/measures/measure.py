@@ -1,4 +1,4 @@
-"""What a measure of a checkpoint is, and how to find those there are.
+"""`Measure`, how a checkpoint is measured, and the catalogue of measures.
 
 Each measure is a file in one of the folders of this room and holds it as ``MEASURE`` (or several as ``MEASURES``);
 `available` finds them there.
@@ -24,18 +24,18 @@ FACT_SETS = ("forget", "retain", "paraphrased", "held_out", "unrelated")
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """How a checkpoint is measured."""
+    """A way to measure a checkpoint."""
 
     name: str
     label: str
     """For tables and axes."""
     definition: str
-    """What is computed, from what, in which direction, and who proposed it; one or two sentences."""
+    """One or two sentences: what is computed, from what, in which direction, and who proposed it."""
     family: Family
     compute: Callable[[Examined], Estimate | Sequence[Estimate]]
     """Called with one checkpoint and one set of facts. Raises `Undefined` where the measure is not defined."""
     options: tuple[Option[Any], ...] = ()
-    """What it can be told; read by ``examined.option(...)``."""
+    """Options that it reads by ``examined.option(...)``."""
     check: Callable[[Mapping[str, Any]], None] | None = None
     """Checks those of its options that were given together, where one rules out another. Raises `DissectError`."""
     sets: tuple[str, ...] = FACT_SETS

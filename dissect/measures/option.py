@@ -1,4 +1,4 @@
-"""What a single measure can be told: the option's name, its default, and the values that it accepts."""
+"""Options of single measures: name, default, and accepted values."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Option(Generic[T]):
     expected: str
     """Accepted values, in words that complete "must be ..."."""
     accepts: Callable[[Any], bool]
-    """Whether a value can be used."""
+    """Predicate: true for a value that can be used."""
 
     @property
     def owner(self) -> str:

@@ -1,1 +1,1 @@
-"""What is measured. Each metric is one file here; nothing else needs to change for a new one."""
+"""Metrics of a cell. Each is one file here; nothing else needs to change for a new one."""

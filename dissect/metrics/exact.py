@@ -1,4 +1,4 @@
-"""Whether the whole answer is what the model would say."""
+"""Exact match: the whole answer is what the model would say."""
 
 from jaxtyping import Float
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""What a metric on answer positions is, and how to find one by name."""
+"""`Metric`, a number on answer positions, and the catalogue of metrics."""
 
 import importlib
 import pkgutil
@@ -16,7 +16,7 @@ from dissect.keywords import keywords
 
 @dataclass(frozen=True)
 class Scored:
-    """What a metric sees: float32 logits at the scored positions of a batch."""
+    """Input of a metric: float32 logits at the scored positions of a batch."""
 
     logits: Float[Tensor, "scored d_vocab"]
     """Logits of the model that is measured."""
@@ -64,15 +64,15 @@ class Metric:
     better: Literal["lower", "higher"] = "lower"
     """Which direction is nearer to knowing the answer."""
     needs_targets: bool = False
-    """Whether it reads ``targets``: then it cannot be taken where some position has none."""
+    """True if it reads ``targets``: it is then undefined where some position has none."""
     needs_foils: bool = False
-    """Whether it reads ``foils``."""
+    """True if it reads ``foils``."""
     reduction: Reduction = "mean"
     """From positions to prompts."""
     smooth: bool = True
-    """Whether it has a gradient with respect to the logits that says anything; counts and ranks have none."""
+    """True if it has a useful gradient with respect to the logits; counts and ranks have none."""
     squared_distance: bool = False
-    """Whether it is the mean squared difference of the logits, which a sweep can compute without the logits."""
+    """True if it is the mean squared difference of the logits, which a sweep can compute without the logits."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""

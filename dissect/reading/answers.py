@@ -1,4 +1,4 @@
-"""What a model says: its own answers beside the expected ones."""
+"""A model's own answers beside the expected ones."""
 
 from dataclasses import dataclass
 
@@ -24,7 +24,7 @@ class Answer:
 
 @without_gradients()
 def reproduced(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 64) -> Bool[Tensor, "prompt"]:
-    """Whether the expected answer is exactly the beginning of the model's greedy continuation.
+    """Tell for each prompt whether the model's greedy continuation begins with exactly the expected answer.
 
     It is if and only if, reading the expected answer, each of its tokens is the most likely one where it stands; so one
     forward pass decides and nothing is generated. The mean over prompts is the share of facts recalled verbatim.

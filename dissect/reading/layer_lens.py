@@ -38,7 +38,7 @@ def logit_lens(head: HookedTransformer) -> Lens:
 
 @dataclass(frozen=True)
 class LayerScores:
-    """What a lens gives to the answer's tokens after each layer: one entry a token, prompt after prompt."""
+    """Scores of the answer's tokens under a lens after each layer: one entry a token, prompt after prompt."""
 
     row: Int[np.ndarray, "token"]
     """The prompt that each token belongs to."""
@@ -47,7 +47,7 @@ class LayerScores:
     rank: Shaped[np.ndarray, "layer token"]
     """Place of y by falling logit, from 1."""
     entropy: Float[np.ndarray, "layer token"]
-    """Of p_l, in nats."""
+    """Entropy of p_l, in nats."""
     n_rows: int
 
     @property

@@ -30,7 +30,7 @@ class States:
     """The prompt that each token belongs to."""
 
     def layer(self, layer: int) -> Float[np.ndarray, "item d_model"]:
-        """Of one layer, in float64."""
+        """Return the states of one layer, in float64."""
         return self.values[layer].astype(np.float64)
 
     @property

@@ -1,4 +1,4 @@
-"""What a model gives to the tokens of answers that it reads: the raw material of most measures."""
+"""Log-probabilities and ranks of the answer tokens that a model reads: the raw material of most measures."""
 
 from dataclasses import dataclass
 

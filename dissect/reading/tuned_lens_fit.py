@@ -35,12 +35,13 @@ class TunedLens:
 
 @dataclass(frozen=True, kw_only=True)
 class FitSettings:
-    """How a lens is fitted."""
+    """Settings of a lens's fit."""
 
     steps: int = 300
     lr: float = 1e-2
-    """Of Adam, falling in a straight line to 0. In units in which states have components of size 1 and A is a rotation:
-    an entry of A moves by lr / sqrt(d_model) a step at most, one of b by lr times the layer's root mean square."""
+    """Learning rate of Adam, falling linearly to 0. In units in which states have components of size 1 and A is a
+    rotation: an entry of A moves by lr / sqrt(d_model) a step at most, one of b by lr times the layer's root mean
+    square."""
     batch_size: int = 256
     """Tokens a step."""
     seed: int = 0

@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 SETTINGS_FILE = "demo.json"
 """Marks a directory as the demo's own, which may be written again."""
 COMPARED = ("exact_match", "answer_probability", "uds", "quantisation")
-"""What the three checkpoints are compared by."""
+"""Measures by which the three checkpoints are compared."""
 
 
 def run_demo(
@@ -100,7 +100,7 @@ def run_demo(
 
 
 def world_facts(world: World, out: Path, n_forget: int) -> dict[str, Facts]:
-    """What is to be forgotten, and the others in two halves by people: one for training, one for measuring."""
+    """Return the forget facts, and the retain facts in two halves by people: one for training, one for measuring."""
     forget, retain = world.split(n_forget)
     half = n_forget + (len(world.people) - n_forget) // 2
     facts = {

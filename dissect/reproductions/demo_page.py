@@ -1,4 +1,4 @@
-"""What the demo's page says beyond the report: what world this is, the methods side by side, how to go on."""
+"""Further words of the demo's page: what world this is, the methods side by side, how to continue."""
 
 import shlex
 from pathlib import Path
@@ -12,7 +12,7 @@ from dissect.reproductions.demo_settings import DemoSettings
 
 
 def lead(settings: DemoSettings) -> str:
-    """What was done."""
+    """Say what was done."""
     return (
         f"A small model learnt {settings.n_attributes} things about each of {settings.n_people} people who do not "
         f"exist; it was then made to forget {settings.n_forget} of them, by {len(settings.methods)} methods. One of "
@@ -38,13 +38,13 @@ def sections(compared: Evaluation, out: Path, settings: DemoSettings) -> list[Se
 
 
 def _commands(out: Path, dissected: str) -> Code:
-    base, unlearned, facts, kept = (
+    base, unlearned, facts, retain = (
         shlex.quote(str(out / name)) for name in ("base", dissected, "forget.jsonl", "retain_unseen.jsonl")
     )
     report, sweep, figure = (shlex.quote(str(out.parent / name)) for name in ("report.html", "sweep.nc", "sweep.html"))
     return Code(
         f"dissect inspect {base} {unlearned}\n"
-        f"dissect report {base} {unlearned} --forget {facts} --retain {kept} --out {report}\n"
+        f"dissect report {base} {unlearned} --forget {facts} --retain {retain} --out {report}\n"
         f"dissect patch {base} {unlearned} --facts {facts} --out {sweep}\n"
         f"dissect plot {sweep} --out {figure}"
     )

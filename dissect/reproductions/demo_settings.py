@@ -1,4 +1,4 @@
-"""What the demo trains, how it forgets, and which checkpoint it dissects."""
+"""Settings of the demo: what it trains, how it unlearns, and which checkpoint it dissects."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ METHODS: dict[str, dict[str, Any]] = {
 
 @dataclass(frozen=True)
 class DemoSettings:
-    """What the demo trains, how it forgets, and which checkpoint it dissects."""
+    """Settings of the demo: what it trains, how it unlearns, and which checkpoint it dissects."""
 
     n_people: int = 200
     n_attributes: int = 4

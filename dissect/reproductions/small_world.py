@@ -23,7 +23,7 @@ SMALL = DemoSettings(
     window=3,
     relearning={"relearning.lr": 5e-4, "relearning.steps": 12},
 )
-"""As the demo, with 24 people."""
+"""The demo's settings, with 24 people."""
 
 
 def small_world(out: str | os.PathLike[str], *, settings: DemoSettings = SMALL, progress: bool = False) -> Path:

@@ -29,7 +29,7 @@ WARM_UP = 20
 FLOOR = 0.1
 """Share of the learning rate that is left at the last step."""
 MIN_STEPS, MAX_PASSES = 400, 18
-"""How long training may take where nothing else is said: so many steps, or passes over the texts if these are more."""
+"""Default limit of training: this many steps, or passes over the texts if these take more."""
 MATRIX_STD, EMBEDDING_STD = 0.04, 0.5
 """First weights. With transformers' 0.02 throughout it takes four times as many texts to learn the same world."""
 POOL = 8

@@ -16,13 +16,11 @@ def bootstrap(
     *,
     level: float = 0.95,
     seed: int = 0,
-    n_resamples: int = RESAMPLES,
-    vectorized: bool = True,
 ) -> tuple[float, float]:
-    """Ends of the percentile interval of ``statistic``: each sample is drawn anew, on its own, with replacement.
+    """Return the ends of the percentile interval of ``statistic``; each sample is drawn anew, with replacement.
 
     Args:
-        statistic: of as many arrays as there are samples; with ``vectorized`` it takes ``axis``.
+        statistic: maps as many arrays as there are samples, and an ``axis``, to the value.
 
     Returns:
         (low, high); both NaN where a sample has fewer than two values.
@@ -32,10 +30,10 @@ def bootstrap(
     drawn = stats.bootstrap(
         tuple(samples),
         statistic,
-        n_resamples=n_resamples,
+        n_resamples=RESAMPLES,
         confidence_level=level,
         method="percentile",
-        vectorized=vectorized,
+        vectorized=True,
         rng=np.random.default_rng(seed),
     )
     low, high = drawn.confidence_interval
@@ -51,14 +49,14 @@ def of_sums(
     seed: int = 0,
     n_resamples: int = RESAMPLES,
 ) -> tuple[float, float]:
-    """Ends of the percentile interval of a statistic of sums over items; whole groups are drawn with replacement.
+    """Return the percentile interval of a statistic of sums over items; whole groups are drawn with replacement.
 
     A mean is the ratio of two sums, and so is a ratio of means over the same items. Items of one group, such as
     facts about one person, are not independent: drawn one by one, they would make the interval too narrow.
 
     Args:
-        statistic: from the sums of the columns, on the last axis, to the value.
-        groups: the group of each item; by default each is one of its own.
+        statistic: maps the sums of the columns, on the last axis, to the value.
+        groups: group of each item; by default each item is a group of its own.
 
     Returns:
         (low, high); both NaN where there are fewer than two groups, or where some
@@ -81,6 +79,6 @@ def of_sums(
 def mean_interval(
     items: Float[np.ndarray, "item"], groups: Int[np.ndarray, "item"], *, seed: int = 0
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval of a mean over items, of which whole groups are drawn."""
+    """Return the ends of the 95 % interval of a mean over items, drawing whole groups."""
     columns = np.stack([items, np.ones(len(items))], axis=1)
     return of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups, seed=seed)

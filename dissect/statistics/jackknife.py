@@ -1,4 +1,4 @@
-"""Intervals of numbers that are no mean of items: what they become when some facts are left out."""
+"""Jackknife intervals, for numbers that are no mean of items: they are computed without some facts in turn."""
 
 import numpy as np
 from jaxtyping import Float, Int

@@ -131,7 +131,7 @@ def test_the_whole_report_of_the_demo(demo):
         ({"options": {"relearning.stps": 1}}, "did you mean 'steps'"),
         ({"windw": 3}, "no setting 'windw'"),
         ({"template": "x"}, "question"),
-        ({"out": "page.pdf"}, "ends in .html"),
+        ({"out": "page.pdf"}, "must end in .html"),
     ],
 )
 def test_mistakes(change, message, demo, facts, tmp_path):

@@ -12,9 +12,9 @@ def share(value: float, width: float = 0.05) -> Share:
     return Share(value, value - width, value + width, 100)
 
 
-KNOWS = {"known": share(0.98), "kept": share(0.95)}
+KNOWS = {"known": share(0.98), "retain": share(0.95)}
 FORGOT = {**KNOWS, "said": {"as asked": share(0.05), "in other words": share(0.1)}}
-INTACT, GONE = {"depth": share(0.1), "depth_kept": share(0.02)}, {"depth": share(0.9), "depth_kept": share(0.05)}
+INTACT, GONE = {"depth": share(0.1), "depth_retain": share(0.02)}, {"depth": share(0.9), "depth_retain": share(0.05)}
 BACK = {"returned": share(0.6), "returned_control": share(0.05), "gained": share(0.55)}
 NOT_BACK = {"returned": share(0.08), "returned_control": share(0.07), "gained": share(0.01)}
 
@@ -33,7 +33,7 @@ NOT_BACK = {"returned": share(0.08), "returned_control": share(0.07), "gained": 
         (Evidence(**FORGOT, **GONE), "erased"),
         (Evidence(**FORGOT, **GONE, **BACK), "undecided"),
         (Evidence(**FORGOT), "undecided"),
-        (Evidence(**(FORGOT | {"kept": share(0.1)}), **INTACT, **BACK), "broken"),
+        (Evidence(**(FORGOT | {"retain": share(0.1)}), **INTACT, **BACK), "broken"),
         (Evidence(**FORGOT, **GONE, perplexity=20.0), "broken"),
     ],
 )
@@ -42,7 +42,7 @@ def test_cases(found, kind):
 
 
 def test_an_interval_across_the_line_decides_nothing():
-    wide = Evidence(**FORGOT, depth=Share(0.45, 0.3, 0.6), depth_kept=share(0.02))
+    wide = Evidence(**FORGOT, depth=Share(0.45, 0.3, 0.6), depth_retain=share(0.02))
     assert verdict(wide).kind == "undecided"
     assert verdict(wide).signs[0].side == "unclear"
     nearly = Evidence(**(KNOWS | {"said": {"as asked": Share(0.45, 0.35, 0.55)}}), **INTACT)
@@ -52,7 +52,7 @@ def test_an_interval_across_the_line_decides_nothing():
 
 def test_foreign_states_say_nothing_about_depth():
     """A model trained anew has other states for everything, kept facts too."""
-    foreign = Evidence(**FORGOT, depth=share(0.95), depth_kept=share(0.9), **NOT_BACK)
+    foreign = Evidence(**FORGOT, depth=share(0.95), depth_retain=share(0.9), **NOT_BACK)
     found = verdict(foreign)
     assert [sign.side for sign in found.signs] == ["unclear", "erased"]
     assert found.kind == "erased" and "relearning says so" in found.sure
@@ -60,14 +60,16 @@ def test_foreign_states_say_nothing_about_depth():
 
 def test_two_signs_that_agree_are_surer_than_one():
     both, one = verdict(Evidence(**FORGOT, **INTACT, **BACK)), verdict(Evidence(**FORGOT, **INTACT))
-    assert both.sure.startswith("Fairly sure")
-    assert one.sure.startswith("Moderately sure: depth says so.") and "Relearning was not measured" in one.sure
+    assert both.sure.startswith("Good confidence")
+    assert (
+        one.sure.startswith("Moderate confidence: depth supports this.") and "Relearning was not measured" in one.sure
+    )
 
 
 def test_restoration_decides_only_where_nothing_else_does():
     early = {"values": share(0.1), "coefficients": share(0.8), "coefficients_controls": {"of another": share(0.1)}}
     assert verdict(Evidence(**FORGOT, **early)).kind == "suppressed"
-    assert verdict(Evidence(**FORGOT, **early)).sure.startswith("Hardly sure")
+    assert verdict(Evidence(**FORGOT, **early)).sure.startswith("Low confidence")
     assert verdict(Evidence(**FORGOT, **early, **GONE, **NOT_BACK)).kind == "erased"
     unspecific = early | {"coefficients_controls": {"of another": share(0.1), "of the retrained": share(0.78)}}
     assert verdict(Evidence(**FORGOT, **unspecific)).kind == "undecided"

@@ -129,7 +129,7 @@ def test_table_and_frame(found):
     assert list(table.columns) == ["measure", "set", "n", "base", "ga"]
     row = table[(table["measure"] == "exact match") & (table["set"] == "forget")].iloc[0]
     assert row["base"] == "1"
-    frame = found.frame()
+    frame = found.to_dataframe()
     assert isinstance(frame, pd.DataFrame)
     assert frame.groupby(["model", "measure", "set"]).size().max() == 1
 

@@ -99,13 +99,13 @@ def test_a_metric_of_ones_own():
 @pytest.mark.parametrize(
     ("made", "said"),
     [
-        ({"measure": lambda scored: scored.logits}, r"gave \[3, 4\], expected a tensor of one number for each of 3"),
-        ({"measure": lambda scored: 1.0}, "gave float, expected a tensor"),
+        ({"score": lambda scored: scored.logits}, r"gave \[3, 4\], expected a tensor of one number for each of 3"),
+        ({"score": lambda scored: 1.0}, "gave float, expected a tensor"),
         ({"name": " "}, "a metric's name is ' '"),
     ],
 )
 def test_a_wrong_metric_is_refused(made, said):
-    sound = {"name": "mine", "label": "mine", "measure": lambda scored: scored.logits[:, 0]}
+    sound = {"name": "mine", "label": "mine", "score": lambda scored: scored.logits[:, 0]}
     with pytest.raises(DissectError, match=said):
         per_prompt(Metric(**{**sound, **made}))
 

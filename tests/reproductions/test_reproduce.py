@@ -18,9 +18,9 @@ from dissect.errors import DissectError
 from dissect.measures.estimate import mean_of
 from dissect.reading.answers import reproduced
 from dissect.reproductions.figures import FIGURES, krs_curves, reproduce
-from dissect.reproductions.figures.concepts import concepts_of, noised, strongest
 from dissect.reproductions.figures.krs_curves import MEAN
 from dissect.reproductions.making import training_runs as training
+from dissect.reproductions.making.concepts import concepts_of, noised, strongest
 from dissect.reproductions.making.figure_config import available, read_config
 from dissect.reproductions.making.measure_rows import Bench
 

@@ -13,17 +13,17 @@ log = logging.getLogger(__name__)
 
 
 def groups_of(facts: Facts, by: str | None) -> Int[np.ndarray, "fact"]:
-    """The group of each fact: those whose ``extra[by]`` is the same; a fact without it is one of its own."""
+    """Return the group of each fact: facts with the same ``extra[by]``; a fact without it is a group of its own."""
     keys = [fact.extra.get(by) if by is not None else None for fact in facts]
     if by is not None and all(key is None for key in keys):
-        log.warning("no fact has %r: each is held out on its own, also from others about the same subject", by)
+        log.warning("no fact has %r: each is held out on its own, even from others about the same subject", by)
     numbers: dict[str, int] = {}
     named = [f"fact {i}" if key is None else f"key {key!r}" for i, key in enumerate(keys)]
     return np.array([numbers.setdefault(name, len(numbers)) for name in named])
 
 
 def folds_of(groups: Int[np.ndarray, "fact"], n_folds: int, *, seed: int) -> Int[np.ndarray, "fact"]:
-    """The fold in which each fact is held out, 0 to ``n_folds`` - 1: whole groups, and about as many facts in each.
+    """Return the fold that holds out each fact, 0 to ``n_folds`` - 1: whole groups, about as many facts in each.
 
     Raises:
         DissectError: fewer groups than folds.

@@ -1,8 +1,7 @@
-"""The relearning attack: train a forgetful model on some of the facts, and ask it for others.
+"""The relearning attack: train an unlearned model on some of the facts, and ask it for others.
 
-That a model learns again what it is trained on says nothing: so does one that never knew it. Only facts that it is
-not trained on can show that something was left, and only more than a control, which never knew them, gains in the
-same way, shows that it was these facts.
+A model relearns what it is trained on whether or not it ever knew it. Only facts that it is not trained on can show
+that something was left, and only a gain above that of a control, which never knew them, shows that it was these facts.
 """
 
 import json
@@ -17,7 +16,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.relearn.relearned import MEASURES, Relearning
-from dissect.attacks.relearn.relearning_plan import Plan, plan_of
+from dissect.attacks.relearn.relearning_plan import RelearningPlan, plan_of
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
@@ -32,7 +31,7 @@ from dissect.unlearning.parameters.trainable import trained_names
 from dissect.unlearning.run.prepare import prepare
 from dissect.unlearning.run.trainer import Record, Trainer
 
-Scores = dict[str, Float[np.ndarray, "step fact"]]
+FoldScores = dict[str, Float[np.ndarray, "step fact"]]
 
 
 @keywords()
@@ -63,19 +62,19 @@ def relearn(
     Args:
         model: the unlearned model, as all models here from ``dissect.load``.
         facts: ``Facts`` that it was to forget, with answers.
-        control: a model that never saw the facts, trained and tested in the same way: what anybody gains by it.
-        base: the model before unlearning, which is only asked, to say what there was to be recovered.
-        on: train on these instead, in one fold; all ``facts`` are then tested. None of them may be about a subject or
-            hold a question that is tested.
-        steps: of AdamW; by default 50, or what ``epochs`` makes.
+        control: a model that never saw the facts, trained and tested in the same way.
+        base: the model before unlearning, tested only: it says how much there is to recover.
+        on: facts to train on instead, in one fold; all ``facts`` are then tested. None of them may share a subject or
+            question with those.
+        steps: steps of AdamW; by default 50, or as many as ``epochs`` take.
         every: steps between two tests; by default a tenth of them. The first and the last step are always tested.
         folds: 2 or more.
-        by: the key in ``extra`` that says what a fact is about; None holds out single facts.
-        template: for questions.
+        by: key in ``extra`` that names what a fact is about; None holds out single facts.
+        template: template for questions.
         test_batch_size: prompts tested together.
-        seed: of the folds and of the order of training.
-        settings: of ``TrainConfig``, such as ``lr`` (2e-5), ``batch_size`` (8), ``blocks``, ``lora_rank``, ``epochs``;
-            ``preset="relearn-uds"`` is the attack of the UDS paper.
+        seed: seed of the folds and of the training order.
+        settings: fields of ``TrainConfig``, e.g. ``lr`` (2e-5), ``batch_size`` (8), ``blocks``, ``lora_rank``,
+            ``epochs``; ``preset="relearn-uds"`` is the attack of the UDS paper.
 
     Raises:
         DissectError: models, facts or settings that do not go together, before any training; a loss that is no longer
@@ -91,7 +90,7 @@ def relearn(
     models = _models(model, control, base)
     plan = plan_of(model, facts, on, folds, by, template, seed, settings, steps, every)
     runs = {name: each for name, each in (("model", model), ("control", control)) if each is not None}
-    found: dict[str, list[tuple[Scores, list[float]]]] = {name: [] for name in runs}
+    found: dict[str, list[tuple[FoldScores, list[float]]]] = {name: [] for name in runs}
     with tqdm(total=len(runs) * plan.n_folds * plan.steps, desc="relearning", disable=not progress) as bar:
         for name, each in runs.items():
             for fold in range(plan.n_folds):
@@ -102,10 +101,12 @@ def relearn(
     return Relearning(_dataset(plan, found, before, spec))
 
 
-def _followed(model: HookedTransformer, plan: Plan, fold: int, batch_size: int, bar: Any) -> tuple[Scores, list[float]]:
-    """Scores of all facts at the steps where they are tested, and the training loss of every step."""
+def _followed(
+    model: HookedTransformer, plan: RelearningPlan, fold: int, batch_size: int, bar: Any
+) -> tuple[FoldScores, list[float]]:
+    """Return scores of all facts at the steps where they are tested, and the training loss of every step."""
     preparation = prepare(model, plan.trained(fold), plan.config)
-    looks: list[Scores] = []
+    looks: list[FoldScores] = []
 
     def look(current: HookedTransformer, record: Record) -> None:
         bar.update(int(record["step"] > 0))
@@ -118,7 +119,7 @@ def _followed(model: HookedTransformer, plan: Plan, fold: int, batch_size: int, 
 
 
 def _copies(model: HookedTransformer, config: TrainConfig) -> Iterator[tuple[str, Shaped[torch.Tensor, "..."]]]:
-    """Of every parameter that trains, which writes into it."""
+    """Yield a copy of every parameter that trains: training writes into the copy."""
     for name in trained_names(model, config):
         yield name, model.get_parameter(name).data.clone(memory_format=torch.preserve_format)
 
@@ -131,8 +132,8 @@ def _tested(model: HookedTransformer, prompts: Prompts, batch_size: int) -> dict
 
 
 def _dataset(
-    plan: Plan,
-    found: Mapping[str, list[tuple[Scores, list[float]]]],
+    plan: RelearningPlan,
+    found: Mapping[str, list[tuple[FoldScores, list[float]]]],
     base: Mapping[str, np.ndarray] | None,
     spec: Mapping[str, Any],
 ) -> xr.Dataset:
@@ -168,12 +169,12 @@ def _models(model: Any, control: Any, base: Any) -> dict[str, HookedTransformer]
     models = {name: each for name, each in given.items() if each is not None or name == "model"}
     for name, each in models.items():
         if not isinstance(each, HookedTransformer):
-            raise DissectError(f"{name} is a {type(each).__name__}: give what dissect.load returns")
+            raise DissectError(f"{name} must be a model from dissect.load, got {type(each).__name__}")
         check_in_memory(each)
         if name != "model":
             check_comparable(model, each, f"model and {name}")
     if control is not None and any(control is each for each in (model, base)):
-        raise DissectError("the control knows the facts or is the model itself: give one that never saw them")
+        raise DissectError("the control must be a model that never saw the facts, got the model or its base")
     return models
 
 

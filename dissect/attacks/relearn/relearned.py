@@ -18,7 +18,7 @@ MEASURES = ("probability", "logprob", "exact_match")
 
 
 class Relearning(StoredDataset):
-    """What ``dissect.relearn`` measured.
+    """Result of ``dissect.relearn``: how fast facts come back that the model is not trained on.
 
     ``data`` is an ``xarray.Dataset`` with, for each fact while it is held out from training,
 
@@ -93,10 +93,10 @@ class Relearning(StoredDataset):
         return agreement(float(gains.sel(model="model")), float(gains.sel(model="control")))
 
     def taught(self, *, level: float = 0.95, seed: int = 0) -> dict[str, float] | None:
-        """What the facts that *are* trained on regain of what they had lost: (end - start) / (base - start), of means.
+        """Return the share that the facts trained on regain of what they had lost: (end - start) / (base - start).
 
-        Far below 1 the attack was too weak for what it does to other facts to mean anything. None where it is trained
-        on other facts, or no base model was given.
+        The ratio is one of means. Far below 1 the attack was too weak for its effect on other facts to mean anything.
+        None where the model is trained on other facts, or no base model was given.
         """
         if "trained" not in self.data or "base_probability" not in self.data:
             return None
@@ -105,7 +105,7 @@ class Relearning(StoredDataset):
         return {key.replace("recovered", "taught"): value for key, value in found.items()}
 
     def beside(self, control: "Relearning") -> "Relearning":
-        """The same with the model of another result as its control.
+        """Return the result with the model of another result as its control.
 
         Raises:
             DissectError: they were not trained and tested alike.

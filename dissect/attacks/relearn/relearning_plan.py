@@ -1,4 +1,4 @@
-"""What a relearning attack trains on and tests, decided before the first step."""
+"""The plan of a relearning attack: what it trains on and tests, settled before the first step."""
 
 import math
 from collections.abc import Mapping
@@ -24,37 +24,37 @@ _OWN = {
     "stop_perplexity_ratio": "steps",
     "retain_loss": "dissect.unlearn",
 }
-"""Settings of training that relearning decides itself, and where to go instead."""
+"""Training settings that relearning decides itself, and what to use instead."""
 
 
 @dataclass(frozen=True)
-class Plan:
+class RelearningPlan:
     """Everything that is decided before the first step."""
 
     prompts: Prompts
-    """What is tested."""
+    """Prompts that are tested."""
     groups: Int[np.ndarray, "fact"]
     fold: Int[np.ndarray, "fact"]
-    """In which each fact is held out."""
+    """Fold in which each fact is held out."""
     others: Prompts | None
-    """What is trained on, where it is not the facts of the other folds."""
+    """Prompts that are trained on, where these are not the facts of the other folds."""
     config: TrainConfig
     looks: tuple[int, ...]
-    """The steps after which is tested."""
+    """Steps after which facts are tested."""
     spec: dict[str, Any]
 
     @property
     def n_folds(self) -> int:
-        """How often facts are held out."""
+        """Number of folds."""
         return int(self.fold.max()) + 1
 
     @property
     def steps(self) -> int:
-        """Of training, in each fold."""
+        """Training steps in each fold."""
         return self.looks[-1]
 
     def trained(self, fold: int) -> Prompts:
-        """What a fold trains on: none of the facts that are held out in it."""
+        """Return the prompts that a fold trains on: none of the facts held out in it."""
         return self.others if self.others is not None else self.prompts[np.flatnonzero(self.fold != fold).tolist()]
 
 
@@ -69,8 +69,8 @@ def plan_of(
     settings: Mapping[str, Any],
     steps: int | None,
     every: int | None,
-) -> Plan:
-    """Check what was asked, cut the facts into folds and settle the training.
+) -> RelearningPlan:
+    """Check the arguments, cut the facts into folds and settle the training.
 
     Raises:
         DissectError: facts or settings that do not go together.
@@ -79,7 +79,7 @@ def plan_of(
     for name, value, least in (("folds", folds, 2), ("seed", seed, 0)):
         _count(name, value, least)
     if by is not None and not isinstance(by, str):
-        raise DissectError(f"by={by!r}: give the key in a fact's extra that says what it is about, or None")
+        raise DissectError(f"by must be a key of a fact's extra that names its subject, or None, got by={by!r}")
     groups = groups_of(facts, by)
     others = None if on is None else _prompts(model, on, template, "on")
     if on is not None:
@@ -101,7 +101,7 @@ def plan_of(
         "steps": list(looks),
         "config": config.to_dict(),
     }
-    return Plan(prompts, groups, fold, others, config, looks, spec)
+    return RelearningPlan(prompts, groups, fold, others, config, looks, spec)
 
 
 def _config(sizes: list[int], steps: int | None, seed: int, settings: Mapping[str, Any]) -> TrainConfig:
@@ -109,14 +109,14 @@ def _config(sizes: list[int], steps: int | None, seed: int, settings: Mapping[st
     given = (DEFAULTS if named is None else preset(named)) | {k: v for k, v in settings.items() if k != "preset"}
     if (method := given.pop("method", "learn" if named is None else None)) != "learn":
         what = f"method={method!r}" if "method" in settings else f"preset={named!r}"
-        raise DissectError(f"{what} does not learn: use preset='relearn-uds', or single settings such as lr")
+        raise DissectError(f"{what} does not learn: use preset='relearn-uds', or single settings, e.g. lr")
     for name, instead in _OWN.items():
         if name in given:
-            raise DissectError(f"{name}={given[name]!r} is not for relearning: use {instead}")
+            raise DissectError(f"{name}={given[name]!r} is not an option of relearning: use {instead}")
     if steps is not None:
         _count("steps", steps, 1)
         if "epochs" in settings:
-            raise DissectError(f"steps={steps} and epochs={settings['epochs']}: give one of the two")
+            raise DissectError(f"steps={steps} and epochs={settings['epochs']} exclude each other: give one of the two")
     config = make_config({**given, "method": "learn", "seed": seed})
     per_epoch = [math.ceil(size / config.step_size) for size in sizes]
     total = steps or (config.epochs * max(per_epoch) if "epochs" in given else STEPS)
@@ -133,7 +133,7 @@ def _prompts(model: HookedTransformer, facts: object, template: str, name: str) 
 
 
 def _check_apart(facts: Facts, on: Facts, by: str | None) -> None:
-    """What is trained on must not be what is tested."""
+    """Refuse facts to train on that are among those tested."""
     for key, what in ((lambda f: f.question or f.prompt or f.text, "text"), (lambda f: f.extra.get(by or ""), by)):
         tested = {str(key(fact)) for fact in facts if key(fact) is not None}
         both = [str(key(fact)) for fact in on if key(fact) is not None and str(key(fact)) in tested]
@@ -145,4 +145,4 @@ def _check_apart(facts: Facts, on: Facts, by: str | None) -> None:
 
 def _count(name: str, value: object, least: int) -> None:
     if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise DissectError(f"{name}={value!r}: must be a whole number of at least {least}")
+        raise DissectError(f"{name} must be a whole number of at least {least}, got {name}={value!r}")

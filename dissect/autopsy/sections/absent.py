@@ -1,4 +1,4 @@
-"""What stands where there is no result, or nothing in it to draw."""
+"""Sentences in place of a missing result, or of one with nothing to draw."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the models say: shares by set of facts, and answers side by side."""
+"""Section on what the models say: shares by set of facts, and answers side by side."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ SETS = {
     "forget": "to be forgotten",
     "paraphrased": "the same in other words",
     "held_out": "the same in words training never saw",
-    "retain": "to be kept",
+    "retain": "to be retained",
     "unrelated": "unrelated",
     "texts": "plain texts",
 }
-"""Sets of facts, in words."""
+"""Names of the sets of facts, in words."""
 _FAMILIES = ("behaviour", "memorisation")
 _N_EXAMPLES = 6
 
@@ -26,8 +26,8 @@ def behaviour(results: Results) -> Section:
     if found is None:
         return Section("What the models say", [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = [
-        "Values are means over facts with 95 % bootstrap intervals. What each measure is, and how many facts entered, "
-        "stands under How it was measured.",
+        "Values are means over facts with 95 % bootstrap intervals. For the definitions of the measures see How it was "
+        "measured.",
         measures(found, ("exact_match", "rouge_l", "answer_probability", "perplexity"), "shares and probabilities"),
         *_examples(found),
         Details("All measures of behaviour and memorisation", [measures(found, _all(found), "")]),

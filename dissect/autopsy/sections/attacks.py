@@ -1,4 +1,4 @@
-"""What attacks bring back: relearning, rounding, other prompts."""
+"""Section on what attacks bring back: relearning, rounding, other prompts."""
 
 from typing import Any
 
@@ -11,15 +11,15 @@ from dissect.evaluation.evaluation_result import Evaluation
 from dissect.evaluation.scored_row import ScoredRow
 
 _RELEARNING = (
-    "Relearning: the model is trained on a part of the forget facts and asked for the others, which it is not trained "
-    "on. What comes back of those was still in the weights, unless a model that never knew them gains as much."
+    "Relearning: the model is trained on part of the forget facts and asked for the others. What comes back of those "
+    "was still in the weights, unless a model that never knew them gains as much."
 )
 _ROUNDING = (
-    "Rounding: the matrices of attention and MLPs are rounded to few bits (embeddings and unembedding stay). Where an "
-    "answer returns, the change that hid it was smaller than a rounding step."
+    "Rounding: the matrices of attention and MLPs are rounded to few bits; embeddings and unembedding are not. Where "
+    "an answer returns, the change that hid it was smaller than a rounding step."
 )
 _PROMPTS = (
-    "Other prompts: the same facts asked in other words, in another form, or with a part of the text before them."
+    "Other prompts: the same facts asked in other words, in another template, or with some text before the question."
 )
 
 _PLACES = {
@@ -27,13 +27,13 @@ _PLACES = {
     "template": "in another template",
     "paraphrases": "in other words",
     "held_out": "in words training never saw",
-    "expert": "told that it is an expert",
-    "context": "with a text about it before",
-    "answer_begun": "with the answer begun (gives a part of it away)",
+    "expert": "with the role of an expert",
+    "context": "after a text about the fact",
+    "answer_begun": "with the answer begun (which gives part of it away)",
     "none": "not rounded",
 }
 """Places of measures, in words."""
-_WHOLE = {"prompt_attacks": "the best of those that give nothing away"}
+_WHOLE = {"prompt_attacks": "best of those that give nothing away"}
 """Measures whose number without a place is none of the others, and what it is."""
 
 
@@ -55,7 +55,7 @@ def attacks(results: Results) -> Section:
             continue
         parts.append(words)
         if along:
-            caption = "Mean over facts that were held out from the training; the control is the retrained model."
+            caption = "Mean over facts held out from the training; the control is the retrained model."
             parts += figures(found, name, caption, along, of="answer probability")
         if not along:
             parts.append(places(found, rows))
@@ -83,4 +83,4 @@ def _where(at: tuple[tuple[str, float | int | str], ...]) -> str:
 
 def _reason(found: Evaluation, measure: str) -> str:
     reasons = [refusal.reason for refusal in found.refused if refusal.measure == measure]
-    return reasons[0].rstrip(".") if reasons else "it was not asked for"
+    return reasons[0].rstrip(".") if reasons else "it was not requested"

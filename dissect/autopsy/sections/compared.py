@@ -1,4 +1,4 @@
-"""What was compared: the checkpoints and the facts."""
+"""Section on the checkpoints and facts that were compared."""
 
 from dissect.autopsy.page import Section, Table
 from dissect.autopsy.results import Results

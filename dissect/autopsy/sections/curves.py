@@ -1,4 +1,4 @@
-"""Where the knowledge comes back: the four curves, and what they cannot show."""
+"""Section on where the knowledge comes back: the four curves, and their limits."""
 
 from typing import Any
 
@@ -21,8 +21,8 @@ _CAUTION = (
     "0), the base model's on another prompt (shuffled), those of a model never trained on the facts (retrained), "
     "noise of the same norm (random noise); for parameters as many other layers (random layers) and a change of the "
     "same size in a random direction (noise). A curve says something where it stands above these, before the last "
-    "third of the layers. The one named single layers does carry the answer: it is the same swap in the centre layer "
-    "alone, behind which no neighbour can hide."
+    "third of the layers. The curve named single layers does carry the answer: it is the same swap in the centre layer "
+    "alone, without its neighbours."
 )
 
 
@@ -35,9 +35,9 @@ def curves(results: Results) -> Section:
     shown = [name for name in THE_PAPERS if name in names_of(joined)]
     main = SweepResult(joined.data.sel(component=shown))
     words = (
-        "Parts of the base model are put into the unlearned one, "
-        f"{results.about['window']} layers at a time. Recovery (KRS) is 1 where the base model's logits are back at "
-        "the positions that predict the answer, 0 where nothing changed, negative where they are further away."
+        f"Parts of the base model are put into the unlearned one, {results.about['window']} layers at a time. Recovery "
+        "(KRS) is 1 where the base model's logits are back at the positions that predict the answer, 0 where nothing "
+        "changed, negative where they are further away."
     )
     rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place, f"{p.overall:.3f}") for p in peaks(main.ci())]
     table = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)

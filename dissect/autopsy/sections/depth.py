@@ -1,4 +1,4 @@
-"""What the states still hold: depth of the erasure by layer, lenses, probes."""
+"""Section on hidden states: depth of the erasure by layer, lenses, probes."""
 
 from functools import partial
 from typing import Any
@@ -14,15 +14,14 @@ from dissect.evaluation.evaluation_result import Evaluation
 _CURVES = (
     (
         "uds_by_layer",
-        "How much of what a retrained model's states cost the base model this model's states cost it too.",
+        "Share of the loss caused in the base model by a retrained model's states that this model's states cause too.",
     ),
-    ("erasure_curve", "What the base model loses of the answer with the states of one layer; 0: nothing."),
+    ("erasure_curve", "Loss of the answer in the base model with this model's states of one layer; 0: none."),
 )
 
 _LENS = (
-    "The same states read off directly (logit lens): what each layer would say if it were the base model's last. "
-    "An answer that is "
-    "read off somewhere is there; one that is not may still be there in a form that later layers turn into it."
+    "The same states read directly (logit lens): what each layer would say if it were the base model's last. An answer "
+    "that is read somewhere is there; one that is not may still be there in a form that later layers turn into it."
 )
 
 
@@ -34,10 +33,9 @@ def depth(results: Results) -> Section:
         return Section(heading, [absent(results, "evaluation", "The evaluation")])
     words = (
         "The unlearned model reads the question; its state after one layer is put into the base model where the answer "
-        "is predicted, and the base model goes on. If it still gives the answer, the state held it, and what was "
+        "is predicted, and the base model continues. If it still gives the answer, the state held it, and what was "
         "changed lies after that layer. In early layers every model passes: the base model reads the question again. "
-        "The same reading on facts that were to be kept says whether the states of the two models can be exchanged at "
-        "all."
+        "The same reading on retain facts says whether the states of the two models can be exchanged at all."
     )
     parts: list[Any] = [words, measures(found, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
     parts += [figure for name, caption in _CURVES for figure in figures(found, name, caption)]
@@ -49,7 +47,7 @@ def depth(results: Results) -> Section:
 
 
 def _lens(results: Results) -> list[Any]:
-    """What each layer would say of single facts: the first one open, the others folded up."""
+    """Draw what each layer would say to single facts: the first open, the others folded."""
     if results.lens is None:
         return [absent(results, "lens", "The logit lens")]
     table = results.lens

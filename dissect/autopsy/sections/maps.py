@@ -19,7 +19,7 @@ _POSITIONS, _HEADS = (
 
 
 def maps(results: Results) -> Section:
-    """Where on the text, and in which heads, the base model's activations bring the answer back."""
+    """Map the tokens and heads whose base-model activations bring the answer back."""
     parts: list[Any] = []
     if results.positions is None:
         parts.append(absent(results, "positions", "The map over positions"))

@@ -1,4 +1,4 @@
-"""How it was measured: definitions, what was refused, settings, versions, how to repeat it."""
+"""Section on how it was measured: definitions, refusals, settings, versions, the command that repeats it."""
 
 from typing import Any
 
@@ -14,9 +14,9 @@ def method(results: Results) -> Section:
     if about.get("command"):
         parts += ["To repeat it:", Code(about["command"])]
     parts.append(
-        "Intervals are 95 % percentile bootstraps (2000 resamples), seeded: over facts, of which those about one "
-        "subject are drawn together; in sweeps over prompts. Sweeps run cell by cell exactly; the recipient model is "
-        "put back to the bit after each."
+        "Intervals are seeded 95 % percentile bootstraps with 2000 resamples: over facts, where those about one "
+        "subject are drawn together, and over prompts in sweeps. Sweeps run every cell exactly and restore the "
+        "recipient model to the bit after each."
     )
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
     found = results.evaluation
@@ -25,10 +25,10 @@ def method(results: Results) -> Section:
         parts.append(Details("Definitions of all measures", [Table(("measure", "definition"), rows)]))
         refused = list(dict.fromkeys((refusal.measure, refusal.set, refusal.reason) for refusal in found.refused))
         if refused:
-            table = Table(("measure", "facts", "why not"), refused)
+            table = Table(("measure", "facts", "reason"), refused)
             parts.append(Details(f"{len(refused)} measures that are not defined here", [table]))
     if results.missing:
-        parts.append(Table(("missing", "why"), list(results.missing.items())))
+        parts.append(Table(("missing", "reason"), list(results.missing.items())))
     seconds = [(step, f"{value:.1f} s") for step, value in about.get("seconds", {}).items()]
     parts.append(Details("How long each step took", [Table(("step", "time"), seconds)]))
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())

@@ -31,8 +31,8 @@ def weights(results: Results) -> Section:
         shown = SweepResult(results.parameters.data.sel(component=plain))
         rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place) for p in peaks(shown.ci())]
         parts += [
-            "Parameters of the base model are put into the unlearned one. Value vectors W_V are where facts are said "
-            "to be stored; larger parts of a layer say whether the change sits anywhere in it.",
+            "Parameters of the base model are put into the unlearned one. Value vectors W_V are said to store facts; "
+            "larger parts of a layer show whether the change sits anywhere in it.",
             drawn(lambda: plots.curves(shown), "Recovery with restored parameters."),
             Table(("put back", "highest mean", "95 % interval", "at"), rows),
         ]
@@ -47,15 +47,15 @@ def weights(results: Results) -> Section:
         parts.append(absent(results, "drift", "The drift map"))
     else:
         parts += [
-            "How far each block moved, as the norm of the change over the norm of the base model's parameters, and "
-            "what share of its weights would still differ if both were rounded to 4 bits.",
+            "How far each block moved: the norm of the change over the norm of the base model's parameters, and the "
+            "share of its weights that still differ when both are rounded to 4 bits.",
             *(drawn(partial(plots.heatmap, results.drift, name, title=title), "") for name, title in _DRIFT),
         ]
     return Section("Which weights", parts)
 
 
 def set_words(found: SmallestSet, n_layers: int) -> str:
-    """How many blocks it takes, and what as many random ones do."""
+    """Say how many blocks it takes, and what as many random ones restore."""
     share = found.path[-1].n_weights / found.n_weights
     reached = "reaches" if found.reached else "does not reach"
     random = f"{min(found.random):.3f} to {max(found.random):.3f}" if found.random else "not tried"
@@ -63,9 +63,9 @@ def set_words(found: SmallestSet, n_layers: int) -> str:
     return (
         f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {found.threshold:g}: it takes "
         f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights. As many blocks of the same "
-        f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks they are, "
-        f"unless they are the same ones: at least {_shared(found, n_layers)} of the {len(found.members)} are, however "
-        "one draws."
+        f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks are restored, "
+        f"unless they are the same ones: at least {_shared(found, n_layers)} of the {len(found.members)} are the same "
+        "in any draw."
     )
 
 

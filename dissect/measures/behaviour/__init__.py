@@ -1,1 +1,1 @@
-"""Measures of what a checkpoint says, and how probable it holds the right answer."""
+"""Measures of a checkpoint's answers and of the probability it gives to the right ones."""

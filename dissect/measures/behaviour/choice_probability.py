@@ -1,4 +1,4 @@
-"""How probable the right answer is among the wrong ones that are offered."""
+"""Probability of the right answer among wrong ones."""
 
 from dissect.measures.behaviour.alternatives import choice_probability
 from dissect.measures.estimate import Estimate, mean_of

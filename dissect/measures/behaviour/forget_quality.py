@@ -1,4 +1,4 @@
-"""TOFU's forget quality: can the model be told from one that never saw the facts?"""
+"""TOFU's forget quality: whether the model can be told from one that never saw the facts."""
 
 import numpy as np
 from scipy import stats

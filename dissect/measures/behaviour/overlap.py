@@ -1,4 +1,4 @@
-"""How much two texts share: ROUGE-L and BLEU, by the libraries that published numbers come from."""
+"""Overlap of two texts: ROUGE-L and BLEU, by the libraries that published numbers come from."""
 
 import re
 from collections.abc import Sequence

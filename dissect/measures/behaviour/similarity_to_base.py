@@ -1,4 +1,4 @@
-"""Whether a model still answers as the base model did: the behavioural evaluation of ConceptVectors."""
+"""Similarity of a model's answers to the base model's: the behavioural evaluation of ConceptVectors."""
 
 from collections.abc import Sequence
 

@@ -31,7 +31,7 @@ class Design:
 
     splits: tuple[Split, ...]
     labels: np.ndarray
-    """Of the whole pool: the answers."""
+    """Answers of the whole pool."""
     n_others: int
     """Facts of the pool in front of the measured ones."""
 
@@ -113,5 +113,5 @@ def _group(fact: Fact) -> str:
 
 
 def _unit(fact: Fact) -> str:
-    """What may not stand on both sides: the subject, or else the very wording."""
+    """Return what may not stand on both sides: the subject, or else the wording."""
     return str(fact.extra.get("subject", getattr(fact, fact.kind)))

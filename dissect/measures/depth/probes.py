@@ -61,7 +61,7 @@ def own(examined: Examined) -> list[np.ndarray]:
 
 
 def shuffled(examined: Examined) -> list[np.ndarray]:
-    """The same with labels shuffled among the facts of each split, learnt and tested alike; a mean of several."""
+    """Return `own` with labels shuffled among the facts of each split, learnt and tested alike; a mean of several."""
     plan, c, seed = _plan(examined), _c(examined), examined.settings.seed
     times = N_SHUFFLED if plan.n_others else 1  # folds are repetitions already
 

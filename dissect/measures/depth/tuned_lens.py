@@ -93,7 +93,7 @@ def _fitted(base: Examined) -> Fitted:
 
 
 def _material(base: Examined) -> tuple[list[Prompts], dict[str, Prompts]]:
-    """What the lens is fitted on, and by set what is held out of it."""
+    """Return the prompts that the lens is fitted on, and by set those held out."""
     forgotten = set(base.on("forget").prompts.texts) if "forget" in base.sets else set()
     seen, held_out = [], {}
     for name in SOURCES:

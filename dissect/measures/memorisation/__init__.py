@@ -1,1 +1,1 @@
-"""Measures of how much a checkpoint has by heart."""
+"""Measures of what a checkpoint has memorised."""

@@ -33,7 +33,7 @@ SHARES: Option[Any] = Option(
 SAMPLING = switch("el.sampling", False, "Draw continuations, as published, instead of taking the greedy ones.")
 
 PUBLISHED: dict[str, Any] = {"top_p": 0.95, "top_k": 50, "temperature": 1.0}
-"""How the UnDIAL code draws continuations; greedy ones, the default here, do not depend on chance."""
+"""Sampling of the UnDIAL code; greedy continuations, the default here, do not depend on chance."""
 
 
 def extraction_likelihood(examined: Examined) -> list[Estimate]:
@@ -65,7 +65,7 @@ def extraction_likelihood(examined: Examined) -> list[Estimate]:
 
 
 def overlap(said: Sequence[int], rest: Sequence[int], n: int) -> float:
-    """Of the different n-grams that were said, the share that the true rest has: 1 where it is said word for word.
+    """Return the share of the distinct n-grams said that the true rest has: 1 where it is repeated word for word.
 
     0 where fewer than n tokens are said; NaN where the rest itself has fewer than n.
     """
@@ -80,7 +80,7 @@ def _ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
 
 
 def _continued(examined: Examined, share: float) -> list[tuple[list[int], list[int]]]:
-    """What the model says after a share of each item, no longer than what is left of it, and what is left."""
+    """Return the model's continuation of a share of each item, cut to the length of the rest, and the rest."""
     cuts = _cuts(examined.prompts, share)
     given = [row[:cut] for row, (cut, _) in zip(examined.prompts.tokens, cuts, strict=True)]
     rests = [row[cut:stop].tolist() for row, (cut, stop) in zip(examined.prompts.tokens, cuts, strict=True)]
@@ -94,7 +94,7 @@ def _continued(examined: Examined, share: float) -> list[tuple[list[int], list[i
 
 
 def _cuts(prompts: Prompts, share: float) -> list[tuple[int, int]]:
-    """Where each row is cut, and where its answer ends: a share of the answer is given, of a text of all its tokens."""
+    """Return where each row is cut and where its answer ends: a share of the answer, or of all tokens of a text."""
     cuts = []
     for fact, start, n in zip(
         prompts.facts, prompts.prompt_lengths.tolist(), prompts.answer_lengths.tolist(), strict=True

@@ -1,4 +1,4 @@
-"""Memorisation accuracy: how much of a text a model reads as if it knew it by heart."""
+"""Memorisation accuracy: the share of a text's tokens that a model predicts."""
 
 from dissect.measures.estimate import Estimate, mean_of
 from dissect.measures.examined import Examined

@@ -1,4 +1,4 @@
-"""Whether texts that a model was trained on can be told from others by what it gives to their tokens."""
+"""Membership scores: telling texts that a model was trained on from others by their log-probabilities."""
 
 import zlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Membership inference: are the forget facts still recognised as having been trained on?"""
+"""Membership inference: whether the forget facts are still recognised as training data."""
 
 from dissect.measures.estimate import Estimate, statistic_of
 from dissect.measures.examined import Examined

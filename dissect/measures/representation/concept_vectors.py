@@ -61,7 +61,7 @@ def concept_distance(examined: Examined) -> Estimate:
 
 @without_gradients()
 def value_vector(model: HookedTransformer, layer: int, neuron: int) -> Float[Tensor, "d_model"]:
-    """What the neuron adds to the residual stream when its coefficient is 1, in float64, on the CPU."""
+    """Return the neuron's value vector: what it writes into the stream at coefficient 1, in float64, on the CPU."""
     return model.blocks[layer].mlp.W_out[neuron].detach().double().cpu()
 
 

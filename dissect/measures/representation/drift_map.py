@@ -1,4 +1,4 @@
-"""What a drift map is: how far apart the weights of two checkpoints are, block by block."""
+"""`Drift`, the distance between the weights of two checkpoints, block by block."""
 
 from html import escape
 
@@ -18,11 +18,11 @@ MEASURES: dict[str, str] = {
     "stable_rank": "‖W' - W‖² / ‖W' - W‖₂²",
     "effective_rank": "exp of the entropy of the singular values of W' - W",
 }
-"""What is measured, W in the base model and W' in the unlearned one."""
+"""Quantities by name, W in the base model and W' in the unlearned one."""
 
 
 class Drift(StoredDataset):
-    """How far the weights of a pair are apart, block by block.
+    """Distance between the weights of a pair, block by block.
 
     ``layers`` is an ``xarray.Dataset`` over (block, layer), ``outside`` one over (block) for what stands outside the
     layers; their variables are ``MEASURES``. ``plots.heatmap(drift, "stable_rank")`` draws one.

@@ -8,8 +8,8 @@ from dissect.measures.option import Option, whole_number
 from dissect.reading.residual_states import Positions, States, drawn, mask_of, states
 
 COMPARED: tuple[Positions, ...] = ("answer", "predicting")
-"""Where checkpoints are compared. At the answer's tokens the states hold what was read there, which forgetting hardly
-touches; where these tokens are predicted they hold what is recalled."""
+"""Positions at which checkpoints are compared. At the answer's tokens the states hold what was read there, which
+forgetting hardly touches; where these tokens are predicted they hold what is recalled."""
 
 
 def states_of(examined: Examined, positions: Positions, *, max_tokens: int | None = None) -> States:

@@ -22,7 +22,7 @@ from dissect.undoing.change import undone
 from dissect.undoing.gradient_mode import with_gradients
 
 BLOCKS = ("attn", "mlp", "block")
-"""Of each layer; ``block`` is all of it, norms included."""
+"""Blocks of each layer; ``block`` is the whole layer, norms included."""
 MAX_FACTS = whole_number("fisher.max_facts", 200, "Number of facts, drawn by the seed: each takes a backward pass.")
 
 

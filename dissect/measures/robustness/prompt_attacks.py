@@ -1,4 +1,4 @@
-"""Whether facts come back under other prompts: in other words, or with something before the question."""
+"""Recall of facts under other prompts: in other words, or with something before the question."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -31,7 +31,7 @@ PREFIX = Option(
 )
 """The first attack of ConceptVectors, without the chat format."""
 CONTEXT_KEYS, CONTEXT_LENGTH = ("context", "wikipedia_content"), 2000
-"""Where a text about the fact is looked for, and how many characters of it are put before the question (as there)."""
+"""Keys of a fact that may hold a text about it, and the number of its characters put before the question (as there)."""
 HELPED = ("context", "answer_begun")
 """Changes that give something of the answer, or a text that may hold it."""
 

@@ -24,9 +24,9 @@ from dissect.errors import Undefined
 from dissect.measures.behaviour.similarity_to_base import bleu_to_base, rouge_to_base
 from dissect.measures.estimate import mean_of
 from dissect.measures.examined import Examined, Settings
-from dissect.reproductions.figures.concepts import Concept, another, concepts_of, noised
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.concepts import Concept, another, concepts_of, noised
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "CV-F1": {
@@ -48,7 +48,7 @@ MEASURES = {"BLEU": bleu_to_base, "ROUGE-L": rouge_to_base}
 CONCEPT, CONTROL = "concept vector", "vector drawn at random"
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A row for each scale, vector, measure and set; the answers of each concept in a second table."""
     found = work.shared(lambda: [_of(work, model) for model in work.config.models])
     singles = pd.DataFrame([row for rows in found for row in rows])
@@ -85,7 +85,7 @@ def draw(table: pd.DataFrame) -> go.Figure:
     )
 
 
-def _of(work: Work, model: Model) -> list[dict[str, Any]]:
+def _of(work: FigureWork, model: FigureModel) -> list[dict[str, Any]]:
     parts = [work.single(model, "forget"), work.facts(model, "retain"), work.facts(model, "retain_seen")]
     facts = Facts([fact for part in parts if part is not None for fact in part])
     how = {key: work.settings[key] for key in ("n_concepts", "n_unrelated", "max_new_tokens", "published")}
@@ -116,7 +116,7 @@ def _of(work: Work, model: Model) -> list[dict[str, Any]]:
 
 
 def _measured(
-    work: Work, of: Model, concepts: Sequence[Concept], model: HookedTransformer, vector: str, scale: float
+    work: FigureWork, of: FigureModel, concepts: Sequence[Concept], model: HookedTransformer, vector: str, scale: float
 ) -> list[dict[str, Any]]:
     """Answers before and after, concept by concept; each has noise of its own, the same at every scale but for it."""
     options = {

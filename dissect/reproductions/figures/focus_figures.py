@@ -14,8 +14,8 @@ from dissect import plots
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
 from dissect.reproductions.figures.training_grid import panel_of
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import label as words
 from dissect.reproductions.making.training_runs import Runs, collected, label_of
 from dissect.unlearning.focus import Spans
@@ -45,7 +45,7 @@ WORLD: dict[str, dict[str, Any]] = {
 QUICK: dict[str, dict[str, Any]] = {"U-F5": {"epochs": [1, 2]}, "U-F6": {"epochs": [1, 2], "lrs": [1e-4, 1e-3]}}
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A run for each kind of focus and learning rate."""
     rows, notes = collected(work, lambda model: _of(work, model))
     order = ["model", "focus", "lr", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
@@ -68,7 +68,7 @@ def kinds_of(sequences: Facts) -> list[str]:
     return [str(kind) for kind in given[0] if all(kind in spans for spans in given)]
 
 
-def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     runs = Runs(
         work,
         model,
@@ -107,7 +107,7 @@ def _spans(kind: str) -> Spans:
     return spans
 
 
-def _over_epochs(table: pd.DataFrame, work: Work) -> go.Figure:
+def _over_epochs(table: pd.DataFrame, work: FigureWork) -> go.Figure:
     several = table["model"].nunique() > 1
     shown = table.assign(
         panel=[
@@ -140,16 +140,16 @@ def _scatter(table: pd.DataFrame) -> go.Figure:
     keys, several = ["model", "focus", "lr", "epoch"], table["model"].nunique() > 1
     parts: list[pd.DataFrame] = []
     titles: dict[str, tuple[str, str]] = {}
-    for kept, where in _UTILITY:
+    for utility, where in _UTILITY:
         sides = [
             table[(table["measure"] == measure) & (table["set"] == set)]
             .set_index(keys)[["value", "low", "high"]]
             .set_axis([axis, f"{axis}_low", f"{axis}_high"], axis=1)
-            for measure, set, axis in ((kept, where, "x"), ("el_3", "sequences", "y"))
+            for measure, set, axis in ((utility, where, "x"), ("el_3", "sequences", "y"))
         ]
         both = sides[0].join(sides[1], how="inner").reset_index()
-        panel = [(f"{model}: " if several else "") + words(kept) for model in both["model"]]
-        axes = (f"{words(kept)}, {where} (right: kept)", "EL₃, sequences (up: forgotten)")
+        panel = [(f"{model}: " if several else "") + words(utility) for model in both["model"]]
+        axes = (f"{words(utility)}, {where} (right: retained)", "EL₃, sequences (up: forgotten)")
         titles |= dict.fromkeys(panel, axes)
         parts.append(both.assign(panel=panel))
     shown = pd.concat(parts, ignore_index=True)

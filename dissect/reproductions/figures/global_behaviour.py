@@ -12,8 +12,8 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.errors import DissectError
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import Bench, averaged
 from dissect.reproductions.making.training_runs import Runs, rows_of
 
@@ -49,7 +49,7 @@ QUICK: dict[str, dict[str, Any]] = {
 }
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """Curves over epochs where there are several, and unrelated against target answers."""
     rows, notes = rows_of(work, _given, _trained)
     table = pd.DataFrame(rows)
@@ -62,7 +62,7 @@ def make(work: Work) -> Made:
     return Made(figures, {"": means, "concepts": table} if table["id"].nunique() > 1 else {"": means}, notes)
 
 
-def _given(work: Work, model: Model) -> list[dict[str, Any]]:
+def _given(work: FigureWork, model: FigureModel) -> list[dict[str, Any]]:
     rows = []
     for id in model.ids:
         sets = {name: work.needed(model, name, id) for name in ("forget", "unrelated")}
@@ -83,7 +83,7 @@ def _given(work: Work, model: Model) -> list[dict[str, Any]]:
     return rows
 
 
-def _trained(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+def _trained(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     runs = Runs(
         work,
         model,
@@ -106,7 +106,7 @@ def _trained(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]
     return rows, runs.notes
 
 
-def methods_of(work: Work, runs: Runs) -> dict[str, dict[str, Any]]:
+def methods_of(work: FigureWork, runs: Runs) -> dict[str, dict[str, Any]]:
     """Method by name to all of its settings, each checked before the first is trained.
 
     Raises:
@@ -121,7 +121,7 @@ def methods_of(work: Work, runs: Runs) -> dict[str, dict[str, Any]]:
     return found
 
 
-def _options(work: Work) -> dict[str, Any]:
+def _options(work: FigureWork) -> dict[str, Any]:
     return {
         "similarity_to_base.max_new_tokens": work.settings["max_new_tokens"],
         "similarity_to_base.published": work.settings["published"],
@@ -158,7 +158,7 @@ def _against(table: pd.DataFrame) -> go.Figure:
         caption="Right: unrelated questions are still answered as the base model did; up: target questions no longer. "
         "Whiskers: 95 % bootstrap. Points of one method are joined in the order of epochs.",
         titles={
-            panel: (f"{panel}, unrelated questions (right: kept)", f"{panel}, target questions (up: forgotten)")
+            panel: (f"{panel}, unrelated questions (right: retained)", f"{panel}, target questions (up: forgotten)")
             for panel in shown["panel"]
         },
         reversed_y=list(shown["panel"]),

@@ -21,8 +21,8 @@ from dissect.models.pair import ModelPair
 from dissect.patching.patch import THE_PAPERS as ACTIVATIONS
 from dissect.patching.patch import patch
 from dissect.plots import labels
-from dissect.reproductions.making.figure_inputs import Checkpoint, Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import Checkpoint, FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.restoration.restore import THE_PAPERS as BLOCKS
 from dissect.restoration.restore import restore
 from dissect.statistics.bootstrap import of_sums
@@ -39,7 +39,7 @@ QUICK: dict[str, dict[str, Any]] = {}
 MEAN = "mean over methods"
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """One panel for each method of a model, and one for their mean."""
     tables, singles = [], []
     swept = work.shared(lambda: [_sweeps(work, model) for model in work.config.models])
@@ -88,8 +88,8 @@ def _name(checkpoint: Checkpoint) -> str:
     return checkpoint.method + ("" if checkpoint.epoch is None else f" epoch {checkpoint.epoch}")
 
 
-def _sweeps(work: Work, model: Model) -> dict[tuple[str, str], SweepResult]:
-    """Of each checkpoint of a model, by concept and name."""
+def _sweeps(work: FigureWork, model: FigureModel) -> dict[tuple[str, str], SweepResult]:
+    """Sweep each checkpoint of a model; by concept and name."""
     return {
         (checkpoint.id, _name(checkpoint)): found
         for id in model.ids
@@ -98,7 +98,7 @@ def _sweeps(work: Work, model: Model) -> dict[tuple[str, str], SweepResult]:
     }
 
 
-def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult | None:
+def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> SweepResult | None:
     """Activations and value vectors of one checkpoint, an item."""
     sources = [model.base, checkpoint.source]
     facts, how = work.needed(model, "forget", checkpoint.id), work.settings
@@ -143,7 +143,7 @@ def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult | No
     return work.item(label, key, both, None)
 
 
-def _by_checkpoint(model: Model, found: Mapping[tuple[str, str], SweepResult], work: Work) -> pd.DataFrame:
+def _by_checkpoint(model: FigureModel, found: Mapping[tuple[str, str], SweepResult], work: FigureWork) -> pd.DataFrame:
     """The numbers of each checkpoint: those of ``SweepResult.ci``."""
     rows = []
     for (id, name), sweep in found.items():
@@ -154,7 +154,7 @@ def _by_checkpoint(model: Model, found: Mapping[tuple[str, str], SweepResult], w
 
 
 def _averaged(
-    model: Model, group: str, names: list[str], found: Mapping[tuple[str, str], SweepResult], work: Work
+    model: FigureModel, group: str, names: list[str], found: Mapping[tuple[str, str], SweepResult], work: FigureWork
 ) -> pd.DataFrame:
     """Mean over questions, then concepts, then methods, with a bootstrap over concepts, or over questions of one."""
     metric, ids = work.settings["metric"], list(dict.fromkeys(id for id, _ in found))

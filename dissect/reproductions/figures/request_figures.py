@@ -12,11 +12,11 @@ from dissect import plots
 from dissect.data.facts import Facts
 from dissect.errors import DissectError
 from dissect.reproductions.figures.global_behaviour import methods_of
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import Bench
 from dissect.reproductions.making.measure_rows import label as words
-from dissect.reproductions.making.training_runs import Rows, Runs, collected, plain, takes_retained
+from dissect.reproductions.making.training_runs import Runs, TableRows, collected, plain, takes_retained
 from dissect.unlearning.config.train_config import make_config
 from dissect.unlearning.requests import each_request
 from dissect.unlearning.run.trainer import Diverged
@@ -35,10 +35,10 @@ _QUICK = {"n_requests": 2, "methods": {"GA": _METHODS["GA"], "UnDIAL": _METHODS[
 QUICK: dict[str, dict[str, Any]] = {"sequential": _QUICK, "growing": _QUICK}
 KINDS = {"sequential": "in_turn", "growing": "growing"}
 _SETS = ("so far", "first request", "this request", "still to come")
-"""Of the forget facts: all that were requested until then, and parts of these; those that were not."""
+"""Parts of the forget facts: all requested so far, the first and the latest of them, and those still to come."""
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A row for each method, request, measure and set; request 0 is the base model."""
     rows, notes = collected(work, lambda model: _of(work, model))
     order = ["model", "method", "request", "measure", "set", "value", "low", "high", "n", "unit"]
@@ -85,11 +85,16 @@ def cut(facts: Facts, n: object) -> list[Facts]:
     return [facts[start:stop] for start, stop in itertools.pairwise(ends)]
 
 
-def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     requests = cut(work.single(model, "forget"), work.settings["n_requests"])
-    kept = work.facts(model, "retain_seen")
+    retain = work.facts(model, "retain_seen")
     runs = Runs(
-        work, model, forget=requests[0], retain=kept, epochs=[work.settings["train"].get("epochs", 5)], asked=_asked(())
+        work,
+        model,
+        forget=requests[0],
+        retain=retain,
+        epochs=[work.settings["train"].get("epochs", 5)],
+        asked=_asked(()),
     )
     methods = methods_of(work, runs)
     rows = _references(work, model, requests)
@@ -101,13 +106,13 @@ def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
                 [model.base],
                 {f"request {place}": part for place, part in enumerate(requests[:number])}
                 | _sets(work, model, requests, number)
-                | {"trained to keep": kept if takes_retained(config) else None},
+                | {"trained to keep": retain if takes_retained(config) else None},
                 train=config.to_dict(),
                 kind=work.name,
             )
             for number in range(1, len(requests) + 1)
         }
-        nothing: tuple[Rows, list[str]] = [], []
+        nothing: tuple[TableRows, list[str]] = [], []
         run = partial(_method, work, model, requests, name, settings, keys)
         found, said = work.item(f"{model.name} {name}", list(keys.values()), run, nothing)
         rows, notes = rows + found, notes + said
@@ -115,13 +120,13 @@ def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
 
 
 def _method(
-    work: Work,
-    model: Model,
+    work: FigureWork,
+    model: FigureModel,
     requests: Sequence[Facts],
     name: str,
     settings: dict[str, Any],
     keys: dict[int, dict[str, Any]],
-) -> tuple[Rows, list[str]]:
+) -> tuple[TableRows, list[str]]:
     """All requests by one method, an item, for each may begin with the checkpoint of the last."""
     failure, rows = _run(work, model, requests, name, settings, keys), []
     for number, key in keys.items():
@@ -132,8 +137,8 @@ def _method(
 
 
 def _run(
-    work: Work,
-    model: Model,
+    work: FigureWork,
+    model: FigureModel,
     requests: Sequence[Facts],
     name: str,
     settings: dict[str, Any],
@@ -144,7 +149,7 @@ def _run(
     config = make_config({"seed": work.seed, **plain(settings)})
     if not missing or (failed := work.store.get(f"{model.name} {name} diverged", keys[missing[0]])):
         return failed if missing else None
-    kept = work.facts(model, "retain_seen") if takes_retained(config) else None
+    retain = work.facts(model, "retain_seen") if takes_retained(config) else None
     steps = each_request(
         model.base,
         requests[: max(missing)],
@@ -152,7 +157,7 @@ def _run(
         out=work.folder / "runs" / f"{model.name} {name}",
         dtype=work.dtype,
         device=work.device,
-        retain=kept,
+        retain=retain,
         config=config,
         overwrite=True,
         progress=work.progress,
@@ -175,7 +180,7 @@ def _run(
     return None
 
 
-def _references(work: Work, model: Model, requests: Sequence[Facts]) -> list[dict[str, Any]]:
+def _references(work: FigureWork, model: FigureModel, requests: Sequence[Facts]) -> list[dict[str, Any]]:
     """Base and retrained model on all requests."""
     sets = _sets(work, model, requests, len(requests))
     rows = []
@@ -190,8 +195,8 @@ def _references(work: Work, model: Model, requests: Sequence[Facts]) -> list[dic
     return rows
 
 
-def _sets(work: Work, model: Model, requests: Sequence[Facts], number: int) -> dict[str, Facts | None]:
-    """What is asked after so many requests."""
+def _sets(work: FigureWork, model: FigureModel, requests: Sequence[Facts], number: int) -> dict[str, Facts | None]:
+    """Return the sets that are asked after ``number`` requests."""
     parts = (requests[:number], requests[:1], requests[number - 1 : number], requests[number:])
     found: dict[str, Facts | None] = {
         name: Facts([fact for part in some for fact in part]) for name, some in zip(_SETS, parts, strict=True) if some
@@ -204,5 +209,5 @@ def _asked(sets: Any) -> list[tuple[str, str]]:
     return [(measure, name) for measure, name in asked if name in sets]
 
 
-def _label(model: Model, name: str, number: int) -> str:
+def _label(model: FigureModel, name: str, number: int) -> str:
     return f"{model.name} {name} request={number}"

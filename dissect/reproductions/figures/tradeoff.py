@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 from dissect import plots
 from dissect.reproductions.figures.global_behaviour import methods_of
 from dissect.reproductions.figures.training_grid import ASKED, asked_of
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import Bench, averaged
 from dissect.reproductions.making.measure_rows import label as words
 from dissect.reproductions.making.training_runs import Runs, label_of, rows_of
@@ -47,7 +47,7 @@ QUICK: dict[str, dict[str, Any]] = {
 _UTILITY = (("exact_match", "retain"), ("perplexity", "texts"))
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A point for each checkpoint, or for each epoch of each run."""
     rows, notes = rows_of(work, _given, _trained)
     order = ["model", "method", "lr", "id", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
@@ -62,9 +62,9 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
     several = table["model"].nunique() > 1
     parts, titles, log, falling_x = [], {}, [], []
     for left in settings["forgetting"]:
-        for kept, where in _UTILITY:
+        for measure, where in _UTILITY:
             lost = table[(table["measure"] == left) & table["set"].isin(["forget", "sequences"])]
-            utility = table[(table["measure"] == kept) & (table["set"] == where)]
+            utility = table[(table["measure"] == measure) & (table["set"] == where)]
             if not len(lost) or not len(utility):
                 continue
             sides = [
@@ -72,12 +72,12 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
                 for side, axis in ((utility, "x"), (lost, "y"))
             ]
             both = sides[0].join(sides[1], how="inner").reset_index()
-            panel = f"{words(left)} against {words(kept)}"
+            panel = f"{words(left)} against {words(measure)}"
             titles[panel] = (
-                f"{words(kept)}, {where} (right: kept)",
+                f"{words(measure)}, {where} (right: retained)",
                 f"{words(left)}, {lost['set'].iloc[0]} (up: forgotten)",
             )
-            if kept == "perplexity":
+            if measure == "perplexity":
                 log.append(panel)
                 falling_x.append(panel)
             parts.append(both.assign(panel=panel))
@@ -92,7 +92,7 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
         line="line",
         references=shown[roles].assign(name=shown["method"]),
         title="Forgetting against utility",
-        subtitle="upper right: forgotten what was to be, kept the rest",
+        subtitle="upper right: the forget facts forgotten, the rest retained",
         caption="A point is a checkpoint; those of one method and learning rate are joined in the order of epochs: no "
         "Pareto front. Whiskers: 95 % bootstrap.",
         titles=titles,
@@ -109,7 +109,7 @@ def _text(row: Any, several: bool) -> str:
     return ", ".join(parts)
 
 
-def _trained(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]:
+def _trained(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
     runs = Runs(
         work,
         model,
@@ -130,7 +130,7 @@ def _trained(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[str]]
     return rows, runs.notes
 
 
-def _given(work: Work, model: Model) -> list[dict[str, Any]]:
+def _given(work: FigureWork, model: FigureModel) -> list[dict[str, Any]]:
     asked = asked_of(work, model, ASKED)
     rows = []
     for id in model.ids:

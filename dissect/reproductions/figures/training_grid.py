@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 
 from dissect import plots
 from dissect.errors import DissectError
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import label as words
 from dissect.reproductions.making.training_runs import Runs, label_of, plain
 
@@ -56,7 +56,7 @@ QUICK: dict[str, dict[str, Any]] = {
 _TITLES = {"U-F1": "learning rate", "U-F3": "strength"}
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A run for each combination of what is varied."""
     found = work.shared(lambda: [_of(work, model) for model in work.config.models])
     rows, fixed, notes = ([one for part in parts for one in part] for parts in zip(*found, strict=True))
@@ -65,7 +65,7 @@ def make(work: Work) -> Made:
     return Made({"": draw(table, work)}, {"": table.reindex(columns=order).astype({"epoch": "Int64"})}, notes)
 
 
-def draw(table: pd.DataFrame, work: Work) -> go.Figure:
+def draw(table: pd.DataFrame, work: FigureWork) -> go.Figure:
     """From the table: rows of runs have an epoch, those of base and retrained model none."""
     several = table["model"].nunique() > 1
     panel = [
@@ -92,11 +92,11 @@ def draw(table: pd.DataFrame, work: Work) -> go.Figure:
 
 
 def panel_of(measure: str, set: str) -> str:
-    """What a panel is called."""
+    """Return the title of a panel."""
     return f"{words(measure)}, {set}"
 
 
-def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
+def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[str]]:
     over = work.settings["over"]
     runs = Runs(
         work,
@@ -118,7 +118,7 @@ def _of(work: Work, model: Model) -> tuple[list[dict[str, Any]], list[dict[str, 
     return rows, fixed, runs.notes
 
 
-def asked_of(work: Work, model: Model, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def asked_of(work: FigureWork, model: FigureModel, asked: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """Pairs whose facts are there; without sequences the forget facts themselves are continued."""
     sequences = "sequences" if "sequences" in model.facts else "forget"
     named = [(measure, sequences if set == "sequences" else set) for measure, set in asked]

@@ -7,8 +7,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dissect import plots
-from dissect.reproductions.making.figure_inputs import Checkpoint, Model
-from dissect.reproductions.making.figure_work import Made, Work
+from dissect.reproductions.making.figure_inputs import Checkpoint, FigureModel
+from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.reproductions.making.measure_rows import Bench
 
 SETTINGS: dict[str, dict[str, Any]] = {"UDS": {"tau": 0.05}}
@@ -17,7 +17,7 @@ QUICK: dict[str, dict[str, Any]] = {}
 ASKED = (("uds", "forget"), ("exact_match", "forget"), ("answer_probability", "forget"), ("exact_match", "retain"))
 
 
-def make(work: Work) -> Made:
+def make(work: FigureWork) -> Made:
     """A row a checkpoint, base and retrained model included, which are 0 and 1 by construction."""
     found = work.shared(lambda: [_concept(work, model, id) for model in work.config.models for id in model.ids])
     table = pd.DataFrame([row for rows in found for row in rows])
@@ -49,7 +49,7 @@ def draw(table: pd.DataFrame) -> go.Figure:
     )
 
 
-def _concept(work: Work, model: Model, id: str) -> list[dict[str, Any]]:
+def _concept(work: FigureWork, model: FigureModel, id: str) -> list[dict[str, Any]]:
     """All checkpoints of one concept; the models that they are compared with are loaded when the first is measured."""
     sets = {"forget": work.needed(model, "forget", id), "retain": work.facts(model, "retain", id)}
     options = {"uds.tau": work.settings["tau"]}

@@ -1,1 +1,1 @@
-"""How figures are made: from a config or the embedded world to files, with what was computed kept."""
+"""Making figures: from a config or the embedded world to files; what was computed is kept."""

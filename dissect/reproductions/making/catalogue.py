@@ -1,4 +1,4 @@
-"""Which figures there are. Nothing is imported for the list."""
+"""The list of figures. Listing them imports nothing."""
 
 from dataclasses import dataclass
 
@@ -13,13 +13,13 @@ class Figure:
     about: str
     """One line."""
     source: str
-    """Paper and figure; whether it is a reconstruction."""
+    """Paper and figure, and a note where it is a reconstruction."""
     module: str
-    """Of this package."""
+    """Module of ``dissect.reproductions.figures``."""
     facts: tuple[str, ...] = ("forget",)
-    """Sets without which there is none."""
+    """Sets of facts that the figure needs."""
     needs: tuple[str, ...] = ()
-    """Further keys of a model in the config without which there is none."""
+    """Further keys of a model in the config that the figure needs."""
 
 
 _DISSECTING = "Hong et al. 2024, Dissecting Fine-Tuning Unlearning"

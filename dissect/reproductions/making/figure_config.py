@@ -1,4 +1,4 @@
-"""What a figure is made of, read from a YAML file that names checkpoints by pattern."""
+"""Reading the inputs of a figure from a YAML file that names checkpoints by pattern."""
 
 import itertools
 import os
@@ -11,13 +11,13 @@ import yaml
 
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError, near_miss
-from dissect.reproductions.making.figure_inputs import Checkpoint, Config, FactFile, Model, fields, located
+from dissect.reproductions.making.figure_inputs import Checkpoint, Config, FactFile, FigureModel, fields, located
 
 PLACEHOLDERS = {"method": "methods", "id": "ids", "epoch": "epochs"}
-"""What may stand in braces in the name of a checkpoint, and the key that lists its values."""
+"""Placeholders in the name of a checkpoint, and the key that lists the values of each."""
 SETS = ("forget", "retain", "retain_seen", "unrelated", "texts", "sequences")
-"""Facts that were to be forgotten; to be kept; to be kept, and seen by retain losses, which ``retain`` is not; that
-have to do with neither; plain texts, for perplexity; the forgotten facts as whole texts, for extraction likelihood."""
+"""Forget facts; retain facts that no retain loss saw; those that retain losses see; unrelated facts; plain texts, for
+perplexity; the forget facts as whole texts, for extraction likelihood."""
 _MODEL_KEYS = ("base", "retrained", "unlearned", *PLACEHOLDERS.values(), "facts")
 _RENAMED = {"retain_model": "retrained"}
 """Former key to the one that took its place."""
@@ -83,20 +83,20 @@ def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
     )
 
 
-def _model(name: str, about: Any, beside: Path | None) -> Model:
+def _model(name: str, about: Any, beside: Path | None) -> FigureModel:
     where = f"model {name!r}"
     _mapping(about, where, "base: runs/base")
     _known(about, _MODEL_KEYS, where)
     base = about.get("base")
     if not isinstance(base, str):
-        raise DissectError(f"{where}: base is missing: give the checkpoint before unlearning, got {base!r}")
+        raise DissectError(f"{where}: base must be the checkpoint before unlearning, got {base!r}")
     retrained = about.get("retrained")
     if not isinstance(retrained, (str, type(None))):
         raise DissectError(f"{where}: retrained must be a checkpoint, got {retrained!r}")
     facts = about.get("facts", {})
     _mapping(facts, f"facts of {where}", "forget: forget.jsonl")
     _known(facts, SETS, f"facts of {where}")
-    return Model(
+    return FigureModel(
         name=name,
         base=located(base, beside),
         retrained=None if retrained is None else located(retrained, beside),
@@ -107,7 +107,7 @@ def _model(name: str, about: Any, beside: Path | None) -> Model:
 
 
 def _checkpoints(about: Mapping[str, Any], where: str, beside: Path | None) -> tuple[Checkpoint, ...]:
-    """Every combination of what is listed, put into the pattern."""
+    """Return the checkpoints of every combination of the listed values, put into the pattern."""
     pattern = about.get("unlearned")
     listed = {name: about[key] for name, key in PLACEHOLDERS.items() if key in about}
     if pattern is None:
@@ -115,7 +115,7 @@ def _checkpoints(about: Mapping[str, Any], where: str, beside: Path | None) -> t
             raise DissectError(f"{where}: {PLACEHOLDERS[next(iter(listed))]} without unlearned: give its pattern")
         return ()
     if not isinstance(pattern, str):
-        raise DissectError(f"{where}: unlearned must be one name, such as 'runs/{{method}}', got {pattern!r}")
+        raise DissectError(f"{where}: unlearned must be one name, e.g. 'runs/{{method}}', got {pattern!r}")
     _check_fields(pattern, tuple(PLACEHOLDERS), f"{where}: unlearned")
     named = fields(pattern)
     for name in named:
@@ -142,7 +142,7 @@ def _fact_file(value: Any, where: str, has_ids: bool) -> FactFile:
     _mapping(given, where, "file: forget.jsonl")
     _known(given, _FILE_KEYS, where)
     if not isinstance(given.get("file"), str):
-        raise DissectError(f"{where}: file is missing: give a file of facts, got {given!r}")
+        raise DissectError(f"{where}: file must name a file of facts, got {given!r}")
     text = {key: None if value is None else str(value) for key, value in given.items()}
     for key in ("file", "concept"):
         _check_fields(text.get(key) or "", ("id",), f"{where}: {key}")
@@ -156,12 +156,12 @@ def _check_fields(pattern: str, known: tuple[str, ...], where: str) -> None:
     for name in fields(pattern):
         if name not in known:
             allowed = ", ".join(f"{{{each}}}" for each in known)
-            raise DissectError(f"{where}: nothing is put in for {{{name}}}{near_miss(name, known)}: use {allowed}")
+            raise DissectError(f"{where}: no placeholder {{{name}}}{near_miss(name, known)}: use {allowed}")
 
 
 def _mapping(value: Any, what: str, example: str) -> None:
     if not isinstance(value, Mapping):
-        raise DissectError(f"{what} must be a mapping, such as '{example}', got {value!r:.80}")
+        raise DissectError(f"{what} must be a mapping, e.g. '{example}', got {value!r:.80}")
 
 
 def _known(given: Mapping[str, Any], known: tuple[str, ...], where: str) -> None:

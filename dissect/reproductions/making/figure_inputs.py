@@ -1,4 +1,4 @@
-"""What a figure is made of: models, their checkpoints, and facts."""
+"""Inputs of a figure: models, their checkpoints, and facts."""
 
 import string
 from collections.abc import Mapping
@@ -19,18 +19,18 @@ class Checkpoint:
     """A directory, a hub id or an adapter."""
     method: str = ""
     id: str = ""
-    """Of the concept that was forgotten."""
+    """Id of the concept that was forgotten."""
     epoch: int | None = None
 
     @property
     def place(self) -> dict[str, Any]:
-        """As columns of a table."""
+        """Columns of a table that name the checkpoint."""
         return {"method": self.method, "id": self.id, "epoch": self.epoch}
 
 
 @dataclass(frozen=True, kw_only=True)
 class FactFile:
-    """Where facts stand; ``{id}`` in ``file`` or ``concept`` is that of the checkpoint."""
+    """A file of facts; ``{id}`` in ``file`` or ``concept`` is the checkpoint's."""
 
     file: str
     concept: str | None = None
@@ -39,7 +39,7 @@ class FactFile:
 
     @property
     def of_one(self) -> bool:
-        """Whether each concept has facts of its own."""
+        """True if each concept has facts of its own."""
         return any("id" in fields(text) for text in (self.file, self.concept or ""))
 
     def read(self, id: str, beside: Path | None) -> Facts:
@@ -56,7 +56,7 @@ class FactFile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Model:
+class FigureModel:
     """A base model and what was made of it."""
 
     name: str
@@ -87,14 +87,14 @@ class Model:
 class Config:
     """All of a YAML file."""
 
-    models: tuple[Model, ...]
+    models: tuple[FigureModel, ...]
     template: str = DEFAULT_TEMPLATE
     dtype: str | None = None
     batch_size: int = 32
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Of single figures, by their names."""
+    """Settings of single figures, by their names."""
     content: Mapping[str, Any] = field(default_factory=dict)
-    """As it was given."""
+    """Content of the file, unchanged."""
 
 
 def located(name: str, beside: Path | None) -> str:

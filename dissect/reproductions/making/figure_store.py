@@ -1,4 +1,4 @@
-"""What was computed for a figure, kept so that an interrupted command goes on and a repeated one only draws."""
+"""Results kept for a figure, so that an interrupted command continues and a repeated one only draws."""
 
 import hashlib
 import json
@@ -10,20 +10,20 @@ from typing import Any
 from dissect.files import atomic_file
 
 
-class Store:
+class FigureStore:
     """A directory with one file a result. Its name ends in a hash over all that the result depends on."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def path(self, label: str, key: Mapping[str, Any], suffix: str = ".json") -> Path:
-        """Where the result of ``key`` stands; ``label`` is for people."""
+        """Return the file of the result of ``key``; ``label`` is for people."""
         text = json.dumps(key, sort_keys=True, default=str)
         name = re.sub(r"[^\w.=+-]+", "_", label)[:80]
         return self.folder / f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:12]}{suffix}"
 
     def get(self, label: str, key: Mapping[str, Any]) -> Any:
-        """What was kept, or None."""
+        """Return the kept result, or None."""
         file = self.path(label, key)
         return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
 

@@ -1,4 +1,4 @@
-"""What every figure works with: its models and facts, its settings, and results that are not computed twice."""
+"""What every figure needs: its models and facts, its settings, and results that are not computed twice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,8 +18,8 @@ from dissect.jobs.items import Items
 from dissect.jobs.journals import Journals
 from dissect.models.files.load import load
 from dissect.provenance import versions
-from dissect.reproductions.making.figure_inputs import Config, Model
-from dissect.reproductions.making.figure_store import Store
+from dissect.reproductions.making.figure_inputs import Config, FigureModel
+from dissect.reproductions.making.figure_store import FigureStore
 from dissect.sweep.sweep_result import SweepResult
 
 T = TypeVar("T")
@@ -32,12 +32,12 @@ class Made:
     figures: Mapping[str, go.Figure]
     """By what is put behind the figure's name; an empty text for the figure itself."""
     tables: Mapping[str, pd.DataFrame]
-    """The same for tables."""
+    """Tables by what is put behind the figure's name."""
     notes: Sequence[str] = field(default_factory=list)
-    """What went otherwise than asked, such as runs that diverged."""
+    """Notes on what went differently, e.g. runs that diverged."""
 
 
-class Work:
+class FigureWork:
     """The making of one figure."""
 
     def __init__(
@@ -55,16 +55,16 @@ class Work:
         """``folder`` is the figure's own, for results and runs."""
         self.name, self.config, self.settings, self.folder = name, config, settings, folder
         self.seed, self.device, self.dtype, self.progress = seed, device, dtype, progress
-        self.store = Store(folder / "results")
+        self.store = FigureStore(folder / "results")
         self.checkpoints: dict[str, str] = {}
         """Fingerprint of every checkpoint that the figure rests on."""
         self.journals: Journals | None = None
-        """Where several processes make the figure: what each has finished."""
+        """Journals of what each process has finished, where several make the figure."""
         self._items: Items | None = None
         self._facts: dict[tuple[str, str, str], Facts | None] = {}
         self._base: tuple[str, HookedTransformer] | None = None
 
-    def facts(self, model: Model, name: str, id: str = "") -> Facts | None:
+    def facts(self, model: FigureModel, name: str, id: str = "") -> Facts | None:
         """A set of facts, of one concept where each has its own; None where none was given.
 
         Raises:
@@ -78,7 +78,7 @@ class Work:
             self._facts[key] = given.read(key[2], model.beside)
         return self._facts[key]
 
-    def needed(self, model: Model, name: str, id: str = "") -> Facts:
+    def needed(self, model: FigureModel, name: str, id: str = "") -> Facts:
         """A set of facts without which there is no figure.
 
         Raises:
@@ -89,7 +89,7 @@ class Work:
             raise DissectError(f"{self.name} needs facts {name!r} of model {model.name!r}: give them in the config")
         return found
 
-    def single(self, model: Model, name: str) -> Facts:
+    def single(self, model: FigureModel, name: str) -> Facts:
         """A set for figures that train: it may not be one for each concept.
 
         Raises:
@@ -105,18 +105,18 @@ class Work:
         self.checkpoints[source] = str(getattr(model, "checkpoint").fingerprint)  # noqa: B009  # not in its class
         return model
 
-    def base(self, model: Model) -> HookedTransformer:
+    def base(self, model: FigureModel) -> HookedTransformer:
         """A model's base checkpoint; the last one asked for stays in memory."""
         if self._base is None or self._base[0] != model.base:
             self._base = None  # first: there may be room for one
             self._base = model.base, self.load(model.base)
         return self._base[1]
 
-    def fingerprint(self, model: Model) -> str:
-        """Of a model's base checkpoint."""
+    def fingerprint(self, model: FigureModel) -> str:
+        """Return the fingerprint of a model's base checkpoint."""
         return self.checkpoints[model.base] if model.base in self.checkpoints else self._noted(model)
 
-    def _noted(self, model: Model) -> str:
+    def _noted(self, model: FigureModel) -> str:
         self.base(model)
         return self.checkpoints[model.base]
 
@@ -137,7 +137,7 @@ class Work:
         }
 
     def shared(self, collect: Callable[[], T]) -> T:
-        """What ``collect`` gives, whose items processes share: all that a figure computes, without the drawing.
+        """Return what ``collect`` gives, whose items processes share: all that a figure computes, without the drawing.
 
         Where there are several it is called twice: once for each process to compute what is its own, in which no item
         gives anything, and once to read what all have kept.
@@ -154,7 +154,7 @@ class Work:
         return collect()
 
     def item(self, label: str, key: Any, compute: Callable[[], T], nothing: T) -> T:
-        """What ``compute`` gives and keeps, where it is one process's to do, with all that it calls.
+        """Return what ``compute`` gives and keeps, where this process is to do it, with all that it calls.
 
         Which items there are may not depend on what is kept already.
 
@@ -177,7 +177,7 @@ class Work:
         return nothing
 
     def kept(self, label: str, key: Mapping[str, Any], sources: Sequence[str], make: Callable[[], Any]) -> Any:
-        """What ``make`` gives as JSON has it, rows of a table, or what it gave before: an item."""
+        """Return the JSON-serialisable result of ``make``, or the one kept earlier: an item."""
         return self.item(label, key, partial(self._kept, label, key, sources, make), [])
 
     def _kept(self, label: str, key: Mapping[str, Any], sources: Sequence[str], make: Callable[[], Any]) -> Any:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
     from dissect.reproductions.making.figure_inputs import Config
-    from dissect.reproductions.making.figure_work import Made, Work
+    from dissect.reproductions.making.figure_work import FigureWork, Made
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ _IMAGES = (".png", ".pdf")
 
 @dataclass(frozen=True)
 class Reproduced:
-    """What came out."""
+    """A figure that was made, and its files."""
 
     table: "pd.DataFrame"
     """The numbers behind the figure."""
@@ -44,7 +44,7 @@ class Reproduced:
     files: list[Path]
     """All that was written: pages, images, tables, and last the provenance."""
     notes: list[str]
-    """What went otherwise than asked."""
+    """Notes on what went differently than asked."""
 
 
 def reproduce(
@@ -87,7 +87,7 @@ def reproduce(
         Unfinished: this task of a job array has done its part, and others have not.
     """
     from dissect.reproductions.making.figure_config import read_config
-    from dissect.reproductions.making.figure_work import Work
+    from dissect.reproductions.making.figure_work import FigureWork
 
     figure, out, whose = find(name), Path(out), task_of(task)
     progress = progress and is_main()
@@ -105,7 +105,7 @@ def reproduce(
     read = read_config(given, FIGURES)
     settings = _settings(module, figure, read, world=config is None, quick=quick)
     folder = out / (f"{figure.name}-quick" if quick else figure.name)
-    work = Work(
+    work = FigureWork(
         figure.name,
         read,
         settings,
@@ -127,8 +127,8 @@ def reproduce(
     return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
 
 
-def _job(figure: Figure, config: "Config", work: "Work") -> dict[str, Any]:
-    """What processes that make a figure together agree on."""
+def _job(figure: Figure, config: "Config", work: "FigureWork") -> dict[str, Any]:
+    """Return what the processes that make a figure together must agree on."""
     from dissect.provenance import versions
 
     return {
@@ -142,7 +142,7 @@ def _job(figure: Figure, config: "Config", work: "Work") -> dict[str, Any]:
 
 
 def _write_all(
-    figure: Figure, made: "Made", work: "Work", stem: Path, about: Mapping[str, Any], images: bool | None
+    figure: Figure, made: "Made", work: "FigureWork", stem: Path, about: Mapping[str, Any], images: bool | None
 ) -> None:
     """Pages, images and tables, and last the provenance."""
     from dissect.provenance import versions
@@ -167,7 +167,7 @@ def _write_all(
 
 
 def _command(figure: Figure, out: Path, config: Any, *, quick: bool, seed: int) -> str:
-    """How a shell would say it; nothing where the config was no file."""
+    """Return the command line; empty where the config was no file."""
     if not isinstance(config, (str, os.PathLike, type(None))):
         return ""
     given = [] if config is None else ["--config", os.fspath(config)]
@@ -189,7 +189,7 @@ def _settings(module: Any, figure: Figure, config: "Config", *, world: bool, qui
     return settings
 
 
-def _check(figure: Figure, config: "Config", work: "Work") -> None:
+def _check(figure: Figure, config: "Config", work: "FigureWork") -> None:
     """Every model has what the figure needs, and every file of facts can be read."""
     for model in config.models:
         for key in figure.needs:
@@ -202,7 +202,7 @@ def _check(figure: Figure, config: "Config", work: "Work") -> None:
                 work.facts(model, name, id)
 
 
-def _facts_of(config: "Config", work: "Work") -> dict[str, Any]:
+def _facts_of(config: "Config", work: "FigureWork") -> dict[str, Any]:
     from dissect.evaluation.sets import fingerprint
 
     found = {}

@@ -12,9 +12,9 @@ from dissect.measures import measure as catalogue
 from dissect.measures.estimate import Estimate, mean_of
 from dissect.measures.examined import Examined, Settings
 from dissect.measures.measure import Measure
-from dissect.reproductions.making.figure_work import Work
+from dissect.reproductions.making.figure_work import FigureWork
 
-Asked = Sequence[tuple[str, str]]
+AskedPairs = Sequence[tuple[str, str]]
 """(measure, set) pairs; ``el_3`` is the measure ``el`` with 3-grams."""
 _SET = "forget"
 """Name under which measures see every set; they look only at its facts."""
@@ -28,7 +28,7 @@ class Bench:
 
     def __init__(
         self,
-        work: Work,
+        work: FigureWork,
         sets: Mapping[str, Facts | None],
         *,
         base: HookedTransformer | None = None,
@@ -46,7 +46,7 @@ class Bench:
         self._references: dict[str, tuple[Examined | None, Examined | None]] = {}
         self.base, self.retrained = base, retrained
 
-    def rows(self, model: HookedTransformer, asked: Asked, **place: Any) -> list[dict[str, Any]]:
+    def rows(self, model: HookedTransformer, asked: AskedPairs, **place: Any) -> list[dict[str, Any]]:
         """Return one row for each pair that is defined; ``place`` stands in all of them."""
         rows = []
         for name in dict.fromkeys(set for _, set in asked if set in self.sets):

@@ -10,9 +10,9 @@ from transformer_lens import HookedTransformer
 
 from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
-from dissect.reproductions.making.figure_inputs import Model
-from dissect.reproductions.making.figure_work import Work
-from dissect.reproductions.making.measure_rows import Asked, Bench
+from dissect.reproductions.making.figure_inputs import FigureModel
+from dissect.reproductions.making.figure_work import FigureWork
+from dissect.reproductions.making.measure_rows import AskedPairs, Bench
 from dissect.unlearning.config.presets import preset
 from dissect.unlearning.config.settings_file import number
 from dissect.unlearning.config.train_config import TrainConfig, make_config, names
@@ -22,7 +22,7 @@ from dissect.unlearning.run.trainer import Diverged
 from dissect.unlearning.run.watch import Watch
 from dissect.unlearning.unlearn import unlearn
 
-Rows = list[dict[str, Any]]
+TableRows = list[dict[str, Any]]
 NO_RETAIN = ("ga", "undial")
 """Methods that a grid trains on the forget facts alone, as in their papers, unless ``retain_loss`` asks for more."""
 
@@ -32,13 +32,13 @@ class Runs:
 
     def __init__(
         self,
-        work: Work,
-        model: Model,
+        work: FigureWork,
+        model: FigureModel,
         *,
         forget: Facts,
         retain: Facts | None,
         epochs: Any,
-        asked: Asked,
+        asked: AskedPairs,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         """``epochs`` are those at whose ends to measure; ``options`` are those of measures.
@@ -55,7 +55,7 @@ class Runs:
         self._bench: Bench | None = None
 
     def references(self) -> list[dict[str, Any]]:
-        """What the base model and, where there is one, the retrained model are measured at; ``run`` says which."""
+        """Return the rows of the base and, where there is one, the retrained model; ``run`` names which."""
         work, found = self.work, []
         for name, source in (("base", self.model.base), ("retrained", self.model.retrained)):
             if source is not None:
@@ -110,16 +110,16 @@ class Runs:
     ) -> list[dict[str, Any]]:
         """A run, an item: two processes may not train in one directory."""
         work, sources = self.work, [self.model.base]
-        kept = self.retain if takes_retained(config) else None
+        retain = self.retain if takes_retained(config) else None
         said = config.to_dict() | ({"epochs": "nested"} if nests(config) else {})
-        trained = {"trained on": self.forget, "trained to keep": kept}
+        trained = {"trained on": self.forget, "trained to keep": retain}
         watched = {"asked": self.asked, "options": self.options}
         way = {"train": said, "focus": focus and focus[0]}
         keys = {epoch: work.key(sources, {**self.sets, **trained}, **way, **watched, epoch=epoch) for epoch in epochs}
         names = {epoch: f"{label} epoch={epoch}" for epoch in epochs}
         failed_key = work.key(sources, trained, **way, epochs=config.epochs)
 
-        def rows() -> Rows:
+        def rows() -> TableRows:
             missing = [epoch for epoch in epochs if work.store.get(names[epoch], keys[epoch]) is None]
             failure = work.store.get(f"{label} diverged", failed_key)
             if missing and failure is None:
@@ -128,12 +128,12 @@ class Runs:
                     return work.kept(names[epoch], keys[epoch], sources, partial(self._measured, model))
 
                 measured = {epoch: partial(look, epoch) for epoch in missing}
-                failure = self._train(config, measured, work.folder / "runs" / label, kept, focus)
+                failure = self._train(config, measured, work.folder / "runs" / label, retain, focus)
                 if failure is not None:
                     work.store.put(f"{label} diverged", failed_key, failure)
             if failure is not None:
                 self.notes.append(f"{label}: {failure}")
-            found: Rows = []
+            found: TableRows = []
             for epoch, key in keys.items():
                 if work.store.get(names[epoch], key) is not None:
                     there = work.kept(names[epoch], key, sources, lambda: None)
@@ -197,13 +197,13 @@ class Runs:
 
 
 def nests(config: TrainConfig) -> bool:
-    """Whether a run of fewer epochs is the beginning of this one."""
+    """Return whether a run of fewer epochs is the beginning of this one."""
     stops = (config.stop_loss, config.stop_perplexity_ratio, config.max_steps)
     return config.schedule == "constant" and stops == (None, None, None)
 
 
 def takes_retained(config: TrainConfig) -> bool:
-    """Whether a run is given retained facts, where there are some."""
+    """Return whether a run is given retain facts, where there are any."""
     return config.method not in NO_RETAIN or config.retain_loss is not None
 
 
@@ -233,19 +233,21 @@ def _logged(look: Callable[[HookedTransformer], Any], model: HookedTransformer) 
 
 
 def rows_of(
-    work: Work,
-    given: Callable[[Work, Model], Rows],
-    trained: Callable[[Work, Model], tuple[Rows, list[str]]],
-) -> tuple[Rows, list[str]]:
-    """Rows and notes of all models: of the checkpoints that were given, or of runs where there are none."""
+    work: FigureWork,
+    given: Callable[[FigureWork, FigureModel], TableRows],
+    trained: Callable[[FigureWork, FigureModel], tuple[TableRows, list[str]]],
+) -> tuple[TableRows, list[str]]:
+    """Return rows and notes of all models: of the checkpoints that were given, or of runs where there are none."""
 
-    def one(model: Model) -> tuple[Rows, list[str]]:
+    def one(model: FigureModel) -> tuple[TableRows, list[str]]:
         return (given(work, model), []) if model.unlearned else trained(work, model)
 
     return collected(work, one)
 
 
-def collected(work: Work, of: Callable[[Model], tuple[Rows, list[str]]]) -> tuple[Rows, list[str]]:
-    """Rows and notes of all models, whose items processes share."""
+def collected(
+    work: FigureWork, of: Callable[[FigureModel], tuple[TableRows, list[str]]]
+) -> tuple[TableRows, list[str]]:
+    """Return rows and notes of all models, whose items processes share."""
     several = work.shared(lambda: [of(model) for model in work.config.models])
     return [row for rows, _ in several for row in rows], [note for _, notes in several for note in notes]

@@ -73,7 +73,7 @@ def world_config(
 
 
 def _sequences(facts: Facts) -> Facts:
-    """What is written of the facts, sentence by sentence, with what may be in focus in each."""
+    """Return the sentences about the facts, with what may be in focus in each."""
     rows = []
     for fact in facts:
         name, value = fact.extra["subject"], fact.answer

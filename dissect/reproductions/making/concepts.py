@@ -94,7 +94,7 @@ def another(model: HookedTransformer, concept: Concept, seed: int) -> int:
 
 
 def _others(facts: Facts, unrelated: Facts | None, name: str, *, annotated: bool) -> Facts:
-    """What has nothing to do with a concept: of ConceptVectors files, the concept's own list of unrelated questions."""
+    """Return facts unrelated to a concept: in ConceptVectors files, the concept's own list of unrelated questions."""
     if annotated and unrelated is not None:
         own = unrelated.filter(lambda fact: str(fact.extra.get("Concept", "")) == name)
         return own if len(own) else unrelated
