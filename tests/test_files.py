@@ -42,7 +42,7 @@ def test_a_checkpoint_is_replaced_only_if_asked_and_other_things_never(tmp_path)
 def test_the_model_that_is_trained_is_not_overwritten(tiny_pair, facts):
     directory = tiny_pair("llama")[0]
     model = dissect.load(directory, progress=False)
-    with pytest.raises(dissect.DissectError, match="the base model is lost"):
+    with pytest.raises(dissect.DissectError, match="which would be lost"):
         dissect.unlearn(model, forget=facts, out=directory, overwrite=True, progress=False)
 
 

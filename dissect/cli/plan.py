@@ -148,7 +148,7 @@ def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
 
 
 def _advice(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool) -> list[str]:
-    """What to do, and the command."""
+    """Advice on running the job, and the command."""
     from dissect.planning.plan import USABLE
     from dissect.sweep.cache import readable
 

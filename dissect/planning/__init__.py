@@ -1,1 +1,1 @@
-"""What a job needs, computed from a configuration alone."""
+"""Memory and processes that a job needs, computed from a configuration alone."""

@@ -15,6 +15,8 @@ from dissect.planning.training_memory import training_memory
 USABLE = 0.85
 """Share of a GPU's memory that a plan may fill: the rest is for its context, for fragments, and for what the
 arithmetic misses."""
+MOST_GPUS = 1024
+"""Largest number of GPUs that is tried."""
 
 
 def plan(sizes: Sizes, job: Job, *, ranks: int = 1) -> MemoryPlan:
@@ -26,13 +28,10 @@ def plan(sizes: Sizes, job: Job, *, ranks: int = 1) -> MemoryPlan:
     return (training_memory if job.train else sweep_memory)(sizes, job, ranks)
 
 
-def fitting(sizes: Sizes, job: Job, memory: int, *, most: int = 1024) -> tuple[Job, int] | None:
+def fitting(sizes: Sizes, job: Job, memory: int) -> tuple[Job, int] | None:
     """Find out how a job fits into GPUs of ``memory`` bytes.
 
     Tried in turn: the job as it is, a sweep with one model at a time, the model sharded over 2, 4, 8, ... GPUs.
-
-    Args:
-        most: largest number of GPUs to try.
 
     Returns:
         the job and its number of ranks, or None where nothing fits.
@@ -45,7 +44,7 @@ def fitting(sizes: Sizes, job: Job, memory: int, *, most: int = 1024) -> tuple[J
         if fits(single, 1):
             return single, 1
     ranks = 2
-    while ranks <= most:
+    while ranks <= MOST_GPUS:
         if fits(job, ranks):
             return job, ranks
         ranks *= 2

@@ -15,7 +15,7 @@ from dissect.errors import DissectError
 KEY = "focus"
 """The key of a fact that holds its spans: a string of its answer, or a list of them."""
 Spans = Callable[[Fact], Iterable[str]]
-"""From a fact to the strings of its answer that are in focus, for instance its named entities."""
+"""Function from a fact to the strings of its answer that are in focus, e.g. its named entities."""
 
 
 def focus_weights(

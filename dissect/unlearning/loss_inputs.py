@@ -1,4 +1,4 @@
-"""What the losses of the methods are given of a micro-batch."""
+"""Inputs of the methods' losses: the parts of a micro-batch that they see."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class AnswerInputs:
     lengths: Int[Tensor, "answer"]
     """Number of scored tokens of each answer."""
     reference: Float[Tensor, "answer"] | None = None
-    """The same NLL under the reference, where the method needs it."""
+    """That NLL under the reference, where the method needs it."""
 
     @property
     def reference_nll(self) -> Float[Tensor, "answer"]:

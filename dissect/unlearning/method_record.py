@@ -8,11 +8,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Sees = Literal["tokens", "answers"]
-"""What a loss gets: the logits of every scored token, or the summed NLL of every answer."""
+"""Inputs of a loss: the logits of every scored token, or the summed NLL of every answer."""
 Needs = Literal["nll", "distributions"]
-"""What a loss compares with: the reference's NLL of every answer, or its distribution at every scored token."""
+"""Outputs of the reference that a loss compares with: the NLL of every answer, or the distribution at every scored
+token."""
 RetainRule = Literal["optional", "required", "none"]
-"""Whether a loss on retained facts may, must or must not stand beside the method's own."""
+"""Rule for a retain loss: it may, must or must not stand beside the method's own loss."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +42,16 @@ class Method:
     about: str
     """The method in a few words."""
     equation: str
-    """What is minimised, in the letters of docs/unlearning.md."""
+    """Loss that is minimised, in the letters of docs/unlearning.md."""
     source: str
     """Paper or library that published it."""
     loss: Callable[..., "Tensor"]
-    """From `TokenInputs` or `AnswerInputs`, and the settings in `loss_settings` by name, to one value in nats for each
-    token or each pair of answers; a step minimises their mean."""
+    """Function of `TokenInputs` or `AnswerInputs`, and of the settings in `loss_settings` by name. It returns a value
+    in nats for each token, or for each answer (with alternates, each pair of answers); a step minimises their mean."""
     sees: Sees = "tokens"
+    """Inputs of the loss."""
     reference: Needs | None = None
+    """Outputs of the reference that the loss compares with; None where it compares with nothing."""
     beta: float | None = None
     """The published β; None where the method has none."""
     settings: tuple[str, ...] = ()
@@ -60,6 +63,7 @@ class Method:
     alternates: bool = False
     """Whether it needs an alternate answer to every forget question."""
     retain: RetainRule = "optional"
+    """Rule for a loss on retained facts."""
     skips: int = 0
     """Number of tokens at the start of every answer that are not scored."""
     logit_arrays: int = 3

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 else:
     losses = LazyModule("dissect.unlearning.losses")
 
-OPEN_UNLEARNING = "open-unlearning, arXiv:2506.12618"
-
 
 def _dpo(answers: "AnswerInputs", beta: float) -> "Tensor":
     """Loss of the first half of the answers, which the second half is preferred to."""
@@ -156,4 +154,4 @@ VARIANTS: tuple[str, ...] = tuple({name: None for method in _RECORDS for name in
 
 def having(condition: Callable[[Method], object]) -> str:
     """Names of the methods for which ``condition`` holds, as a message lists them."""
-    return ", ".join(method.name for method in _RECORDS if condition(method))
+    return ", ".join(method.name for method in METHODS.values() if condition(method))

@@ -319,7 +319,7 @@ def test_sharding_needs_ranks_and_training_of_ranks_needs_sharding(tiny_pair, fa
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "1")
     assert main(["unlearn", base, "--forget", asked[1], "--out", str(tmp_path / "run")]) == 2
-    assert capsys.readouterr().err.startswith("error (rank 1): several processes train one model only")
+    assert capsys.readouterr().err.startswith("error (rank 1): 2 processes can only train one model together")
 
 
 def test_torchrun_ends_when_a_rank_dies_and_the_next_run_goes_on(tiny_pair, facts, tmp_path):

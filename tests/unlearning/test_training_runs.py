@@ -587,3 +587,10 @@ def test_a_large_reference_lies_on_disk_and_changes_nothing(tiny_pair, facts, tm
             dissect.unlearn(model, forget=facts, out=tmp_path / name / dtype, progress=False, **how)
     for dtype in ("float32", "bfloat16"):
         assert weights(tmp_path / "memory" / dtype) == weights(tmp_path / "disk" / dtype)
+
+
+def test_a_watch_takes_a_probe():
+    with pytest.raises(dissect.DissectError, match="'measure': it is now called 'probe'"):
+        dissect.Watch(measure=lambda model: {"x": 1.0}, every=1)
+    with pytest.raises(dissect.DissectError, match="probe must be a function of the model, got NoneType"):
+        dissect.Watch(every=1)

@@ -1,4 +1,4 @@
-"""How a model is trained to forget: every setting, with the values that it allows."""
+"""Training settings: every one of them, with the values that it allows."""
 
 import math
 import os
@@ -113,8 +113,7 @@ class TrainConfig:
     """Scale of the adapters: their product is multiplied by alpha / rank."""
 
     reference: Reference = "stored"
-    """How to keep the model before training, where the objective compares with it: stored, cache its outputs once;
-    live, hold it in memory."""
+    """Reference model, where the objective compares with one: stored caches its outputs; live keeps it in memory."""
     reference_top_k: Count | None = None
     """Cache only this many of the most likely tokens of each distribution, and the mass of the others. The log says
     how much that is, and at the end how exact the gradients still are."""

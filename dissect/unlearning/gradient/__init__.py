@@ -1,1 +1,1 @@
-"""From micro-batches to gradients."""
+"""Gradients of micro-batches and steps."""

@@ -18,9 +18,9 @@ LOGITS_AT_ONCE = 1 << 24
 """Number of logits (64 MB in float32) that are in memory together, times the few copies that a loss makes of them."""
 
 RowValues = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, "row"]]
-"""From the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""
+"""Function from the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""
 Combine = Callable[[Float[Tensor, "row"]], Float[Tensor, ""]]
-"""From that quantity of all rows to the loss."""
+"""Function from that quantity of all rows to the loss."""
 
 
 def residual_rows(

@@ -1,4 +1,4 @@
-"""From a configuration to the loss of a micro-batch.
+"""The loss of a micro-batch, as configured.
 
 The loss of a step is a mean over tokens (GA, UnDIAL, KL, ...) or over answers (NPO, SimNPO, DPO) of the whole step. A
 micro-batch contributes its sum over the step's count, so that accumulating gives what one large batch gives, whatever

@@ -53,9 +53,10 @@ def warmup(config: TrainConfig, n_forget: int) -> int:
     return max(config.warmup_steps, round(config.warmup_epochs * per_epoch))
 
 
-def _endless(n: int, wanted: int, seed: int) -> list[int]:
+def _endless(n: int, n_drawn: int, seed: int) -> list[int]:
+    """Draw ``n_drawn`` of ``n`` indices, in orders that repeat none before all were drawn."""
     generator = torch.Generator().manual_seed(seed)
     drawn: list[int] = []
-    while n and len(drawn) < wanted:
+    while n and len(drawn) < n_drawn:
         drawn.extend(torch.randperm(n, generator=generator).tolist())
-    return drawn[:wanted]
+    return drawn[:n_drawn]

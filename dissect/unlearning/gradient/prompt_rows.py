@@ -1,4 +1,4 @@
-"""From prompts to rows: the positions of a micro-batch that predict something scored, and nothing else.
+"""Rows of prompts: the positions of a micro-batch that predict something scored, and nothing else.
 
 The unembedding is the largest matrix of a small model and answers are a fraction of the text, so objectives see these
 rows alone; padding and prompt never reach the unembedding.

@@ -79,8 +79,8 @@ def take(
         everywhere: score every token of the texts and not only the answers.
     """
     stored, device = StoredReference(), model.embed.W_E.device
-    wanted = sorted(set(indices), key=lambda index: int(prompts.lengths[index]))  # little padding
-    batches = [wanted[start : start + batch_size] for start in range(0, len(wanted), batch_size)]
+    by_length = sorted(set(indices), key=lambda index: int(prompts.lengths[index]))  # little padding
+    batches = [by_length[start : start + batch_size] for start in range(0, len(by_length), batch_size)]
     for batch in tqdm(batches, desc="reference", delay=1.0, disable=not progress):
         rows = rows_of(prompts, batch, everywhere=everywhere).to(device)
         residual = residual_rows(model, rows)

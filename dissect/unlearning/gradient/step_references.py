@@ -96,7 +96,7 @@ class StepReferences:
 
     @undone
     def _as_before(self) -> Iterator[HookedTransformer]:
-        """In the body, the model before training: another one, or this one with its adapters switched off."""
+        """Yield the model before training: another one, or this one with its adapters switched off."""
         assert self._live is not None
         if self._live is not self._model:
             yield self._live

@@ -10,8 +10,8 @@ from torch import Tensor
 from dissect.data.prompts import Prompts
 
 Augment = Callable[[Prompts, random.Random], Prompts]
-"""From the forget prompts of a micro-batch to the prompts that are seen in their place this time: as many, in their
-order."""
+"""Function from the forget prompts of a micro-batch to those that are seen in their place this time: as many, in the
+same order."""
 
 
 @dataclass

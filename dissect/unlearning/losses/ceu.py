@@ -15,9 +15,9 @@ def ceu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos
     with γ → ∞ and the model itself as its teacher. sg lets no gradient through.
 
     Args:
-        logits: z, of the model that is trained.
+        logits: z, the logits of the trained model.
         labels: the forget answers.
-        skip: how many tokens at the start of each answer are left out.
+        skip: number of tokens at the start of each answer that are left out.
 
     Raises:
         DissectError: no token is scored, or none is left after ``skip``, or that is negative.

@@ -28,11 +28,11 @@ def dpo(
     reference; at the reference L is c ln 2. log π sums over an answer's tokens.
 
     Args:
-        logits: of the trained model on the forget answers.
-        ref_logits: of the reference on them; no gradient reaches it.
+        logits: logits of the trained model on the forget answers.
+        ref_logits: logits of the reference on them; no gradient reaches it.
         labels: the forget answers.
-        alternate_logits: of the trained model on the alternate answers, one for each forget answer.
-        alternate_ref_logits: of the reference on them.
+        alternate_logits: logits of the trained model on the alternate answers, one for each forget answer.
+        alternate_ref_logits: logits of the reference on them.
         alternate_labels: the alternate answers.
         beta: β > 0.
         scaled: c = 2/β, as in open-unlearning (arXiv:2506.12618); False: c = 1, as in the paper and TOFU.

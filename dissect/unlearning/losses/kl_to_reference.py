@@ -26,8 +26,8 @@ def kl(
     Minimising L pulls the model to the reference, where it is 0. No gradient reaches the reference.
 
     Args:
-        logits: of the model that is trained.
-        ref_logits: of the reference on the same tokens.
+        logits: logits of the trained model.
+        ref_logits: logits of the reference on the same tokens.
         labels: decide the positions and nothing else.
         positions: ``predicting``: where the label at t + 1 is scored; ``labels``: where the label at t itself is
             scored, so that the first answer token is missed and one position beyond the last is taken; ``all``: every

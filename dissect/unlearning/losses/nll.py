@@ -23,7 +23,7 @@ def token_nll(
 def sequence_nll(
     logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch"], Int[Tensor, "batch"]]:
-    """Per sequence: the sum of -log p over its scored tokens in nats, and how many they are.
+    """Sum -log p over the scored tokens of each sequence, in nats, and count them.
 
     The ratio of the two is the mean of a sequence; the sums' total over the counts' total is `nll`, the mean over all
     tokens, which weighs a long answer more. Objectives differ in which of them they take.
@@ -34,7 +34,7 @@ def sequence_nll(
 def answer_nll(
     logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
 ) -> tuple[Float[Tensor, "batch"], Int[Tensor, "batch"]]:
-    """`sequence_nll` for objectives that are a mean over sequences, to which one without an answer has nothing to say.
+    """Compute `sequence_nll` for objectives that are a mean over sequences, each of which needs an answer.
 
     Raises:
         DissectError: a sequence has no scored token.

@@ -27,12 +27,12 @@ def npo(
     is forgotten already no longer moves the weights.
 
     Args:
-        logits: of the model that is trained.
-        ref_logits: of the model before training on the same tokens; no gradient reaches it.
+        logits: logits of the trained model.
+        ref_logits: logits of the model before training on the same tokens; no gradient reaches it.
         labels: the forget answers.
         beta: β > 0; towards 0 the objective becomes gradient ascent.
         variant: ``sum``: log π is the sum over the answer's tokens, as in the paper; ``mean``: their mean; ``muse``:
-            what MUSE (arXiv:2407.06460) published, which is faulty: raw logits in the place of log π, averaged over
+            what MUSE (arXiv:2407.06460) published, which is faulty: raw logits in place of log π, averaged over
             the whole vocabulary and all positions, padding included, with no part for the labels.
 
     Raises:

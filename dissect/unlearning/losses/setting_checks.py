@@ -1,4 +1,4 @@
-"""What a setting of an objective may be."""
+"""Checks of the settings of objectives."""
 
 import math
 from collections.abc import Sequence

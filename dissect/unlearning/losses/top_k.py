@@ -20,11 +20,11 @@ class TopK:
     """One distribution a row; it serves every γ, which only rescales it (see `undial_top_k_rows`)."""
 
     ids: Int[Tensor, "n k"]
-    """distinct tokens, the true one among them"""
+    """Distinct tokens, the true one among them."""
     log_probs: Float[Tensor, "n k"]
-    """of those tokens"""
+    """Log-probabilities of those tokens."""
     log_tail: Float[Tensor, "n"]
-    """log of the mass of all others; -inf where there are none"""
+    """Log of the mass of all other tokens; -inf where there are none."""
 
     @classmethod
     def of(cls, logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], k: int) -> "TopK":

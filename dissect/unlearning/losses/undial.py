@@ -30,18 +30,18 @@ def undial(
     The gradient by the logits is p - q, which is bounded and ends at q, so that training settles there.
 
     Args:
-        logits: z^S, of the model that is trained.
-        teacher_logits: z^T, of the teacher on the same tokens; no gradient reaches it.
+        logits: z^S, the logits of the trained model.
+        teacher_logits: z^T, the logits of the teacher on the same tokens; no gradient reaches it.
         labels: the forget answers.
         gamma: γ >= 0 in nats.
         variant: ``masked``: the positions that predict an answer token. The other two go over every position but the
             last, padding included: ``official`` as in the authors' code, which penalises whatever token comes next;
             ``open_unlearning`` as in that library (arXiv:2506.12618), which takes a next label of -100 for an index
             from the end and penalises the token vocab - 100 there.
-        tokens: of the texts, for ``official``, which without them takes labels that are all scored; the other variants
+        tokens: the texts' tokens, for ``official``, which without them takes labels that are all scored; other variants
             do not look at them.
-        weights: of each token, read like labels: w at t + 1 weighs the loss at t (focused UnDIAL). The mean is over
-            the same number of positions, whatever they add up to.
+        weights: weight of each token, read like labels: w at t + 1 weighs the loss at t (focused UnDIAL). The mean
+            is over the same number of positions, whatever they add up to.
         form: ``cross_entropy``, or ``kl``: less the entropy of q, which is KL(q ‖ p), at least 0 and with the same
             gradient.
 

@@ -90,11 +90,11 @@ def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
 
 @undone
 def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]:
-    """In the body, only these parameters require gradients; afterwards all do as they did before, and have none."""
-    wanted = set(names)
+    """Let only these parameters require gradients in the body; afterwards all do as they did before, and have none."""
+    trained = set(names)
     before = {name: parameter.requires_grad for name, parameter in model.named_parameters()}
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name in wanted)
+        parameter.requires_grad_(name in trained)
     try:
         yield
     finally:

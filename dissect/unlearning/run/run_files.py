@@ -29,7 +29,7 @@ STATE_FILE = "state.safetensors"
 """The state of a run in one process; see ``sharded_state`` for that of several ranks."""
 _RUN, _LOCK = "run.json", "lock"
 _NO_RESULT = ("source", "checkpoint_every")
-"""What changes no result: a model is the same wherever it was loaded from, and however often states are saved."""
+"""Keys that change no result: where the model was loaded from, and how often states are saved."""
 
 
 class RunFiles:
@@ -44,11 +44,11 @@ class RunFiles:
         if self.path.exists() and not self.path.is_dir():
             raise DissectError(f"{self.path} must be a directory for the run, and is a file: move it away")
         marker = self.path / _RUN
-        wanted = json.loads(json.dumps(identity))
+        this_run = json.loads(json.dumps(identity))
         self._lock = None
         if marker.is_file():
             self._lock = _locked(self.path)
-            if other := _difference(_read(marker), wanted):
+            if other := _difference(_read(marker), this_run):
                 if not overwrite:
                     raise DissectError(
                         f"{self.path} holds an unfinished run of other settings ({other}): repeat those settings to "
@@ -62,11 +62,11 @@ class RunFiles:
         for left in self.path.glob(".*"):  # of a write that was killed
             left.unlink()
         if not marker.is_file():
-            _write(marker, json.dumps(wanted, indent=1))
+            _write(marker, json.dumps(this_run, indent=1))
 
     @staticmethod
     def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
-        """Whether ``out`` is the end of this very run, which was killed before it could put its files away."""
+        """Whether ``out`` is the end of this very run, which was killed before it could remove its files."""
         return out.with_name(out.name + ".partial").is_dir() and RunFiles.is_of(out, identity)
 
     @staticmethod
@@ -80,8 +80,8 @@ class RunFiles:
                 first = json.loads(lines.readline() or "{}")
             except json.JSONDecodeError:
                 return False
-        wanted = json.loads(json.dumps(identity))
-        return not _difference({key: first.get(key) for key in wanted}, wanted)
+        this_run = json.loads(json.dumps(identity))
+        return not _difference({key: first.get(key) for key in this_run}, this_run)
 
     def save(self, state: State) -> None:
         """Replace the saved state, completely or not at all."""

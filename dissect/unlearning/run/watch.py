@@ -19,7 +19,7 @@ from dissect.sweep.sweep_result import SweepResult
 Probed = SweepResult | Mapping[str, float]
 """A sweep, or numbers by name."""
 Probe = Callable[[HookedTransformer], Any]
-"""From a model to `Probed`."""
+"""Function from a model to `Probed`."""
 
 
 class Watch:
@@ -55,14 +55,14 @@ class Watch:
         steps: Collection[int] | None = None,
         name: str = "watch",
         folder: str | os.PathLike[str] | None = None,
-        measure: None = None,
+        measure: object = None,
     ) -> None:
         if measure is not None:
             raise DissectError("Watch has no argument 'measure': it is now called 'probe'")
         if not callable(probe):
             raise DissectError(f"probe must be a function of the model, got {type(probe).__name__}")
         if (every is None) == (steps is None):
-            raise DissectError(f"give one of every and steps, got every={every}, steps={steps}")
+            raise DissectError(f"exactly one of every and steps must be given, got every={every}, steps={steps}")
         if every is not None and every < 1:
             raise DissectError(f"every={every}: must be 1 or more steps")
         if not re.fullmatch(r"[\w.-]+", name):

@@ -76,7 +76,7 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
 
 @undone
 def in_full(trainer: Trainer) -> Iterator[None]:
-    """In the body, the trained parameters have the values that AdamW stepped, unrounded.
+    """Give the trained parameters, in the body, the values that AdamW stepped, unrounded.
 
     Sharded parameters have them anyway: they are in float32, or AdamW stepped them as they are.
     """
