@@ -119,7 +119,7 @@ def child(directory: Path, out: Path) -> None:
 
 def same(one: Path, two: Path) -> bool:
     """Whether two sweeps are equal to the bit."""
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
 
     pairs = [(path, path.with_suffix(".restored.nc")) for path in (one, two)]
     return all(SweepResult.load(a).data.identical(SweepResult.load(b).data) for a, b in zip(*pairs, strict=True))

@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from dissect.restoration.transplant import restored as restored
     from dissect.restoration.transplant import transplant as transplant
     from dissect.sweep.cache import CacheOptions as CacheOptions
-    from dissect.sweep.compare import compare as compare
-    from dissect.sweep.join import concat as concat
-    from dissect.sweep.sweep_result import SweepResult as SweepResult
+    from dissect.sweep.results.compare import compare as compare
+    from dissect.sweep.results.join import concat as concat
+    from dissect.sweep.results.sweep_result import SweepResult as SweepResult
     from dissect.unlearning.config.train_config import TrainConfig as TrainConfig
     from dissect.unlearning.requests import unlearn_requests as unlearn_requests
     from dissect.unlearning.run.trainer import Trainer as Trainer
@@ -68,7 +68,7 @@ _HOMES = {
     "Prompts": "dissect.data.prompts",
     "Relearning": "dissect.attacks.relearn.relearned",
     "SmallestSet": "dissect.restoration.smallest_result",
-    "SweepResult": "dissect.sweep.sweep_result",
+    "SweepResult": "dissect.sweep.results.sweep_result",
     "TrainConfig": "dissect.unlearning.config.train_config",
     "Trainer": "dissect.unlearning.run.trainer",
     "Verdicts": "dissect.verdicts.result",
@@ -76,8 +76,8 @@ _HOMES = {
     "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
     "attribute": "dissect.patching.attribute",
-    "compare": "dissect.sweep.compare",
-    "concat": "dissect.sweep.join",
+    "compare": "dissect.sweep.results.compare",
+    "concat": "dissect.sweep.results.join",
     "drift": "dissect.measures.representation.drift",
     "evaluate": "dissect.evaluation.evaluate",
     "load": "dissect.models.files.load",

@@ -14,7 +14,7 @@ from dissect.evaluation.evaluation_result import Evaluation
 from dissect.evaluation.scored_row import ScoredRow
 from dissect.restoration.smallest_result import SmallestSet, label
 from dissect.statistics.bootstrap import of_sums
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
 """Measures of answering, in order: the first one that the base model does well enough on counts."""

@@ -14,7 +14,7 @@ from dissect.files import atomic_file
 from dissect.measures.representation.drift_map import Drift
 from dissect.patching.lens_table import LensTable
 from dissect.restoration.smallest_result import SmallestSet
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 FORMAT = "dissect-report-1"
 ABOUT_FILE = "report.json"

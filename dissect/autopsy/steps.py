@@ -20,7 +20,7 @@ from dissect.restoration.restore import restore
 from dissect.restoration.smallest import smallest_set
 from dissect.restoration.smallest_result import SmallestSet
 from dissect.stored_result import StoredResult
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 MAPPED = "resid_pre"
 """Site that maps over positions swap: the whole state before a layer."""

@@ -12,7 +12,7 @@ from dissect.errors import DissectError
 if TYPE_CHECKING:
     from dissect.data.prompts import Prompts
     from dissect.models.pair import ModelPair
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
 
 
 def attribute(

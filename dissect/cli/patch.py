@@ -8,7 +8,7 @@ import typer
 from dissect.cli.arguments import options, sweeping, values
 
 if TYPE_CHECKING:
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
 
 
 def patch(

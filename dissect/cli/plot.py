@@ -12,7 +12,7 @@ from dissect.errors import DissectError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
 
 
 def plot(
@@ -120,8 +120,8 @@ def _other_than_a_sweep(
 
 def _read(sweeps: list[Path], component: str | None) -> "SweepResult":
     """Join the sweeps, and keep the components asked for."""
-    from dissect.sweep.join import concat
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.join import concat
+    from dissect.sweep.results.sweep_result import SweepResult
 
     result = concat(*(SweepResult.load(path) for path in sweeps))
     if component is None:

@@ -9,7 +9,7 @@ from dissect.cli.arguments import options, sweeping, values
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
 
 
 def restore(

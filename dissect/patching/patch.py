@@ -21,8 +21,8 @@ from dissect.sweep.cache import CacheOptions
 from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Group, Label, Layers, width_of, windows
+from dissect.sweep.results.sweep_result import SweepResult
 from dissect.sweep.sweep import Options, sweep
-from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp_post", "attn_out", ("mlp_post", "attn_out"))
 """Coefficients m, attention states A, and both: the activation curves of Hong et al. (2024)."""

@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 
 from dissect.plots import labels, style
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 @dataclass(frozen=True)

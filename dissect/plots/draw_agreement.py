@@ -8,7 +8,7 @@ import plotly.graph_objects as go
 from dissect.errors import DissectError
 from dissect.patching.attribution_result import AttributionResult
 from dissect.plots import labels, style
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 def agreement(result: SweepResult | Any, *, title: str | None = None) -> go.Figure:

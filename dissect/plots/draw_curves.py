@@ -11,7 +11,7 @@ from dissect.errors import DissectError
 from dissect.plots import labels, style
 from dissect.plots.curve import Curve, arrows, curve_of, looks_of, traces
 from dissect.plots.select_cells import selected
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 _LOWEST, _HIGHEST = -1.0, 1.5
 """Furthest reach of the axis: one ruined prompt can bring a mean to -50 and would flatten all curves."""

@@ -14,7 +14,7 @@ from dissect.plots import labels, style
 from dissect.plots.colour_scale import Scale, drift_scale, recovery_scale
 from dissect.plots.select_cells import selected
 from dissect.plots.ticks import PANELS, ticks
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 _UPWARDS = ("layer",)
 """Vertical dimensions that run upwards; others are read like text."""

@@ -9,7 +9,7 @@ from dissect.models.alignment import align
 from dissect.models.pair import ModelPair
 from dissect.patching.patch import patch
 from dissect.reading.answers import reproduced
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 from dissect.unlearning.run.watch import Probe
 
 

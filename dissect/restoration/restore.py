@@ -18,8 +18,8 @@ from dissect.sweep.cache import CacheOptions
 from dissect.sweep.check_inputs import check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Group, Layers, width_of
+from dissect.sweep.results.sweep_result import SweepResult
 from dissect.sweep.sweep import Options, Supply, sweep
-from dissect.sweep.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp.W_out",)
 """Value vectors W_V: the parameter curve of Hong et al. (2024)."""

@@ -13,7 +13,7 @@ from dissect.errors import DissectError
 from dissect.metrics.metric import Metric
 from dissect.provenance import versions
 from dissect.sweep.grid import GridPoint
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 _COORDINATES = ("prompt", "prompt_text", "answer_text", "n_scored")
 

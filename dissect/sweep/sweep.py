@@ -24,8 +24,8 @@ from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, rea
 from dissect.sweep.check_inputs import check_run
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
+from dissect.sweep.results.sweep_result import SweepResult
 from dissect.sweep.runner import owners_of, run
-from dissect.sweep.sweep_result import SweepResult
 from dissect.undoing.change import undone_later
 
 log = logging.getLogger(__name__)

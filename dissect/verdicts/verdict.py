@@ -26,7 +26,7 @@ from dissect.provenance import versions
 from dissect.sweep.sweep import check_out
 from dissect.verdicts import lines
 from dissect.verdicts.answering import sampled
-from dissect.verdicts.assemble import assembled
+from dissect.verdicts.judging import assembled
 from dissect.verdicts.panel import ANSWERS, Bench, measured
 from dissect.verdicts.result import Verdicts
 

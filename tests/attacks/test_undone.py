@@ -5,7 +5,6 @@ import torch
 
 import dissect
 from dissect.attacks import attack as room
-from dissect.attacks import sampling
 from dissect.unlearning.run.trainer import Trainer
 from tests.attacks.bench import ATTACKS, TRAINING, few, target
 

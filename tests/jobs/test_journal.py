@@ -4,7 +4,7 @@ import pytest
 
 import dissect
 from dissect.sweep import runner
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 @pytest.fixture

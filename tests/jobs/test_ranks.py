@@ -16,7 +16,7 @@ from dissect.errors import DissectError
 from dissect.jobs.journals import Unfinished
 from dissect.jobs.task import Task, deal, dealt, task_of
 from dissect.sweep import runner
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 ROOT = Path(__file__).parents[2]
 ASKED = {

@@ -14,7 +14,7 @@ from dissect.errors import DissectError
 from dissect.measures.representation.drift_map import Drift
 from dissect.plots import labels, style
 from dissect.sweep.grid import windows
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 from tests.support.results import make_result
 
 FOUR = ("mlp_post", "attn_out", "mlp_post+attn_out", "mlp.W_out")

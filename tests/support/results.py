@@ -10,7 +10,7 @@ from dissect.data.prompts import Prompts
 from dissect.metrics import metric as metrics_by_name
 from dissect.sweep.assemble import assemble
 from dissect.sweep.grid import GridPoint, windows
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 def make_result(

@@ -6,7 +6,7 @@ import pytest
 import dissect
 from dissect.metrics import metric as metrics_by_name
 from dissect.sweep.grid import windows
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 from tests.support.results import make_result
 
 

@@ -8,9 +8,9 @@ from dissect.autopsy.results import Results
 from dissect.autopsy.sections.absent import absent, drawn
 from dissect.plots.labels import component as label
 from dissect.plots.labels import split_control
-from dissect.sweep.join import concat
-from dissect.sweep.peaks import peaks
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.join import concat
+from dissect.sweep.results.peaks import peaks
+from dissect.sweep.results.sweep_result import SweepResult
 
 THE_PAPERS = ("mlp_post", "attn_out", "mlp_post+attn_out", "mlp.W_out")
 """Coefficients, attention states, both, value vectors: the four curves of Hong et al. (2024)."""

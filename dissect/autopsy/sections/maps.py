@@ -10,7 +10,7 @@ from dissect.autopsy.page import Details, Section
 from dissect.autopsy.results import Results
 from dissect.autopsy.sections.absent import absent, drawn
 from dissect.plots.labels import counted
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 _POSITIONS, _HEADS = (
     "The base model's state at one token of one layer put in",

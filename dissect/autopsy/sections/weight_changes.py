@@ -12,8 +12,8 @@ from dissect.autopsy.sections.curves import names_of
 from dissect.plots.labels import component as label
 from dissect.plots.labels import counted, split_control
 from dissect.restoration.smallest_result import SmallestSet
-from dissect.sweep.peaks import peaks
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.peaks import peaks
+from dissect.sweep.results.sweep_result import SweepResult
 
 _DRIFT = (
     ("relative_norm", "Relative norm of the change"),

@@ -2,8 +2,8 @@
 
 from collections.abc import Sequence
 
-from dissect.sweep.peaks import peaks
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.peaks import peaks
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 def summary(result: SweepResult, *, seed: int = 0) -> str:

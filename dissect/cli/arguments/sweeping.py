@@ -13,7 +13,7 @@ from dissect.jobs.task import task_of
 
 if TYPE_CHECKING:
     from dissect.models.pair import ModelPair
-    from dissect.sweep.sweep_result import SweepResult
+    from dissect.sweep.results.sweep_result import SweepResult
     from dissect.undoing.change import Change
 
 

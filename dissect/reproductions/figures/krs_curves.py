@@ -26,8 +26,8 @@ from dissect.reproductions.making.figure_work import FigureWork, Made
 from dissect.restoration.restore import THE_PAPERS as BLOCKS
 from dissect.restoration.restore import restore
 from dissect.statistics.bootstrap import of_sums
-from dissect.sweep.join import concat
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.join import concat
+from dissect.sweep.results.sweep_result import SweepResult
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "D-F2": {"window": 5, "scoring": "answer", "answers": "base", "max_new_tokens": 30, "metric": "krs"}

@@ -20,7 +20,7 @@ from dissect.models.files.load import load
 from dissect.provenance import versions
 from dissect.reproductions.making.figure_inputs import Config, FigureModel
 from dissect.reproductions.making.figure_store import FigureStore
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 T = TypeVar("T")
 

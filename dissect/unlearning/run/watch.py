@@ -13,8 +13,8 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.sweep.over_steps import over_steps
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.over_steps import over_steps
+from dissect.sweep.results.sweep_result import SweepResult
 
 Probed = SweepResult | Mapping[str, float]
 """A sweep, or numbers by name."""

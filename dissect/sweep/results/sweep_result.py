@@ -8,8 +8,8 @@ import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.stored_result import StoredDataset
-from dissect.sweep import statistics
-from dissect.sweep.display import html
+from dissect.sweep.results import statistics
+from dissect.sweep.results.display import html
 
 
 class SweepResult(StoredDataset):

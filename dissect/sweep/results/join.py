@@ -6,7 +6,7 @@ import numpy as np
 import xarray as xr
 
 from dissect.errors import DissectError
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 def concat(*results: SweepResult) -> SweepResult:

@@ -5,8 +5,8 @@ import xarray as xr
 
 from dissect.errors import DissectError
 from dissect.keywords import keywords
-from dissect.sweep import statistics
-from dissect.sweep.sweep_result import SweepResult
+from dissect.sweep.results import statistics
+from dissect.sweep.results.sweep_result import SweepResult
 
 
 @keywords()

@@ -6,7 +6,7 @@ from typing import Any
 
 import xarray as xr
 
-from dissect.sweep.peaks import Peak, peaks
+from dissect.sweep.results.peaks import Peak, peaks
 
 
 def html(
