@@ -6,7 +6,7 @@ from pathlib import Path
 
 from dissect.autopsy.evidence import evidence
 from dissect.autopsy.numbers import numbers
-from dissect.autopsy.page import Callout, Section, page
+from dissect.autopsy.page import Callout, Drawing, PagePart, Section, page
 from dissect.autopsy.results import Results
 from dissect.autopsy.sections.answers_section import behaviour
 from dissect.autopsy.sections.attacks import attacks
@@ -16,15 +16,18 @@ from dissect.autopsy.sections.depth import depth
 from dissect.autopsy.sections.maps import maps
 from dissect.autopsy.sections.method import method
 from dissect.autopsy.sections.weight_changes import weights
-from dissect.autopsy.verdict import Verdict, verdict
+from dissect.plots.draw_panel import panel
+from dissect.verdicts.judged import Verdict
 
 SECTIONS = (behaviour, depth, curves, maps, weights, attacks, compared, method)
 """In the order of the page; each says itself what it lacks."""
-_FRAMES = {"erased": "good", "suppressed": "warn", "not forgotten": "bad", "broken": "bad"}
+_FRAMES = {"erased": "good", "traces left": "warn", "suppressed": "warn", "not forgotten": "bad", "broken": "bad"}
 _LIMITS = (
-    "The verdict follows from the numbers below by a fixed rule, and holds for these facts and questions. Recovery "
-    "from the coefficients of late layers alone proves nothing and does not enter it."
+    "The word follows by a fixed rule from the panel below: how well the model tells a fact's own answer from those of "
+    "others, as asked and after attacks that have seen none of these facts. It holds for these facts and questions. "
+    "Depth, curves and restoration say where, not whether."
 )
+_NO_VERDICT = "No verdict"
 
 _OTHERS = {"retain": "to be retained", "texts": "plain texts", "nonmembers": "that no model saw"}
 """Names of the sets of facts, in words."""
@@ -37,7 +40,7 @@ def build(
     title: str = "What did unlearning do?",
     lead: str = "",
     extra: Sequence[Section] = (),
-) -> tuple[Path, Verdict]:
+) -> tuple[Path, Verdict | None]:
     """Write the page.
 
     Args:
@@ -48,17 +51,26 @@ def build(
         DissectError: another suffix than ``.html``.
     """
     measured = evidence(results)
-    found = verdict(measured)
-    signs = [f"{sign.name.capitalize()} ({sign.side}): {sign.words}" for sign in found.signs]
-    callout = Callout(found.headline, [found.words, found.sure, _LIMITS], signs, kind=_FRAMES.get(found.kind, "plain"))
+    verdict = verdict_of(results)
     made = [make(results) for make in SECTIONS]
-    sections = [
-        Section("", [callout, *(numbers(measured) if found.kind != "no question" else [])]),
-        *made[:-1],
-        *extra,
-        made[-1],
-    ]
-    return page(title, sections, out, lead=lead or _lead(results), contents=True), found
+    first = Section("", [*_first(results, verdict, measured.place), *numbers(measured)])
+    sections = [first, *made[:-1], *extra, made[-1]]
+    return page(title, sections, out, lead=lead or _lead(results), contents=True), verdict
+
+
+def verdict_of(results: Results) -> Verdict | None:
+    """Return the verdict on the unlearned model; None where there is none."""
+    return None if results.verdict is None or not len(results.verdict) else results.verdict[0]
+
+
+def _first(results: Results, verdict: Verdict | None, place: str) -> list[PagePart]:
+    """The word with its sentences, and the panel that it rests on."""
+    if verdict is None or results.verdict is None:
+        reason = results.missing.get("verdict", "it was not computed")
+        return [Callout(_NO_VERDICT, [f"The panel of attacks has no result: {reason}.", place], kind="plain")]
+    callout = Callout(verdict.headline, [verdict.words, place, _LIMITS], kind=_FRAMES.get(verdict.verdict, "plain"))
+    caption = "An attack that was not possible is left out; the stored verdict.json says why."
+    return [callout, Drawing(panel(results.verdict), caption)]
 
 
 def _lead(results: Results) -> str:

@@ -1,4 +1,4 @@
-"""Gathering the verdict's evidence from stored results."""
+"""Numbers beside the verdict of a report, from stored results: what is said, what depth and restoration find, where."""
 
 from collections.abc import Iterable, Mapping
 from math import log
@@ -8,8 +8,6 @@ import numpy as np
 
 from dissect.autopsy.results import Results
 from dissect.autopsy.shares import Evidence, Share
-from dissect.autopsy.signs import READABLE, RESTORED
-from dissect.autopsy.verdict import KNOWN
 from dissect.evaluation.evaluation_result import Evaluation
 from dissect.evaluation.scored_row import ScoredRow
 from dissect.restoration.smallest_result import SmallestSet, label
@@ -30,6 +28,12 @@ _OF_PARAMETERS = {
     "noise": "with as large a change in a random direction",
 }
 """Controls of a swap, and what they put in."""
+KNOWN = 0.5
+"""Share of the forget facts that the base model must answer for a measure of answering to be the one that is shown."""
+READABLE = 0.3
+"""Erasure depth of retain facts from which depth cannot be read: their states are foreign to the base model too."""
+RESTORED = 0.5
+"""Recovery from which a restored part brings the behaviour back."""
 _FEW = 0.25
 """Largest share of the weights that a set of blocks may have to count as a place."""
 BASE, UNLEARNED = "base", "unlearned"

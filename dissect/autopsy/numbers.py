@@ -1,4 +1,4 @@
-"""The few numbers that the verdict rests on, side by side below it."""
+"""A few numbers side by side below the verdict: what is said and kept, and what depth and restoration find."""
 
 from math import nan
 

@@ -7,18 +7,17 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from dissect.autopsy.compose import build
-from dissect.autopsy.evidence import evidence
+from dissect.autopsy.compose import build, verdict_of
 from dissect.autopsy.gather import gather
 from dissect.autopsy.page import Section
 from dissect.autopsy.results import Results
 from dissect.autopsy.settings import ReportSettings
 from dissect.autopsy.steps import chosen_steps
-from dissect.autopsy.verdict import Verdict, verdict
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.sets import fact_sets
 from dissect.keywords import keywords
 from dissect.models.pair import ModelPair
+from dissect.verdicts.judged import Verdict
 
 
 @dataclass(frozen=True)
@@ -26,7 +25,8 @@ class Report:
     """A report that was made: its page, its verdict, and the results behind it."""
 
     path: Path
-    verdict: Verdict
+    verdict: Verdict | None
+    """The verdict on the unlearned model; None where the panel has no result."""
     results: Results
 
 
@@ -97,7 +97,7 @@ def report(
         build(results, page, title=title, lead=lead, extra=extra)
 
     results = gather(pair, facts, where, chosen, command=command, task=task, save=save, progress=progress)
-    return Report(page, verdict(evidence(results)), results)
+    return Report(page, verdict_of(results), results)
 
 
 def draw(

@@ -15,6 +15,7 @@ from dissect.measures.representation.drift_map import Drift
 from dissect.patching.lens_table import LensTable
 from dissect.restoration.smallest_result import SmallestSet
 from dissect.sweep.results.sweep_result import SweepResult
+from dissect.verdicts.result import Verdicts
 
 FORMAT = "dissect-report-1"
 ABOUT_FILE = "report.json"
@@ -28,6 +29,7 @@ class Results:
 
     about: Mapping[str, Any]
     """The checkpoints, facts, settings, versions, the command to repeat it."""
+    verdict: Verdicts | None = None
     evaluation: Evaluation | None = None
     activations: SweepResult | None = None
     parameters: SweepResult | None = None

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from dissect.attacks.attack import chosen_attacks
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures
@@ -37,9 +38,11 @@ class ReportSettings:
     steps: tuple[str, ...] | None = None
     """Parts to compute, by the names in ``dissect.autopsy.steps.STEPS``; by default all."""
     measures: tuple[str, ...] | None = None
-    """Measures of the evaluation; by default all but those that train something, and relearning."""
+    """Measures of the evaluation; by default all but those that train something."""
     options: Mapping[str, Any] | None = None
     """Options of single measures, e.g. ``{"relearning.lr": 1e-5}``."""
+    attacks: tuple[str, ...] | None = None
+    """Attacks of the verdict's panel, by name, family, ``quick`` or ``all``; by default all."""
     batch_size: int = 32
     seed: int = 0
 
@@ -58,6 +61,7 @@ class ReportSettings:
         if self.measures is not None:
             chosen_measures(self.measures)
         check_options(self.options or {})
+        chosen_attacks(self.attacks)
         if isinstance(self.steps, str):
             object.__setattr__(self, "steps", (self.steps,))
 

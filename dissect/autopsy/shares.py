@@ -1,4 +1,4 @@
-"""The evidence that the verdict reads: shares with their intervals, each of which may be missing."""
+"""Shares with their intervals that stand under the verdict, each of which may be missing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -35,7 +35,7 @@ def percent(value: float) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
-    """The shares that the rule reads; None where not measured."""
+    """The shares that are shown; None where not measured."""
 
     known: Share | None = None
     """Forget facts that the base model answers."""
@@ -46,7 +46,7 @@ class Evidence:
     perplexity: float | None = None
     """On plain texts, unlearned over base."""
     depth: Share | None = None
-    """See `DEPTH`."""
+    """0 where the unlearned model's own states still give the base model the answers, 1 where not."""
     depth_retain: Share | None = None
     """``erasure_depth`` of the retain facts: near 0 where depth can be read at all."""
     depth_alike: Share | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from dissect.autopsy.step_inputs import StepInputs, evenly
 from dissect.errors import DissectError, near_miss
@@ -19,8 +19,9 @@ from dissect.patching.patch import patch
 from dissect.restoration.restore import restore
 from dissect.restoration.smallest import smallest_set
 from dissect.restoration.smallest_result import SmallestSet
-from dissect.stored_result import StoredResult
 from dissect.sweep.results.sweep_result import SweepResult
+from dissect.verdicts.result import Verdicts
+from dissect.verdicts.verdict import verdict
 
 MAPPED = "resid_pre"
 """Site that maps over positions swap: the whole state before a layer."""
@@ -29,8 +30,14 @@ PARAMETERS = ("mlp.W_out", "mlp", "attn", "block")
 _METRICS = ("krs", "logprob")
 _CHECKED = 20
 """Heads that are also swapped exactly, where all others are estimated."""
-_TRAINING = ("relearning",)
-"""Slow measures that the verdict rests on."""
+
+
+class Stored(Protocol):
+    """A result that is read back from its file."""
+
+    @classmethod
+    def load(cls, path: Path) -> Any:
+        """Read the file."""
 
 
 @dataclass(frozen=True)
@@ -40,16 +47,32 @@ class ReportStep:
     compute: Callable[[StepInputs, Path], None]
     """Computes the result and writes it to the path."""
     file: str
-    result: type[StoredResult]
+    result: type[Stored]
     """Type that reads the file."""
     shared: bool = True
     """True if several processes compute it together; otherwise one of them does."""
 
 
+def _verdict(inputs: StepInputs, out: Path) -> None:
+    """Put the unlearned model, and the retrained one beside it, through the panel of attacks."""
+    sets, settings = inputs.sets, inputs.settings
+    verdict(
+        inputs.pair,
+        forget=sets["forget"],
+        retain=sets.get("retain"),
+        texts=sets.get("texts"),
+        attacks=settings.attacks,
+        answers="base" if inputs.unanswered else "gold",
+        template=settings.template,
+        max_new_tokens=settings.max_new_tokens,
+        **inputs.shared(out),
+    )
+
+
 def _evaluation(inputs: StepInputs, out: Path) -> None:
     """Measure all models."""
     sets, settings = dict(inputs.sets), inputs.settings
-    asked = [*FAMILIES, *_TRAINING] if settings.measures is None else settings.measures
+    asked = FAMILIES if settings.measures is None else settings.measures
     evaluate(
         {"unlearned": inputs.pair.unlearned},
         forget=sets.pop("forget"),
@@ -108,6 +131,7 @@ def _drift(inputs: StepInputs, out: Path) -> None:
 
 
 STEPS: dict[str, ReportStep] = {
+    "verdict": ReportStep(_verdict, "verdict.json", Verdicts),
     "evaluation": ReportStep(_evaluation, "evaluation.json", Evaluation),
     "activations": ReportStep(_activations, "activations.nc", SweepResult),
     "parameters": ReportStep(_parameters, "parameters.nc", SweepResult),

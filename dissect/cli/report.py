@@ -125,10 +125,8 @@ def report(
 def _show(made: Any) -> None:
     if not is_main():
         return
-    found = made.verdict
-    typer.echo(f"{found.headline}. {found.words}")
-    for sign in found.signs:
-        typer.echo(f"  {sign.name} ({sign.side}): {sign.words}")
-    if found.sure:
-        typer.echo(found.sure)
+    if made.verdict is None:
+        typer.echo(f"No verdict: {made.results.missing.get('verdict', 'it was not computed')}")
+    else:
+        typer.echo(f"{made.verdict.headline}. {made.verdict.words}")
     typer.echo(f"saved {made.path}")

@@ -16,13 +16,16 @@ from dissect.models.pair import load_pair
 from dissect.provenance import versions
 from dissect.reproductions.demo_page import lead, sections
 from dissect.reproductions.demo_settings import DemoSettings
-from dissect.reproductions.world_methods import forget_by_methods
+from dissect.reproductions.world_methods import forget_by_methods, noise_and_repair
 from dissect.reproductions.world_models import train_base
+from dissect.verdicts.verdict import verdict
 
 log = logging.getLogger(__name__)
 
 SETTINGS_FILE = "demo.json"
 """Marks a directory as the demo's own, which may be written again."""
+REPAIRED = "noise-and-repair"
+"""Directory of the checkpoint that was destroyed and repaired."""
 COMPARED = ("exact_match", "answer_probability", "uds", "quantisation")
 """Measures by which the three checkpoints are compared."""
 
@@ -39,7 +42,8 @@ def run_demo(
 
     Writes Hugging Face directories (``base/``, ``retrained/``, which never heard of these people, and one for each
     method), the facts (``forget.jsonl``; ``retain.jsonl``, of everybody else; and its halves ``retain_seen.jsonl``, for
-    retain losses, and ``retain_unseen.jsonl``, for measuring), ``methods.json`` (the comparison), ``results/`` (what
+    retain losses, and ``retain_unseen.jsonl``, for measuring), ``noise-and-repair/``, ``verdict.json`` (the panel of
+    attacks on all of them), ``methods.json`` (the comparison), ``results/`` (what
     the page is made of) and ``index.html``. Base and retrained models that an earlier demo left in ``out`` with the
     same settings are used again.
 
@@ -64,7 +68,31 @@ def run_demo(
         device=device,
         progress=progress,
     )
+    noise_and_repair(
+        base,
+        out / REPAIRED,
+        facts["retain"],
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        device=device,
+        progress=progress,
+        **settings.repaired,
+    )
     texts = Facts.from_dataset([{"text": text} for text in world.filler()])
+    judged = verdict(
+        {name: out / name for name in (*settings.methods, REPAIRED)},
+        base=base,
+        retrained=retrained,
+        forget=facts["forget"],
+        retain=facts["retain_unseen"],
+        texts=texts,
+        dtype=dtype,
+        device=device,
+        seed=settings.seed,
+        out=out / "verdict.json",
+        overwrite=True,
+        progress=progress,
+    )
     compared = evaluate(
         {name: out / name for name in settings.methods},
         forget=facts["forget"],
@@ -92,7 +120,7 @@ def run_demo(
         seed=settings.seed,
         title=f"What did {settings.dissected} do?",
         lead=lead(settings),
-        extra=sections(compared, out, settings),
+        extra=sections(compared, judged, out, settings),
         command=f"dissect demo --seed {settings.seed}",
         progress=progress,
     )

@@ -4,11 +4,12 @@ import shlex
 from pathlib import Path
 
 from dissect import plots
-from dissect.autopsy.page import Code, Drawing, Section
+from dissect.autopsy.page import Code, Drawing, Section, Table
 from dissect.autopsy.sections.answers_section import measures
 from dissect.autopsy.sections.attacks import places
 from dissect.evaluation.evaluation_result import Evaluation
 from dissect.reproductions.demo_settings import DemoSettings
+from dissect.verdicts.result import Verdicts
 
 
 def lead(settings: DemoSettings) -> str:
@@ -21,13 +22,16 @@ def lead(settings: DemoSettings) -> str:
     )
 
 
-def sections(compared: Evaluation, out: Path, settings: DemoSettings) -> list[Section]:
+def sections(compared: Evaluation, judged: Verdicts, out: Path, settings: DemoSettings) -> list[Section]:
     """The methods side by side; the same for one's own checkpoints."""
     rounded = [row for row in compared.rows if row.measure == "quantisation" and row.at and row.set == "forget"]
     methods = Section(
         "The methods side by side",
         [
-            "All methods began with the same base model. Retrained is one that never heard of the forgotten people.",
+            "All methods began with the same base model. Retrained is one that never heard of the forgotten people; "
+            "noise-and-repair was destroyed by noise and taught the retain facts again.",
+            _words(judged),
+            Drawing(plots.panel(judged), "The same panel of attacks on every checkpoint."),
             Drawing(plots.tradeoff(compared), "What is left of the forgotten people against what is kept of others."),
             measures(compared, ("exact_match", "answer_probability", "uds"), "means over facts, 95 % intervals"),
             "Forget facts after rounding the weights to few bits:",
@@ -37,13 +41,23 @@ def sections(compared: Evaluation, out: Path, settings: DemoSettings) -> list[Se
     return [methods, Section("The same for your own checkpoints", [_commands(out, settings.dissected)])]
 
 
+def _words(judged: Verdicts) -> Table:
+    """The word for every checkpoint."""
+    shown = judged.table()
+    rows = [[str(value) for value in row] for row in shown.itertuples(index=False)]
+    return Table([str(column) for column in shown.columns], rows, "the verdict on each checkpoint (docs/verdict.md)")
+
+
 def _commands(out: Path, dissected: str) -> Code:
     base, unlearned, facts, retain = (
         shlex.quote(str(out / name)) for name in ("base", dissected, "forget.jsonl", "retain_unseen.jsonl")
     )
-    report, sweep, figure = (shlex.quote(str(out.parent / name)) for name in ("report.html", "sweep.nc", "sweep.html"))
+    report, word, sweep, figure = (
+        shlex.quote(str(out.parent / name)) for name in ("report.html", "verdict.json", "sweep.nc", "sweep.html")
+    )
     return Code(
         f"dissect inspect {base} {unlearned}\n"
+        f"dissect verdict {base} {unlearned} --forget {facts} --retain {retain} --out {word}\n"
         f"dissect report {base} {unlearned} --forget {facts} --retain {retain} --out {report}\n"
         f"dissect patch {base} {unlearned} --facts {facts} --out {sweep}\n"
         f"dissect plot {sweep} --out {figure}"

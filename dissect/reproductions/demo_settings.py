@@ -23,9 +23,12 @@ class DemoSettings:
     n_layers: int = 6
     d_model: int = 128
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
+    repaired: Mapping[str, Any] = field(default_factory=lambda: {"noise": 0.65, "lr": 1e-3, "epochs": 6})
+    """A further checkpoint: destroyed by noise, and taught the retain facts again."""
     dissected: str = "undial"
     batch_size: int = 16
     window: int = 3
     """Layers swapped together: half of them. (The paper swaps 5 of 32.)"""
     relearning: Mapping[str, Any] = field(default_factory=lambda: {"relearning.lr": 2e-4, "relearning.steps": 30})
+    """Options of the measure of relearning, where it is asked for."""
     seed: int = 0

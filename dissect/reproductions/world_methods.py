@@ -1,11 +1,15 @@
-"""Unlearned checkpoints of the embedded world: one for each of several methods."""
+"""Unlearned checkpoints of the embedded world: one for each method, and one that was destroyed and repaired."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from dissect.data.facts import Facts
+from dissect.models.checkpoint import mark_changed
 from dissect.models.files.load import load
+from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.unlearn import unlearn
 
 
@@ -43,3 +47,36 @@ def forget_by_methods(
             progress=progress,
             **settings,
         )
+
+
+def noise_and_repair(
+    base: Path,
+    out: Path,
+    retain: Facts,
+    *,
+    noise: float,
+    lr: float,
+    epochs: int,
+    batch_size: int,
+    seed: int,
+    device: str | None = None,
+    progress: bool = True,
+) -> None:
+    """Destroy what the base model knows, and teach it the retain facts again: a model in which little can be left.
+
+    Args:
+        noise: standard deviation of the noise in every matrix, in units of the matrix's own.
+        lr, epochs: of gradient descent on the answers of ``retain``.
+    """
+    model = load(base, device=device, progress=False)
+    generator = torch.Generator().manual_seed(seed)
+    with without_gradients():
+        for parameter in model.parameters():
+            if parameter.requires_grad and parameter.dim() > 1:
+                values = torch.randn(parameter.shape, generator=generator).to(parameter)
+                parameter.add_(noise * parameter.std() * values)
+    mark_changed(model, f"noise {noise} seed {seed}")
+    unlearn(
+        model, forget=retain, method="learn", lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, out=out,
+        overwrite=True, progress=progress,
+    )  # fmt: skip
