@@ -23,7 +23,7 @@ class DemoSettings:
     n_layers: int = 6
     d_model: int = 128
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
-    repaired: Mapping[str, Any] = field(default_factory=lambda: {"noise": 0.65, "lr": 1e-3, "epochs": 6})
+    repaired: Mapping[str, Any] = field(default_factory=lambda: {"noise": 1.2, "lr": 1e-3, "epochs": 8})
     """A further checkpoint: destroyed by noise, and taught the retain facts again."""
     dissected: str = "undial"
     batch_size: int = 16
