@@ -60,11 +60,11 @@ def _options() -> list[tuple[str, Any, Any]]:
     ]
 
 
-_Given: Any = make_dataclass("_Given", _options(), frozen=True, kw_only=True)
+_SettingOptions: Any = make_dataclass("_SettingOptions", _options(), frozen=True, kw_only=True)
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainingOptions(_Given):
+class TrainingOptions(_SettingOptions):
     """Settings of `TrainConfig`; those that are not given are as in the preset, the file, or its defaults."""
 
     def settings(self, seed: int) -> dict[str, Any]:
@@ -81,8 +81,8 @@ class TrainingOptions(_Given):
 
             TrainConfig.read(self.config)  # refused by itself, with its name
             merged |= read_settings(self.config)
-        options_given = {name: value for name, value in vars(self).items() if value is not None}
-        for name, value in options_given.items():
+        passed = {name: value for name, value in vars(self).items() if value is not None}
+        for name, value in passed.items():
             if name in _LISTS:
                 merged[name] = _LISTS[name](value, f"--{name}")
             elif name not in ("preset", "config"):
