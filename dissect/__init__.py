@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dissect.errors import DissectError as DissectError
     from dissect.evaluation.evaluate import evaluate as evaluate
     from dissect.evaluation.evaluation_result import Evaluation as Evaluation
+    from dissect.evaluation.self_check import self_check as self_check
     from dissect.measures.representation.drift import drift as drift
     from dissect.measures.representation.drift_map import Drift as Drift
     from dissect.metrics.metric import Metric as Metric
@@ -91,6 +92,7 @@ _HOMES = {
     "restore": "dissect.restoration.restore",
     "restored": "dissect.restoration.transplant",
     "save_hf": "dissect.models.files.save",
+    "self_check": "dissect.evaluation.self_check",
     "shard": "dissect.models.sharding.sharded",
     "smallest_set": "dissect.restoration.smallest",
     "transplant": "dissect.restoration.transplant",

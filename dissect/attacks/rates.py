@@ -16,6 +16,7 @@ from dissect.attacks.attack import NotPossible, Target
 from dissect.attacks.training import trained
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.reading.token_scores import token_scores
 
 T = TypeVar("T")
@@ -137,7 +138,7 @@ def _logprob(target: Target, prompts: Prompts) -> float:
 
 def _key(target: Target, steps: int, lora_rank: int) -> Any:
     """What the choice depends on; None for a model without a fingerprint."""
-    checkpoint = getattr(target.model, "checkpoint", None)
+    checkpoint = checkpoint_or_none(target.model)
     if checkpoint is None:
         return None
     return "harmless rate", checkpoint.fingerprint, hash(target.retain), target.seed, target.asking, steps, lora_rank

@@ -21,7 +21,7 @@ from dissect.models.running.forward import read_out
 from dissect.reading.layer_lens import states_by_layer
 from dissect.reading.residual_states import drawn
 from dissect.reading.tuned_lens_fit import FitSettings, TunedLens, fit
-from dissect.undoing.gradient_mode import without_gradients
+from dissect.undoing.gradient_mode import with_gradients, without_gradients
 
 LEAST = 20
 """Retain facts that the lens is fitted on at least."""
@@ -64,7 +64,7 @@ def _fitted(target: Target, layer: int, steps: int) -> TunedLens:
     both = (layer, target.model.cfg.n_layers - 1)
     states = states_at(target.model, part, behind_first, both, target.asking.batch_size)
     states = states.to(torch.promote_types(states.dtype, torch.float32)).to(target.model.embed.W_E.device)
-    with torch.enable_grad():
+    with with_gradients():
         return fit(target.model, states, FitSettings(steps=steps, seed=target.seed))
 
 

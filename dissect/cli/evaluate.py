@@ -72,6 +72,7 @@ def evaluate(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
     prompting: options.PromptOptions,
+    adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
     """Measure what checkpoints know, say, and give back under attack.
@@ -101,6 +102,7 @@ def evaluate(
         **read,
         base=base,
         retrained=retrained,
+        adapter_base=adapter_base,
         measures=values.listed(measures, "--measures") if measures else None,
         options=chosen,
         answers=prompting.answers,

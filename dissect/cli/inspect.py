@@ -26,28 +26,41 @@ def inspect(
             show_default=False,
         ),
     ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Run the library's own checks on the checkpoint; exit 1 where one fails.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drift map.")] = False,
+    adapter_base: options.AdapterBase = None,
+    allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
     """Describe a checkpoint, or compare two.
 
     Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
     UNLEARNED, shows how far the parameters of each block moved. With --drift, writes norms and ranks of the change, and
-    what rounding to 8 and 4 bits would leave of it, to a file for `dissect plot`.
+    what rounding to 8 and 4 bits would leave of it, to a file for `dissect plot`. With --check, compares logits and
+    generation with transformers', patches every site with itself, and saves and loads the model: one line each.
     """
     if drift is not None:
         outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)
         if unlearned is None:
             raise DissectError("--drift compares two checkpoints: name UNLEARNED as well")
+    if check and unlearned is not None:
+        raise DissectError("--check runs on one checkpoint: leave UNLEARNED out")
     running.start()
+    if check:
+        _check(base, adapter_base, running)
+        return
+    from dissect.models.adapter_base import adapter_base_of
     from dissect.models.files.load import load
     from dissect.models.pair import load_pair
 
-    model = load(base, dtype=running.dtype, device=running.device, progress=running.progress)
+    how: dict[str, Any] = {"dtype": running.dtype, "device": running.device, "progress": running.progress}
+    model = load(base, base=adapter_base_of(base, given=adapter_base), **how)
     if unlearned is None:
         typer.echo(describe(model))
         return
-    pair = load_pair(model, unlearned, dtype=running.dtype, device=running.device, progress=running.progress)
+    pair = load_pair(model, unlearned, adapter_base=adapter_base, allow_extra_rows=allow_extra_rows, **how)
     typer.echo(describe(model))
     typer.echo(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
     if drift is not None:
@@ -55,6 +68,18 @@ def inspect(
 
         measured(pair, progress=running.progress).save(drift)
         typer.echo(f"saved {drift}")
+
+
+def _check(source: str, adapter_base: str | None, running: options.RunOptions) -> None:
+    from dissect.evaluation.self_check import self_check
+    from dissect.models.adapter_base import adapter_base_of
+
+    under = adapter_base_of(source, given=adapter_base)
+    results = self_check(source, base=under, device=running.device, progress=running.progress)
+    for result in results:
+        typer.echo(str(result))
+    if any(result.passed is False for result in results):
+        raise typer.Exit(1)
 
 
 def describe(model: "HookedTransformer") -> str:

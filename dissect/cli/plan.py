@@ -59,6 +59,7 @@ def plan(
             "--reference", "stored: cache the reference's outputs; live: hold it in memory.", "stored", "live"
         ),
     ] = TrainConfig.reference,
+    adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
     """Compute what a job needs: memory, GPUs, the command.
@@ -91,7 +92,7 @@ def plan(
     from dissect.models.files.hub import fetch_config
     from dissect.models.sizes import sizes_of
 
-    typer.echo(described(base, sizes_of(fetch_config(base)), job, memory))
+    typer.echo(described(base, sizes_of(fetch_config(base, base=adapter_base)), job, memory))
 
 
 def n_bytes(text: str) -> int:

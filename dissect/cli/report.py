@@ -52,6 +52,8 @@ def report(
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
     prompting: options.PromptOptions,
+    adapter_base: options.AdapterBase = None,
+    allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
     """Report on one page what unlearning did.
@@ -103,6 +105,8 @@ def report(
         base,
         unlearned,
         retrained=retrained,
+        adapter_base=adapter_base,
+        allow_extra_rows=allow_extra_rows,
         dtype=running.dtype,
         device=running.device,
         progress=running.progress,

@@ -36,6 +36,8 @@ def smallest(
     sequential: Annotated[bool, typer.Option("--sequential", help="Hold only one model in memory at a time.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     prompting: options.PromptOptions,
+    adapter_base: options.AdapterBase = None,
+    allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
     """Find the fewest blocks of BASE that bring UNLEARNED back.
@@ -58,6 +60,8 @@ def smallest(
         base,
         unlearned,
         retrained=retrained,
+        adapter_base=adapter_base,
+        allow_extra_rows=allow_extra_rows,
         dtype=running.dtype,
         device=running.device,
         sequential=sequential,

@@ -50,6 +50,7 @@ def unlearn(
     shard: Annotated[bool, typer.Option("--shard", help="Shard the model over the ranks of torchrun.")] = False,
     training: TrainingOptions,
     prompting: options.PromptOptions,
+    adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
     """Train MODEL to forget facts.
@@ -70,6 +71,7 @@ def unlearn(
         outputs.check_directory(out, overwrite=overwrite)
     running.start()
 
+    from dissect.models.adapter_base import adapter_base_of
     from dissect.models.files.load import load
     from dissect.unlearning.run.tensorboard import TensorBoard
     from dissect.unlearning.unlearn import unlearn as train
@@ -79,7 +81,7 @@ def unlearn(
     with options.placed(running, shard) as loading:
         if shard and running.dtype == "bfloat16" and not config.bf16_inplace:
             loading |= {"dtype": "float32", "compute_dtype": "bfloat16"}  # the masters are what is sharded
-        loaded = load(model, progress=running.progress, **loading)
+        loaded = load(model, base=adapter_base_of(model, given=adapter_base), progress=running.progress, **loading)
 
         def prompts(facts: "Facts | None") -> "Prompts | None":
             return None if facts is None else prompting.prompts(facts, loaded, **tokenising)
@@ -89,7 +91,9 @@ def unlearn(
             forget=prompting.prompts(forget_facts, loaded, **tokenising),
             retain=prompts(retain_facts),
             monitor=prompts(monitor_facts),
-            teacher=None if teacher is None else load(teacher, progress=False, **loading),
+            teacher=None
+            if teacher is None
+            else load(teacher, base=adapter_base_of(teacher, given=adapter_base), progress=False, **loading),
             out=out,
             save=save,
             save_dtype=save_dtype,

@@ -8,6 +8,7 @@ from dissect.data.facts import Facts
 from dissect.evaluation.sets import answered, with_derived
 from dissect.evaluation.sources import CheckpointSource
 from dissect.measures.examined import Examined, Settings
+from dissect.models.adapter_base import adapter_base_of
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load
 
@@ -26,10 +27,11 @@ class CheckpointLoader:
         dtype: str,
         device: str | None,
         answers: str,
+        adapter_base: str | None = None,
     ) -> None:
         """``references`` are the base and the retrained model, by those names, where there are any."""
         self._references, self._settings, self._dtype, self._device = references, settings, dtype, device
-        self._given, self._answers = sets, answers
+        self._given, self._answers, self._adapter_base = sets, answers, adapter_base
         self._sets: dict[str, Facts] | None = None
         self._loaded: dict[str, Examined] = {}
 
@@ -69,4 +71,6 @@ class CheckpointLoader:
     def _load(self, source: CheckpointSource) -> HookedTransformer:
         if isinstance(source, HookedTransformer):
             return source
-        return load(source, dtype=self._dtype, device=self._device, progress=self._settings.progress)
+        base = self._references.get(BASE)
+        under = adapter_base_of(source, given=self._adapter_base, stand_in=None if source is base else base)
+        return load(source, dtype=self._dtype, device=self._device, base=under, progress=self._settings.progress)

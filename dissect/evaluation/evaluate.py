@@ -35,6 +35,7 @@ def evaluate(
     sets: Mapping[str, Any] | None = None,
     base: Any = None,
     retrained: Any = None,
+    adapter_base: str | None = None,
     measures: Any = None,
     options: Mapping[str, Any] | None = None,
     answers: str = "gold",
@@ -68,6 +69,8 @@ def evaluate(
             own ``paraphrases`` and ``held_out``.
         base: the checkpoint before unlearning, with which many measures compare.
         retrained: one trained without the forget facts, for UDS, forget quality and the control of relearning.
+        adapter_base: the base model of every adapter among them, instead of those that the adapters record; by default
+            ``base`` takes the place of a recorded one that cannot be had.
         measures: names of measures or of families (behaviour, memorisation, depth, robustness), or ``all``. By default
             all but those that train something; see ``dissect.measures.measure.available()``.
         options: options of single measures, e.g. ``{"uds.tau": 0.05}``; see ``dissect.measures.measure.options()``.
@@ -138,7 +141,7 @@ def evaluate(
         "versions": versions(),
         "roles": {name: place(source) for name, source in references.items()},
     }
-    loader = CheckpointLoader(references, facts, settings, dtype, device, answers)
+    loader = CheckpointLoader(references, facts, settings, dtype, device, answers, adapter_base)
     sources = references | others
 
     def part(name: str) -> Evaluation:

@@ -11,7 +11,7 @@ from torch import nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from dissect.models.families.family import Family
-from dissect.models.modules import TiedUnembed
+from dissect.models.modules import TiedUnembed, use_rotary_tables
 
 
 def build_empty(family: Family, cfg: HookedTransformerConfig, *, tied: bool) -> HookedTransformer:
@@ -25,6 +25,7 @@ def build_empty(family: Family, cfg: HookedTransformerConfig, *, tied: bool) -> 
             model = HookedTransformer(cfg, move_to_device=False)
         if family.adapt is not None:
             family.adapt(model)
+    use_rotary_tables(model)
     if tied:
         model.unembed = TiedUnembed(model.unembed, model.embed)
     model.setup()  # names the modules that were replaced, and lists their hooks

@@ -16,6 +16,7 @@ _MAY_DIFFER = {
 
 def check_comparable(first: HookedTransformer, second: HookedTransformer, what: str) -> None:
     """Refuse two models whose activations or tokens do not mean the same."""
+    _check_rows(first, second, what)
     check_same_shapes(first, second, what)
     ours, theirs = first.cfg.to_dict(), second.cfg.to_dict()
     for key in ours:
@@ -24,6 +25,22 @@ def check_comparable(first: HookedTransformer, second: HookedTransformer, what: 
                 f"{what} cannot be compared: {key} is {ours[key]!r} in one, {theirs.get(key)!r} in the other"
             )
     _check_tokenizers(first.tokenizer, second.tokenizer, what)
+
+
+def _check_rows(first: HookedTransformer, second: HookedTransformer, what: str) -> None:
+    """Name embeddings that differ in their number of rows alone, and the tokens that only one tokenizer has."""
+    one, other = first.cfg.d_vocab, second.cfg.d_vocab
+    if one == other or first.cfg.d_model != second.cfg.d_model:
+        return
+    lone = []
+    if first.tokenizer is not None and second.tokenizer is not None:
+        ours, theirs = first.tokenizer.get_vocab(), second.tokenizer.get_vocab()
+        lone = sorted(ours.keys() ^ theirs.keys())
+    tokens = f" (only one tokenizer has {', '.join(map(repr, lone[:3]))})" if lone else ""
+    raise DissectError(
+        f"{what} cannot be compared: their embeddings have {one} and {other} rows{tokens}; allow_extra_rows=True "
+        f"(--allow-extra-rows) compares them on the first {min(one, other)}"
+    )
 
 
 def check_same_shapes(first: HookedTransformer, second: HookedTransformer, what: str = "these models") -> None:
@@ -67,6 +84,21 @@ def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedT
         raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
     ours_ids, their_ids = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
     if ours_ids != their_ids:
+        _check_bos(first, second, ours_ids, their_ids, what)
         raise DissectError(
             f"the tokenizers of {what} differ: a test sentence becomes {ours_ids[:8]}... and {their_ids[:8]}..."
+        )
+
+
+def _check_bos(
+    first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, one: list[int], other: list[int], what: str
+) -> None:
+    """Name a difference that is the BOS alone."""
+    (longer, ids), (_, rest) = sorted([(first, one), (second, other)], key=lambda pair: -len(pair[1]))
+    if ids[1:] == rest:
+        adds, lacks = what.split(" and ") if longer is first else reversed(what.split(" and "))
+        bos = longer.decode(ids[:1])
+        raise DissectError(
+            f"the tokenizers of {what} differ in the BOS alone: that of {adds} puts {bos!r} in front, "
+            f"that of {lacks} nothing; copy the files of the right tokenizer into the other directory"
         )

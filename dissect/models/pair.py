@@ -1,5 +1,6 @@
 """Two or three checkpoints that can be compared."""
 
+import logging
 import os
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -10,13 +11,17 @@ from transformers import PreTrainedTokenizerBase
 
 from dissect.errors import DissectError
 from dissect.keywords import keywords
+from dissect.models.adapter_base import adapter_base_of
 from dissect.models.alignment import Alignment, align
 from dissect.models.build import unload
 from dissect.models.checkpoint import checkpoint_of, checkpoint_or_none
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
+from dissect.models.vocabulary import trim_rows
 from dissect.undoing.change import undone_later
+
+logger = logging.getLogger(__name__)
 
 ROLES = ("base", "unlearned", "retrained")
 FORMER_ROLES = {"retain": "retrained"}
@@ -192,20 +197,26 @@ def load_pair(
     unlearned: str | os.PathLike[str] | HookedTransformer,
     *,
     retrained: str | os.PathLike[str] | HookedTransformer | None = None,
+    adapter_base: str | os.PathLike[str] | None = None,
     dtype: str | torch.dtype = "float32",
     device: str | torch.device | None = None,
     mesh: Any = None,
     sequential: bool = False,
+    allow_extra_rows: bool = False,
     progress: bool = True,
 ) -> ModelPair:
     """Load checkpoints that are to be compared; models that are loaded already are taken as they are.
 
     Args:
         base, unlearned, retrained: as for ``dissect.load``: directories, hub ids, adapters.
+        adapter_base: the base model of every adapter among them, instead of those that the adapters record. By default
+            ``base`` takes the place of a recorded one that cannot be had or is stored in 4 bits; the log says so.
         dtype, device: of all of them.
         mesh: shard all of them over its ranks; see ``dissect.load``.
         sequential: never hold two models at once: as if all that is done with the pair were done in
             ``with pair.sequential()``, the loading included.
+        allow_extra_rows: where the embeddings differ in their number of rows alone, as by an added padding token, drop
+            the rows that not all of them have. The tokenizers have to agree on the others.
 
     Raises:
         DissectError: one cannot be loaded, or they cannot be compared.
@@ -217,6 +228,8 @@ def load_pair(
           unlearned runs/demo/npo
           retrained runs/demo/retrained
     """
+    if allow_extra_rows and (sequential or mesh is not None):
+        raise DissectError("allow_extra_rows=True drops rows of loaded models: leave sequential and mesh out")
     if mesh is not None and sequential:
         raise DissectError("sequential=True holds one model at a time, a mesh holds all in parts: choose one of them")
     devices: dict[str, torch.device] = {}
@@ -226,14 +239,28 @@ def load_pair(
             if sequential:
                 raise DissectError(f"sequential=True reads models from files, but {role} is one that is loaded already")
             return source
-        model = load(source, dtype=dtype, device=device, mesh=mesh, progress=progress)
+        under = adapter_base_of(source, given=adapter_base, stand_in=None if role == "base" else base)
+        model = load(source, dtype=dtype, device=device, mesh=mesh, base=under, progress=progress)
         devices[role] = model.embed.W_E.device
         if sequential:
             unload(model)
         return model
 
     first, second = get("base", base), get("unlearned", unlearned)
-    pair = ModelPair(first, second, None if retrained is None else get("retrained", retrained))
+    third = None if retrained is None else get("retrained", retrained)
+    if allow_extra_rows:
+        models = [model for model in (first, second, third) if model is not None]
+        rows = min(model.cfg.d_vocab for model in models)
+        for model in models:
+            if model.cfg.d_vocab > rows:
+                logger.warning(
+                    "%s: rows %d to %d of its embedding are left out",
+                    model.checkpoint.source,
+                    rows,
+                    model.cfg.d_vocab - 1,
+                )
+                trim_rows(model, rows)
+    pair = ModelPair(first, second, third)
     if sequential:
         pair.one_at_a_time, pair._devices = True, devices
     return pair

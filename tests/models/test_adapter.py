@@ -5,8 +5,12 @@ import re
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
+from typer.testing import CliRunner
 
+import dissect
+from dissect.cli import app
 from dissect.errors import DissectError
 from dissect.models.files.load import load
 from dissect.models.files.save import hf_tensors, save_hf
@@ -149,3 +153,172 @@ def test_an_adapter_on_a_tied_embedding_is_refused(tmp_path):
     make_adapter(base, tmp_path / "adapter", target_modules=["embed_tokens"])
     with pytest.raises(DissectError, match="tied"):
         load(tmp_path / "adapter", progress=False)
+
+
+def rewritten(directory, change):
+    """Change the mapping of names to tensors in the adapter's file."""
+    file = directory / "adapter_model.safetensors"
+    tensors = load_file(file)
+    save_file({name: tensor.clone() for name, tensor in change(tensors).items()}, file)
+    return directory
+
+
+def merged_weights(path, **settings):
+    return dict(hf_tensors(load(path, progress=False, **settings)))
+
+
+def same(first, second):
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.fixture
+def adapter(tmp_path):
+    base = make_checkpoint("llama", tmp_path / "base")
+    make_adapter(base, tmp_path / "adapter", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    return tmp_path / "adapter"
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        lambda name: name.replace("lora_A.weight", "lora_A.default.weight"),
+        lambda name: name.replace(".weight", ".other.weight") if "lora_" in name else name,
+        lambda name: name.replace("lm_head.weight", "lm_head.modules_to_save.weight"),
+        lambda name: name.replace("lm_head.weight", "lm_head.modules_to_save.default.weight"),
+        lambda name: name.removeprefix("base_model.model."),
+        lambda name: f"module.{name}",
+        lambda name: f"_orig_mod.{name}",
+    ],
+)
+def test_other_spellings_of_the_same_tensors(spelling, adapter):
+    expected = merged_weights(adapter)
+    rewritten(adapter, lambda tensors: {spelling(name): tensor for name, tensor in tensors.items()})
+    same(merged_weights(adapter), expected)
+
+
+def test_the_original_beside_a_saved_module_must_be_the_bases(adapter, tmp_path):
+    expected = merged_weights(adapter)
+    own = load_file(tmp_path / "base" / "model.safetensors")["lm_head.weight"]
+    name = "base_model.model.lm_head.original_module.weight"
+    rewritten(adapter, lambda tensors: tensors | {name: own})
+    same(merged_weights(adapter), expected)
+    rewritten(adapter, lambda tensors: tensors | {name: own + 1})
+    with pytest.raises(DissectError, match=r"original_module\.weight is not the weight of the base: wrong base model"):
+        load(adapter, progress=False)
+
+
+def test_two_adapters_in_one_file_are_refused(adapter):
+    rewritten(
+        adapter,
+        lambda tensors: (
+            tensors
+            | {
+                n.replace("lora_A.", "lora_A.second."): t
+                for n, t in tensors.items()
+                if "layers.0" in n and "lora_A" in n
+            }
+        ),
+    )
+    with pytest.raises(DissectError, match="two adapters, or one of them twice"):
+        load(adapter, progress=False)
+
+
+def test_copies_of_embeddings_that_nobody_changed(tmp_path):
+    """peft stores embeddings along when it fears that they were resized."""
+    base = make_checkpoint("llama_tied", tmp_path / "base")
+    make_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    expected = merged_weights(tmp_path / "adapter")
+    own = load_file(base / "model.safetensors")["model.embed_tokens.weight"]
+    prefix = "base_model.model."
+    both = {f"{prefix}model.embed_tokens.weight": own, f"{prefix}lm_head.weight": own}
+    rewritten(tmp_path / "adapter", lambda tensors: tensors | both)
+    same(merged_weights(tmp_path / "adapter"), expected)
+    rewritten(tmp_path / "adapter", lambda tensors: tensors | {name: own + 0.5 for name in both})
+    changed = merged_weights(tmp_path / "adapter")
+    assert torch.equal(changed["model.embed_tokens.weight"], own + 0.5), "both uses alike: it is still one matrix"
+    rewritten(tmp_path / "adapter", lambda tensors: tensors | {f"{prefix}lm_head.weight": own + 1})
+    with pytest.raises(DissectError, match="embedding and output head are tied"):
+        load(tmp_path / "adapter", progress=False)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "llama_tied"])
+def test_a_resized_vocabulary_is_that_of_peft(architecture, tmp_path):
+    base = make_checkpoint(architecture, tmp_path / "base")
+    native = AutoModelForCausalLM.from_pretrained(base)
+    native.resize_token_embeddings(323)
+    model = peft.get_peft_model(native, peft.LoraConfig(r=4, task_type="CAUSAL_LM", target_modules=["q_proj"]))
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                parameter.normal_(std=0.3, generator=torch.Generator().manual_seed(1))
+    model.save_pretrained(tmp_path / "adapter", save_embedding_layers=True)
+    ours = load(tmp_path / "adapter", progress=False)
+    tokens = torch.randint(2, 323, (2, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), model(tokens).logits, atol=1e-4, rtol=0)
+    out = save_hf(ours, tmp_path / "out")
+    assert json.loads((out / "config.json").read_text())["vocab_size"] == 323
+    same(merged_weights(out), dict(hf_tensors(ours)))
+
+
+def test_an_adapter_that_changes_nothing_is_refused(tmp_path):
+    base = make_checkpoint("llama", tmp_path / "base")
+    make_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
+    rewritten(tmp_path / "adapter", lambda t: {n: x * 0 if "lora_B" in n else x for n, x in t.items()})
+    with pytest.raises(DissectError, match=r"changes nothing \(every factor B is zero"):
+        load(tmp_path / "adapter", progress=False)
+    rewritten(tmp_path / "adapter", lambda tensors: {})
+    with pytest.raises(DissectError, match=r"changes nothing \(it holds no factor"):
+        load(tmp_path / "adapter", progress=False)
+
+
+def test_weights_beside_an_adapter_are_taken_and_named(adapter, tmp_path, caplog):
+    base = tmp_path / "base"
+    expected, plain = merged_weights(adapter), merged_weights(base)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        (adapter / name).rename(base / name)
+    caplog.clear()
+    same(merged_weights(base), plain)
+    assert "holds whole weights and an adapter: the weights are taken" in caplog.text
+    same(merged_weights(base, base=base), expected)
+
+
+@pytest.mark.parametrize("quantised", [False, True], ids=["moved", "4 bits"])
+def test_the_base_of_the_pair_takes_the_place_of_one_that_cannot_be_had(quantised, adapter, tmp_path, caplog):
+    expected = load(adapter, progress=False).checkpoint.fingerprint
+    base = tmp_path / "base"
+    if quantised:
+        other = make_checkpoint("llama", tmp_path / "other")
+        config = json.loads((base / "config.json").read_text()) | {
+            "quantization_config": {"quant_method": "bitsandbytes"}
+        }
+        (base / "config.json").write_text(json.dumps(config))
+        tensors = load_file(base / "model.safetensors")
+        tensors["model.layers.0.mlp.up_proj.weight"] = torch.zeros(8, 1, dtype=torch.uint8)
+        save_file(tensors, base / "model.safetensors")
+        named = "quantised weights (bitsandbytes)"
+    else:
+        other = base.rename(tmp_path / "other")
+        named = "cannot be found"
+    with pytest.raises(DissectError, match=re.escape(named)):
+        load(adapter, progress=False)
+    for first in (other, load(other, progress=False)):
+        caplog.clear()
+        pair = dissect.load_pair(first, adapter, progress=False)
+        assert pair.unlearned.checkpoint.fingerprint == expected
+        assert named in caplog.text and "takes its place" in caplog.text
+    changed = dissect.load_pair(other, adapter, adapter_base=other, progress=False)
+    assert changed.unlearned.checkpoint.fingerprint == expected
+
+
+def test_the_command_line_takes_a_base_for_adapters(adapter, tmp_path):
+    (tmp_path / "base").rename(tmp_path / "other")
+    asked = ["inspect", str(adapter), "--device", "cpu", "-q"]
+    refused = CliRunner().invoke(app, asked)
+    assert refused.exit_code != 0
+    done = CliRunner().invoke(app, [*asked, "--adapter-base", str(tmp_path / "other")])
+    assert done.exit_code == 0, done.output
+    assert "merged" in done.output
+    planned = CliRunner().invoke(app, ["plan", str(adapter), "--adapter-base", str(tmp_path / "other")])
+    assert planned.exit_code == 0, planned.output

@@ -5,11 +5,16 @@ import re
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
+import dissect
+from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
 from dissect.models.families import FAMILIES, supported
 from dissect.models.files.load import load
+from dissect.models.files.save import save_hf
+from tests.support.layouts import make_whole_gemma3
 from tests.support.tiny import make_checkpoint
 
 
@@ -43,6 +48,16 @@ def test_every_architecture_of_the_list_is_there():
         "GPTNeoXForCausalLM",
         "Phi3ForCausalLM",
         "Gemma2ForCausalLM",
+        "SmolLM3ForCausalLM",
+        "OLMoForCausalLM",
+        "Olmo3ForCausalLM",
+        "StableLmForCausalLM",
+        "GPTJForCausalLM",
+        "OPTForCausalLM",
+        "PhiForCausalLM",
+        "GemmaForCausalLM",
+        "Gemma3ForCausalLM",
+        "Gemma3ForConditionalGeneration",
     }
     assert len(FAMILIES) == len(supported())
 
@@ -57,20 +72,6 @@ def test_every_architecture_of_the_list_is_there():
             "mistral",
             {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4, "factor": 2.0}},
             "'linear' in windowed layers",
-        ),
-        ("olmo2", {"num_key_value_heads": 2}, "grouped key/value heads in OLMo-2 (2 for 4 query heads)"),
-        (
-            "phi3",
-            {
-                "rope_parameters": {
-                    "rope_type": "longrope",
-                    "rope_theta": 1e4,
-                    "short_factor": [1.0] * 4,
-                    "long_factor": [2.0] * 4,
-                    "original_max_position_embeddings": 32,
-                }
-            },
-            "'longrope'",
         ),
         ("gemma2", {"use_bidirectional_attention": True}, "use_bidirectional_attention"),
         ("gpt2", {"add_cross_attention": True}, "add_cross_attention"),
@@ -92,7 +93,9 @@ def test_a_feature_that_cannot_be_expressed_is_refused_by_name(architecture, set
         ({"architectures": None, "model_type": "mamba"}, "'mamba'"),
         ({"architectures": None, "model_type": None}, "None"),
         ({"model_type": "mistral"}, "contradicts itself"),
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised weights (gptq)"),
+        ({"architectures": ["MixtralForCausalLM"], "model_type": "mixtral"}, "a mixture of experts"),
+        ({"architectures": ["LlamaModel"]}, "without an output head"),
+        ({"architectures": ["LlamaForCausalLM", "Qwen2ForCausalLM"]}, "LlamaForCausalLM, Qwen2ForCausalLM"),
         ({"rope_parameters": {"rope_type": "su", "rope_theta": 1e4}}, "'su'"),
         ({"num_hidden_layers": "three"}, "num_hidden_layers"),
         ({"num_key_value_heads": 3}, "3 key/value heads"),
@@ -171,3 +174,106 @@ def test_a_rotary_embedding_longer_than_its_first_table(tmp_path):
     tokens = torch.randint(2, 300, (1, 2100), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         torch.testing.assert_close(model(tokens)[:, -5:], native(tokens).logits[:, -5:], atol=5e-3, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["olmoe", "qwen3_moe", "mixtral"])
+def test_mixtures_of_experts_are_refused_by_name(kind, tmp_path):
+    path = edit_config(make_checkpoint("llama", tmp_path, tokenizer=False), architectures=None, model_type=kind)
+    with pytest.raises(DissectError, match=f"{kind}.*mixture of experts.*supported: "):
+        load(path, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "spelled"),
+    [
+        ("llama", "LlamaForCausalLM"),
+        ("llama", ["LLaMAForCausalLM"]),
+        ("llama", ["LlamaForCausalLM", "LlamaForCausalLM"]),
+        ("llama", ["FSDPLlamaForCausalLM"]),
+        ("llama_tied", ["LlamaModel"]),
+        ("gpt2", ["GPT2Model"]),
+        ("gemma3", ["Gemma3TextModel"]),
+        ("olmo", ["olmoforcausallm"]),
+        ("phi3", []),
+    ],
+)
+def test_other_spellings_of_an_architecture(architecture, spelled, tmp_path):
+    path = make_checkpoint(architecture, tmp_path / "model", tokenizer=False)
+    expected = load(path, progress=False)
+    model = load(edit_config(path, architectures=spelled), progress=False)
+    assert model.checkpoint.architecture == expected.checkpoint.architecture
+    tokens = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(model(tokens), expected(tokens))
+
+
+@pytest.mark.parametrize("method", ["bitsandbytes", "gptq", "fp8"])
+def test_quantisation_settings_left_over_beside_float_weights(method, tmp_path, caplog):
+    path = make_checkpoint("llama", tmp_path / "model", tokenizer=False)
+    expected = load(path, progress=False).state_dict()
+    edit_config(path, quantization_config={"quant_method": method, "load_in_4bit": True})
+    model = load(path, progress=False)
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
+    assert f"quantised weights ({method})" in caplog.text
+    assert "quantization_config" not in json.loads((save_hf(model, tmp_path / "out") / "config.json").read_text())
+
+
+def test_quantised_weights_are_refused_by_method(tmp_path):
+    path = make_checkpoint("llama", tmp_path / "model", tokenizer=False)
+    edit_config(path, quantization_config={"quant_method": "gptq", "bits": 4})
+    tensors = load_file(path / "model.safetensors")
+    name = "model.layers.1.mlp.up_proj.weight"
+    save_file(tensors | {name: tensors[name].to(torch.int8)}, path / "model.safetensors")
+    with pytest.raises(DissectError, match=r"quantised weights \(gptq\) are not supported.*int8|quantised.*I8"):
+        load(path, progress=False)
+    del tensors[name]
+    packed = name.replace("weight", "qweight")
+    save_file(tensors | {packed: torch.ones(3, dtype=torch.int32)}, path / "model.safetensors")
+    with pytest.raises(DissectError, match=r"quantised weights \(gptq\)"):
+        load(path, progress=False)
+
+
+def test_longrope_is_exact_within_the_original_context_and_refused_beyond(tmp_path, facts):
+    path = make_checkpoint("phi3_long", tmp_path / "model")
+    model = load(path, progress=False)
+    assert model.cfg.n_ctx == 64  # of 256 that config.json promises
+    same_logits(path)
+    long = Facts([Fact(text="He likes to swim. " * 60)])
+    with pytest.raises(DissectError, match="64"):
+        long.prompts(model)
+
+
+@pytest.mark.parametrize("older", ["language_model.model.", "model.language_model."])
+@torch.no_grad()
+def test_the_text_part_of_gemma3_is_saved_back_into_the_whole(older, tmp_path):
+    path, native = make_whole_gemma3(tmp_path / "whole")
+    if older != "language_model.model.":
+        tensors = load_file(path / "model.safetensors")
+        save_file(
+            {
+                name.replace("language_model.model.", older) if "language" in name else f"model.{name}": tensor
+                for name, tensor in tensors.items()
+            },
+            path / "model.safetensors",
+            metadata={"format": "pt"},
+        )
+    model = load(path, progress=False)
+    tokens = torch.randint(2, 300, (2, 40), generator=torch.Generator().manual_seed(0))
+    expected = native(input_ids=tokens).logits
+    torch.testing.assert_close(model(tokens), expected, atol=1e-4, rtol=0)
+    out = save_hf(model, tmp_path / "out")
+    again = AutoModelForImageTextToText.from_pretrained(out).state_dict()
+    assert again.keys() == native.state_dict().keys()
+    assert all(torch.equal(again[name], tensor) for name, tensor in native.state_dict().items())
+    model.blocks[1].mlp.W_out.mul_(2.0)
+    trained = AutoModelForImageTextToText.from_pretrained(save_hf(model, tmp_path / "trained"))
+    changed = [n for n, tensor in trained.state_dict().items() if not torch.equal(tensor, native.state_dict()[n])]
+    assert changed == ["model.language_model.layers.1.mlp.down_proj.weight"]
+
+
+@torch.no_grad()
+def test_gemma3_alone_and_in_the_whole_can_be_compared(tmp_path):
+    path, _ = make_whole_gemma3(tmp_path / "whole")
+    alone = make_checkpoint("gemma3", tmp_path / "alone")
+    pair = dissect.load_pair(alone, path, progress=False)
+    assert pair.base.cfg.n_layers == 3

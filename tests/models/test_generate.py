@@ -30,6 +30,7 @@ def reference(
     """One prompt at a time through transformers, the EOS cut off."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="eager").eval()
     limit = model.config.max_position_embeddings
+    limit = min(limit, getattr(model.config, "original_max_position_embeddings", limit))  # LongRoPE: no further
     out = []
     for row in ids:
         options = {"max_new_tokens": min(new, limit - len(row)), "do_sample": False, "eos_token_id": eos}

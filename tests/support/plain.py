@@ -19,9 +19,20 @@ _LLAMA: Sites = {
 }
 _POST_NORM: Sites = {**_LLAMA, "attn_out": ("model.layers.{l}.post_attention_layernorm", "output")}
 SITES: dict[str, Sites] = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "olmo", "phi3"), _LLAMA),
-    "olmo2": _POST_NORM,
-    "gemma2": _POST_NORM,
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "olmo", "phi3", "smollm3", "stablelm", "gemma"), _LLAMA),
+    **dict.fromkeys(("olmo2", "olmo3", "gemma2", "gemma3"), _POST_NORM),
+    "gptj": {
+        "mlp_post": ("transformer.h.{l}.mlp.fc_out", "input"),
+        "attn_out": ("transformer.h.{l}.attn.out_proj", "output"),
+    },
+    "opt": {
+        "mlp_post": ("model.decoder.layers.{l}.fc2", "input"),
+        "attn_out": ("model.decoder.layers.{l}.self_attn.out_proj", "output"),
+    },
+    "phi": {
+        "mlp_post": ("model.layers.{l}.mlp.fc2", "input"),
+        "attn_out": ("model.layers.{l}.self_attn.dense", "output"),
+    },
     "gpt2": {
         "mlp_post": ("transformer.h.{l}.mlp.c_proj", "input"),
         "attn_out": ("transformer.h.{l}.attn.c_proj", "output"),
@@ -35,12 +46,7 @@ SITES: dict[str, Sites] = {
         "attn_out": ("gpt_neox.layers.{l}.attention.dense", "output"),
     },
 }
-VALUES = {
-    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3", "olmo", "olmo2", "phi3", "gemma2"), _LLAMA["mlp_post"][0]),
-    "gpt2": SITES["gpt2"]["mlp_post"][0],
-    "gpt_neo": SITES["gpt_neo"]["mlp_post"][0],
-    "neox": SITES["neox"]["mlp_post"][0],
-}
+VALUES = {architecture: sites["mlp_post"][0] for architecture, sites in SITES.items()}
 
 
 class Rows:

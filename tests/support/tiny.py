@@ -68,6 +68,45 @@ _GPT_NEO: dict[str, Any] = {
     "bos_token_id": 0,
     "eos_token_id": 1,
 }
+_LONG_ROPE: dict[str, Any] = {
+    "rope_type": "longrope",
+    "rope_theta": 5000.0,
+    "short_factor": [1.0, 1.2, 1.5, 2.0],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+}
+_ORIGINAL = {"original_max_position_embeddings": CONTEXT}  # Phi-3 has it here, and here alone
+_LAYERS = ["sliding_attention", "full_attention", "sliding_attention"]
+_GEMMA: dict[str, Any] = {**_GROUPED, "head_dim": 12, "rope_parameters": _ROPE}
+_GEMMA3: dict[str, Any] = {
+    **_GROUPED,
+    "head_dim": 12,
+    "query_pre_attn_scalar": 10,
+    "sliding_window": WINDOW,
+    "layer_types": _LAYERS,
+    "rope_parameters": {
+        "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 9000.0},
+        "sliding_attention": {"rope_type": "default", "rope_theta": 300.0},
+    },
+}
+_OLMO3: dict[str, Any] = {**_GROUPED, "sliding_window": WINDOW, "layer_types": _LAYERS}
+_PHI: dict[str, Any] = {**_COMMON, "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5}}
+_GPTJ: dict[str, Any] = {**_GPT2, "rotary_dim": 4, "n_inner": 40, "tie_word_embeddings": False}
+_OPT: dict[str, Any] = {
+    "vocab_size": VOCABULARY,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "ffn_dim": 40,
+    "max_position_embeddings": CONTEXT,
+    "bos_token_id": 0,
+    "eos_token_id": 1,
+    "pad_token_id": None,
+}
+_STABLELM: dict[str, Any] = {
+    **_GROUPED,
+    "use_qkv_bias": True,
+    "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5},
+}
 _NEOX: dict[str, Any] = {**_COMMON, "rope_parameters": {**_ROPE, "partial_rotary_factor": 0.5}}
 
 # key -> (transformers' model class, its configuration, does the tokenizer put a BOS in front)
@@ -139,6 +178,62 @@ _VARIANTS: dict[str, tuple[str, dict[str, Any], bool]] = {
         {**_COMMON, "num_key_value_heads": 4, "head_dim": 8, "query_pre_attn_scalar": 8, "sliding_window": WINDOW},
         True,
     ),
+    "olmo2_grouped": ("Olmo2ForCausalLM", {**_GROUPED, "tie_word_embeddings": True}, False),
+    "olmo3": ("Olmo3ForCausalLM", _OLMO3, False),
+    "olmo3_yarn": (
+        "Olmo3ForCausalLM",
+        {
+            **_OLMO3,
+            "rope_parameters": {
+                "full_attention": {
+                    "rope_type": "yarn",
+                    "rope_theta": 5000.0,
+                    "factor": 4.0,
+                    "original_max_position_embeddings": 16,
+                },
+                "sliding_attention": {"rope_type": "default", "rope_theta": 5000.0},
+            },
+        },
+        False,
+    ),
+    "phi": ("PhiForCausalLM", _PHI, False),
+    "phi_grouped": ("PhiForCausalLM", {**_PHI, "num_key_value_heads": 2}, False),
+    "phi3_long": (
+        "Phi3ForCausalLM",
+        {**_GROUPED, "max_position_embeddings": 4 * CONTEXT, **_ORIGINAL, "rope_parameters": _LONG_ROPE},
+        True,
+    ),
+    "phi4_mini": (
+        "Phi3ForCausalLM",
+        {
+            **_GROUPED,
+            "hidden_size": 64,
+            "max_position_embeddings": 4 * CONTEXT,
+            **_ORIGINAL,
+            "rope_parameters": {**_LONG_ROPE, "partial_rotary_factor": 0.5},
+            "tie_word_embeddings": True,
+        },
+        True,
+    ),
+    "gemma": ("GemmaForCausalLM", {**_GEMMA, "tie_word_embeddings": True}, True),
+    "gemma_untied": ("GemmaForCausalLM", {**_GEMMA, "attention_bias": True}, True),
+    "gemma3": ("Gemma3ForCausalLM", {**_GEMMA3, "tie_word_embeddings": True}, True),
+    "gemma3_capped": ("Gemma3ForCausalLM", {**_GEMMA3, "final_logit_softcapping": 3.0}, True),
+    "gptj": ("GPTJForCausalLM", _GPTJ, False),
+    "opt": ("OPTForCausalLM", _OPT, True),
+    "opt_no_bias": ("OPTForCausalLM", {**_OPT, "enable_bias": False, "tie_word_embeddings": False}, True),
+    "stablelm": ("StableLmForCausalLM", _STABLELM, False),
+    "stablelm_parallel": (
+        "StableLmForCausalLM",
+        {**_STABLELM, "use_parallel_residual": True, "use_qkv_bias": False},
+        False,
+    ),
+    "smollm3": ("SmolLM3ForCausalLM", {**_GROUPED, "no_rope_layers": [1, 0, 1]}, False),
+    "smollm3_window": (
+        "SmolLM3ForCausalLM",
+        {**_GROUPED, "no_rope_layer_interval": 2, "use_sliding_window": True, "sliding_window": WINDOW},
+        False,
+    ),
 }
 
 ARCHITECTURES: list[str] = list(_VARIANTS)
@@ -156,6 +251,14 @@ FAMILIES: list[str] = [
     "neox",
     "phi3",
     "gemma2",
+    "smollm3",
+    "olmo3",
+    "stablelm",
+    "gptj",
+    "opt",
+    "phi",
+    "gemma",
+    "gemma3",
 ]
 """One variant for each architecture: for tests where the variants of one architecture make no difference."""
 

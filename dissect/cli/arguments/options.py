@@ -52,6 +52,19 @@ FactsFile = Annotated[
 ]
 ROLES = ("base", "unlearned", "retrained")
 
+AdapterBase = Annotated[
+    str | None,
+    typer.Option(
+        "--adapter-base",
+        metavar="DIR",
+        help="Base model of LoRA adapters, instead of the one that they record.",
+        show_default=False,
+    ),
+]
+AllowExtraRows = Annotated[
+    bool,
+    typer.Option("--allow-extra-rows", help="Compare models on the embedding rows that all of them have."),
+]
 Task = Annotated[
     str | None,
     typer.Option(
@@ -72,6 +85,8 @@ class SweepOptions:
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Retrained model: a checkpoint trained without the forget data.")
     ] = None
+    adapter_base: AdapterBase = None
+    allow_extra_rows: AllowExtraRows = False
     scoring: Annotated[
         str,
         choice(

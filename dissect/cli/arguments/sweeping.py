@@ -59,6 +59,8 @@ def run(
             base,
             unlearned,
             retrained=sweeping.retrained,
+            adapter_base=sweeping.adapter_base,
+            allow_extra_rows=sweeping.allow_extra_rows,
             sequential=sweeping.sequential,
             progress=running.progress,
             **where,

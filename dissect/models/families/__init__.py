@@ -10,18 +10,32 @@ from transformer_lens import HookedTransformerConfig
 from transformers import AutoConfig, PretrainedConfig
 
 from dissect.errors import DissectError
+from dissect.models.families.architectures import choose
 from dissect.models.families.family import Family
+from dissect.models.families.gemma import GEMMA1
 from dissect.models.families.gemma2 import GEMMA2
+from dissect.models.families.gemma3 import GEMMA3, GEMMA3_WHOLE
 from dissect.models.families.gpt2 import GPT2
 from dissect.models.families.gpt_neo import GPT_NEO
-from dissect.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3
+from dissect.models.families.gptj import GPTJ
+from dissect.models.families.llama import LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3
 from dissect.models.families.neox import NEOX
-from dissect.models.families.olmo import OLMO, OLMO2
+from dissect.models.families.old_olmo import OLD_OLMO
+from dissect.models.families.olmo import OLMO, OLMO2, OLMO3
+from dissect.models.families.opt import OPT
+from dissect.models.families.phi import PHI
 from dissect.models.families.phi3 import PHI3
+from dissect.models.families.stablelm import STABLELM
 from dissect.models.families.weights import Weight, linear
 
-FAMILIES: tuple[Family, ...] = (LLAMA, MISTRAL, QWEN2, QWEN3, OLMO, OLMO2, GPT2, GPT_NEO, NEOX, PHI3, GEMMA2)
+FAMILIES: tuple[Family, ...] = (
+    *(LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, OLMO, OLD_OLMO, OLMO2, OLMO3, STABLELM),
+    *(GPT2, GPT_NEO, NEOX, GPTJ, OPT, PHI, PHI3, GEMMA1, GEMMA2, GEMMA3, GEMMA3_WHOLE),
+)
 """Every architecture that can be loaded and saved."""
+
+
+_NOT_NATIVE = ("model_type", "auto_map", "architectures", "quantization_config")
 
 
 def supported() -> list[str]:
@@ -33,29 +47,13 @@ def find_family(config: Mapping[str, Any]) -> Family:
     """The family of a checkpoint, from the contents of its ``config.json``.
 
     Raises:
-        DissectError: an architecture that is not supported, contradictory statements, or quantised weights.
+        DissectError: an architecture that is not supported, or contradictory statements.
     """
-    architectures = config.get("architectures") or []
-    model_type = config.get("model_type")
-    matching = [
-        family
-        for family in FAMILIES
-        if (family.architecture in architectures if architectures else family.model_type == model_type)
-    ]
-    what = ", ".join(map(str, architectures)) or f"model_type {model_type!r}"
-    if not matching or len(architectures) > 1:
-        raise DissectError(f"config.json: {what} is not supported; supported: {', '.join(supported())}")
-    family = matching[0]
-    if model_type not in (None, family.model_type):
+    family, headless = choose(config, FAMILIES)
+    if headless and not transformers_config(family, config).tie_word_embeddings:
         raise DissectError(
-            f"config.json contradicts itself: architecture {family.architecture} but model_type {model_type!r} "
-            f"(expected {family.model_type!r})"
-        )
-    quantised = config.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method", "unknown method") if isinstance(quantised, Mapping) else quantised
-        raise DissectError(
-            f"config.json: quantised weights ({method}) are not supported: use float32, bfloat16 or float16 weights"
+            f"config.json: {config.get('architectures')} is a model without an output head, and its head is not its "
+            f"embedding (tie_word_embeddings is false); supported: {', '.join(supported())}"
         )
     return family
 
@@ -66,9 +64,10 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> Pretrained
     Raises:
         DissectError: transformers refuses it.
     """
-    given = {key: value for key, value in config.items() if key not in ("model_type", "auto_map")}
+    native = config if family.translate is None else family.translate(config)
+    given = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
     try:
-        return AutoConfig.for_model(family.model_type, **given)
+        return AutoConfig.for_model(family.native_type or family.model_type, **given)
     except Exception as error:  # its validators raise whatever the field's type raises
         reason = " ".join(str(error).split())
         raise DissectError(f"config.json: not a valid {family.model_type} configuration: {reason}") from error
@@ -80,13 +79,19 @@ def hooked_config(family: Family, config: PretrainedConfig, **settings: Any) -> 
     Raises:
         DissectError: a feature that a HookedTransformer cannot express.
     """
-    return HookedTransformerConfig(
-        **family.settings(config),
-        original_architecture=family.architecture,
+    family.keys.check(config)
+    ours = family.settings(config)
+    tables = ours.pop("rotary_tables", None)
+    cfg = HookedTransformerConfig(
+        **ours,
+        original_architecture=family.computes_as or family.architecture,
         model_name=family.model_type,
         init_weights=False,
         **settings,
     )
+    if tables is not None:
+        cfg.rotary_tables = tables
+    return cfg
 
 
 def weight_map(family: Family, config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:

@@ -1,8 +1,8 @@
 """What a family of architectures has to say, and what all of them say alike."""
 
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from transformer_lens import HookedTransformer, HookedTransformerConfig
@@ -10,6 +10,7 @@ from transformer_lens.utilities.activation_functions import SUPPORTED_ACTIVATION
 from transformers import PretrainedConfig
 
 from dissect.errors import DissectError
+from dissect.models.families.keys import Keys
 from dissect.models.families.weights import Weight
 
 
@@ -35,6 +36,24 @@ class Family:
     """Whether the norms have no weights in the checkpoint, so that TransformerLens's stay at one."""
     adapt: Callable[[HookedTransformer], None] | None = None
     """Replaces modules of the empty hooked model where TransformerLens's own compute from other parameters."""
+    keys: Keys = field(default_factory=Keys)
+    """What becomes of each key of ``config.json`` that transformers reads."""
+    other_types: tuple[str, ...] = ()
+    """Further spellings of ``model_type``."""
+    other_prefixes: tuple[str, ...] = ()
+    """Further spellings of ``prefix`` in files."""
+    other_heads: tuple[str, ...] = ()
+    """Further names of the output head in files."""
+    computes_as: str = ""
+    """Architecture that this one computes the same as, in another layout: the two can be compared."""
+    native_type: str = ""
+    """The ``model_type`` of the transformers configuration, where it is not ``model_type``."""
+    translate: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
+    """From the contents of ``config.json`` to the keys of the transformers configuration, where they differ."""
+    owns: Callable[[Mapping[str, Any]], bool] | None = None
+    """Whether a ``config.json`` is of this layout, where another family has the same names."""
+    carried: str = ""
+    """Regular expression for tensors that are no part of the language model, and are saved along as they were."""
 
 
 BUFFERS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(masked_)?bias)$")

@@ -7,46 +7,59 @@ from transformer_lens import HookedTransformer, HookedTransformerConfig
 from transformer_lens.components import RMSNorm
 from transformers import PretrainedConfig
 
-from dissect.models.families.family import Family, local_attention, refuse
+from dissect.models.families.family import Family, local_attention
+from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 from dissect.models.modules import OffsetRMSNorm, ScaledEmbed
 
-_NORMS = {
+SANDWICHED = {
     "input_layernorm": "ln1",
     "post_attention_layernorm": "ln1_post",
     "pre_feedforward_layernorm": "ln2",
     "post_feedforward_layernorm": "ln2_post",
 }
-_NO_CAP = -1.0
+"""Norms before and after each part, transformers' name to TransformerLens's."""
+NO_CAP = -1.0
+"""How TransformerLens writes that there is no soft cap."""
 
 
 def _settings(config: PretrainedConfig) -> dict[str, Any]:
-    if config.use_bidirectional_attention:
-        raise refuse("attention in both directions (use_bidirectional_attention)", "causal attention")
     return decoder_settings(
         config,
         act=config.hidden_activation,
         use_normalization_before_and_after=True,
         attn_scale=math.sqrt(config.query_pre_attn_scalar),
-        attn_scores_soft_cap=config.attn_logit_softcapping or _NO_CAP,
-        output_logits_soft_cap=config.final_logit_softcapping or _NO_CAP,
+        attn_scores_soft_cap=config.attn_logit_softcapping or NO_CAP,
+        output_logits_soft_cap=config.final_logit_softcapping or NO_CAP,
         **local_attention(config.layer_types, config.sliding_window),
     )
 
 
 def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
     bias = config.attention_bias
-    return decoder_weights(config, cfg, norms=_NORMS, qkv_bias=bias, output_bias=bias)
+    return decoder_weights(config, cfg, norms=SANDWICHED, qkv_bias=bias, output_bias=bias)
 
 
-def _adapt(model: HookedTransformer) -> None:
+def adapt(model: HookedTransformer) -> None:
     """Scale the embedding and shift the norms as they run, so that the parameters stay those of the checkpoint."""
     model.embed = ScaledEmbed(model.cfg, scale=model.cfg.d_model**0.5)
     for name, module in list(model.named_modules()):
         if isinstance(module, RMSNorm):
             parent, _, leaf = name.rpartition(".")
-            setattr(model.get_submodule(parent), leaf, OffsetRMSNorm(model.cfg))
+            setattr(model.get_submodule(parent), leaf, OffsetRMSNorm(model.cfg, module.length))
 
 
-GEMMA2 = Family("Gemma2ForCausalLM", "gemma2", _settings, _weights, adapt=_adapt)
+GEMMA = (*DECODER, "attention_bias")
+"""What every Gemma honours."""
+GEMMA2 = Family(
+    "Gemma2ForCausalLM",
+    "gemma2",
+    _settings,
+    _weights,
+    adapt=adapt,
+    keys=keys(
+        *(*GEMMA, "hidden_activation", "layer_types", "sliding_window", "query_pre_attn_scalar"),
+        *("attn_logit_softcapping", "final_logit_softcapping"),
+    ),
+)

@@ -5,13 +5,12 @@ from typing import Any
 from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
-from dissect.models.families.family import Family, activation, refuse
+from dissect.models.families.family import Family, activation
+from dissect.models.families.keys import keys
 from dissect.models.families.weights import Weight, conv1d, table, vector
 
 
 def _settings(config: PretrainedConfig) -> dict[str, Any]:
-    if config.add_cross_attention:
-        raise refuse("cross attention (add_cross_attention)", "decoders alone")
     return {
         "n_layers": config.n_layer,
         "d_model": config.n_embd,
@@ -65,4 +64,15 @@ def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Wei
     return [*weights, vector("transformer.ln_f.weight", "ln_final.w"), vector("transformer.ln_f.bias", "ln_final.b")]
 
 
-GPT2 = Family("GPT2LMHeadModel", "gpt2", _settings, _weights, prefix="transformer.", embedding="wte.weight")
+GPT2 = Family(
+    "GPT2LMHeadModel",
+    "gpt2",
+    _settings,
+    _weights,
+    prefix="transformer.",
+    embedding="wte.weight",
+    keys=keys(
+        *("n_embd", "n_layer", "n_head", "n_positions", "n_inner", "max_position_embeddings", "activation_function"),
+        *("layer_norm_epsilon", "scale_attn_weights", "scale_attn_by_inverse_layer_idx"),
+    ),
+)

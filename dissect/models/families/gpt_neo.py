@@ -6,6 +6,7 @@ from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
 from dissect.models.families.family import Family, activation, local_attention
+from dissect.models.families.keys import keys
 from dissect.models.families.weights import Weight, into_heads, linear, out_of_heads, table, vector
 
 
@@ -48,4 +49,15 @@ def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Wei
     return [*weights, vector("transformer.ln_f.weight", "ln_final.w"), vector("transformer.ln_f.bias", "ln_final.b")]
 
 
-GPT_NEO = Family("GPTNeoForCausalLM", "gpt_neo", _settings, _weights, prefix="transformer.", embedding="wte.weight")
+GPT_NEO = Family(
+    "GPTNeoForCausalLM",
+    "gpt_neo",
+    _settings,
+    _weights,
+    prefix="transformer.",
+    embedding="wte.weight",
+    keys=keys(
+        *("num_heads", "num_layers", "intermediate_size", "max_position_embeddings", "activation_function"),
+        *("attention_types", "attention_layers", "window_size", "layer_norm_epsilon"),
+    ),
+)

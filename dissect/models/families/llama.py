@@ -5,8 +5,9 @@ from typing import Any
 from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
-from dissect.models.families.family import Family, activation, grouped, head_width, local_attention, refuse
-from dissect.models.families.rope import rotary
+from dissect.models.families.family import Family, activation, grouped, head_width, local_attention
+from dissect.models.families.keys import DECODER, keys
+from dissect.models.families.rope import own_table, rotary, unrotated
 from dissect.models.families.weights import Weight, head_bias, into_heads, linear, out_of_heads, table, vector
 
 NORMS = {"input_layernorm": "ln1", "post_attention_layernorm": "ln2"}
@@ -40,7 +41,9 @@ def decoder_weights(
     config: PretrainedConfig,
     cfg: HookedTransformerConfig,
     *,
+    prefix: str = "model.",
     norms: dict[str, str] = NORMS,
+    norm_bias: bool = False,
     qkv_bias: bool = False,
     output_bias: bool = False,
     final_norm: bool = True,
@@ -48,17 +51,21 @@ def decoder_weights(
     """The map of every decoder with separate projections.
 
     Args:
+        prefix: what stands before the names of all tensors.
         norms: the norms of a layer, transformers' name to TransformerLens's.
+        norm_bias: whether the norms have biases, the final one as well.
         qkv_bias, output_bias: whether the projections of the attention have biases.
         final_norm: whether the norm before the output head has weights.
     """
     shared = "" if cfg.n_key_value_heads is None else "_"  # grouped heads: TransformerLens stores them under _W_K
     projections = {"q_proj": ("W_Q", "b_Q"), "k_proj": (f"{shared}W_K", f"{shared}b_K")}
     projections["v_proj"] = (f"{shared}W_V", f"{shared}b_V")
-    weights = [table("model.embed_tokens.weight", "embed.W_E")]
+    weights = [table(f"{prefix}embed_tokens.weight", "embed.W_E")]
     for layer in range(cfg.n_layers):
-        theirs, ours = f"model.layers.{layer}", f"blocks.{layer}"
+        theirs, ours = f"{prefix}layers.{layer}", f"blocks.{layer}"
         weights += [vector(f"{theirs}.{name}.weight", f"{ours}.{param}.w") for name, param in norms.items()]
+        if norm_bias:
+            weights += [vector(f"{theirs}.{name}.bias", f"{ours}.{param}.b") for name, param in norms.items()]
         for name, (matrix, bias) in projections.items():
             weights.append(into_heads(f"{theirs}.self_attn.{name}.weight", f"{ours}.attn.{matrix}", cfg.d_head))
             if qkv_bias:
@@ -69,18 +76,13 @@ def decoder_weights(
         for name, param in {"gate_proj": "W_gate", "up_proj": "W_in", "down_proj": "W_out"}.items():
             weights.append(linear(f"{theirs}.mlp.{name}.weight", f"{ours}.mlp.{param}"))
     if final_norm:
-        weights.append(vector("model.norm.weight", "ln_final.w"))
+        weights.append(vector(f"{prefix}norm.weight", "ln_final.w"))
+    if norm_bias:
+        weights.append(vector(f"{prefix}norm.bias", "ln_final.b"))
     return weights
 
 
 QUERY_KEY_NORMS = {"self_attn.q_norm": "attn.q_norm", "self_attn.k_norm": "attn.k_norm"}
-
-
-def _llama_settings(config: PretrainedConfig) -> dict[str, Any]:
-    if config.mlp_bias:
-        # TransformerLens's gated MLP has no bias on the gate, and adds b_in after the product, not before it.
-        raise refuse("biases in its gated MLP (mlp_bias)", "mlp_bias false")
-    return decoder_settings(config)
 
 
 def _llama_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
@@ -110,7 +112,38 @@ def _qwen3_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> li
     return decoder_weights(config, cfg, norms=NORMS | QUERY_KEY_NORMS, qkv_bias=bias, output_bias=bias)
 
 
-LLAMA = Family("LlamaForCausalLM", "llama", _llama_settings, _llama_weights)
-MISTRAL = Family("MistralForCausalLM", "mistral", _mistral_settings, decoder_weights)
-QWEN2 = Family("Qwen2ForCausalLM", "qwen2", _qwen2_settings, _qwen2_weights)
-QWEN3 = Family("Qwen3ForCausalLM", "qwen3", _qwen3_settings, _qwen3_weights)
+def _smollm3_settings(config: PretrainedConfig) -> dict[str, Any]:
+    kinds = config.layer_types if config.use_sliding_window else ["full_attention"] * config.num_hidden_layers
+    settings = decoder_settings(config, **local_attention(kinds, config.sliding_window))
+    if not all(config.no_rope_layers):
+        d_head = head_width(config)
+        rotated, still = own_table(config, d_head), unrotated(settings["rotary_dim"])
+        settings["rotary_tables"] = tuple(rotated if rope else still for rope in config.no_rope_layers)
+    return settings
+
+
+# mlp_bias: TransformerLens's gated MLP has no bias on the gate, and adds b_in after the product, not before it.
+LLAMA = Family(
+    "LlamaForCausalLM",
+    "llama",
+    decoder_settings,
+    _llama_weights,
+    keys=keys(*DECODER, "attention_bias", mlp_bias=(False,)),
+)
+MISTRAL = Family(
+    "MistralForCausalLM", "mistral", _mistral_settings, decoder_weights, keys=keys(*DECODER, "sliding_window")
+)
+_QWEN = (*DECODER, "sliding_window", "use_sliding_window", "max_window_layers", "layer_types")
+QWEN2 = Family("Qwen2ForCausalLM", "qwen2", _qwen2_settings, _qwen2_weights, keys=keys(*_QWEN))
+QWEN3 = Family("Qwen3ForCausalLM", "qwen3", _qwen3_settings, _qwen3_weights, keys=keys(*_QWEN, "attention_bias"))
+SMOLLM3 = Family(
+    "SmolLM3ForCausalLM",
+    "smollm3",
+    _smollm3_settings,
+    _llama_weights,
+    keys=keys(
+        *(*DECODER, "attention_bias", "layer_types", "sliding_window", "use_sliding_window"),
+        *("no_rope_layers", "no_rope_layer_interval"),
+        mlp_bias=(False,),
+    ),
+)

@@ -6,6 +6,7 @@ from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
 from dissect.models.families.family import Family, activation, head_width
+from dissect.models.families.keys import keys
 from dissect.models.families.rope import rotary
 from dissect.models.families.weights import Weight, linear, out_of_heads, table, vector
 
@@ -63,4 +64,9 @@ NEOX = Family(
     prefix="gpt_neox.",
     embedding="embed_in.weight",
     head="embed_out.weight",  # lm_head in memory since transformers 5.14, which reads both and writes this one
+    other_heads=("lm_head.weight",),
+    keys=keys(
+        *("head_dim", "intermediate_size", "hidden_act", "max_position_embeddings", "rope_parameters"),
+        *("layer_norm_eps", "use_parallel_residual", "attention_bias"),
+    ),
 )

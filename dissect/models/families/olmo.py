@@ -1,16 +1,18 @@
-"""OLMo (norms without weights, clipped queries, keys and values) and OLMo-2 (norms after each part)."""
+"""OLMo (norms without weights, clipped queries, keys and values), OLMo-2 and OLMo-3 (norms after each part)."""
 
 from typing import Any
 
 from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
-from dissect.models.families.family import Family, grouped, refuse
+from dissect.models.families.family import Family, head_width, local_attention, refuse
+from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
 
-def _olmo_settings(config: PretrainedConfig) -> dict[str, Any]:
+def olmo_settings(config: PretrainedConfig) -> dict[str, Any]:
+    """Settings of OLMo, whose norms have an epsilon of their own that no configuration says."""
     return decoder_settings(config, normalization_type="LN", eps=1e-5, clip_qkv=config.clip_qkv)
 
 
@@ -19,12 +21,16 @@ def _olmo_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> lis
     return decoder_weights(config, cfg, norms={}, qkv_bias=bias, output_bias=bias, final_norm=False)
 
 
-def _olmo2_settings(config: PretrainedConfig) -> dict[str, Any]:
-    if grouped(config) is not None:
-        # Its norms run over all heads of a projection at once; TransformerLens's own loader knows ungrouped heads only.
-        heads = f"{config.num_key_value_heads} for {config.num_attention_heads} query heads"
-        raise refuse(f"grouped key/value heads in OLMo-2 ({heads})", "OLMo-2 with as many key/value as query heads")
-    return decoder_settings(config)
+def _olmo2_settings(config: PretrainedConfig, **settings: Any) -> dict[str, Any]:
+    if (width := head_width(config)) * config.num_attention_heads != config.hidden_size:
+        # Its norms run over all heads of a projection at once; TransformerLens makes that of the queries d_model wide.
+        heads = f"{config.num_attention_heads} of width {width} for a model of width {config.hidden_size}"
+        raise refuse(f"heads that are not as wide together as the model ({heads})", "head_dim = width / heads")
+    return decoder_settings(config, **settings)
+
+
+def _olmo3_settings(config: PretrainedConfig) -> dict[str, Any]:
+    return _olmo2_settings(config, **local_attention(config.layer_types, config.sliding_window))
 
 
 def _olmo2_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
@@ -33,5 +39,17 @@ def _olmo2_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> li
     return decoder_weights(config, cfg, norms=norms, qkv_bias=bias, output_bias=bias)
 
 
-OLMO = Family("OlmoForCausalLM", "olmo", _olmo_settings, _olmo_weights, unit_norms=True)
-OLMO2 = Family("Olmo2ForCausalLM", "olmo2", _olmo2_settings, _olmo2_weights)
+OLMO = Family(
+    "OlmoForCausalLM",
+    "olmo",
+    olmo_settings,
+    _olmo_weights,
+    unit_norms=True,
+    owns=lambda config: "d_model" not in config,
+    keys=keys(*DECODER, "attention_bias", "clip_qkv"),
+)
+_OLMO2 = (*DECODER, "attention_bias")
+OLMO2 = Family("Olmo2ForCausalLM", "olmo2", _olmo2_settings, _olmo2_weights, keys=keys(*_OLMO2))
+OLMO3 = Family(
+    "Olmo3ForCausalLM", "olmo3", _olmo3_settings, _olmo2_weights, keys=keys(*_OLMO2, "layer_types", "sliding_window")
+)

@@ -1,4 +1,4 @@
-"""Phi-3: Llama with fused projections."""
+"""Phi-3, 3.5 and 4-mini: Llama with fused projections, partly rotated heads, and LongRoPE in the long variants."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from transformer_lens import HookedTransformerConfig
 from transformers import PretrainedConfig
 
 from dissect.models.families.family import Family, local_attention
+from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import NORMS, decoder_settings
 from dissect.models.families.weights import Weight, linear, out_of_heads, table, vector
 
@@ -42,4 +43,10 @@ def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Wei
     return [*weights, vector("model.norm.weight", "ln_final.w")]
 
 
-PHI3 = Family("Phi3ForCausalLM", "phi3", _settings, _weights)
+PHI3 = Family(
+    "Phi3ForCausalLM",
+    "phi3",
+    _settings,
+    _weights,
+    keys=keys(*DECODER, "original_max_position_embeddings", "sliding_window"),
+)

@@ -3,12 +3,15 @@
 import math
 from typing import Any
 
+import torch
 from transformers import PretrainedConfig
+from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
 
 from dissect.errors import DissectError
 from dissect.models.families.family import refuse
+from dissect.models.modules import RotaryTable
 
-SUPPORTED = "default, linear (without sliding windows), llama3, yarn"
+SUPPORTED = "default, linear (without sliding windows), llama3, yarn, longrope"
 
 
 def rotary(config: PretrainedConfig, d_head: int, *, windowed: bool = False) -> dict[str, Any]:
@@ -24,12 +27,14 @@ def rotary(config: PretrainedConfig, d_head: int, *, windowed: bool = False) -> 
     """
     parameters = config.rope_parameters
     if parameters and all(isinstance(value, dict) for value in parameters.values()):
-        per_layer = list(parameters.values())
+        per_layer = [parameters[kind] for kind in dict.fromkeys(config.layer_types)]
         if any(each != per_layer[0] for each in per_layer):
-            raise refuse("rotary embeddings that differ between layer types", "one for all layers")
+            return _different(config, d_head)
         parameters = per_layer[0]
     kind = parameters.get("rope_type", "default")
     try:
+        if kind == "longrope":
+            return _long(parameters, config, d_head)
         settings = _scaling(kind, parameters, config)
         base = parameters["rope_theta"]
     except KeyError as error:
@@ -41,6 +46,64 @@ def rotary(config: PretrainedConfig, d_head: int, *, windowed: bool = False) -> 
         "rotary_base": base,
         "rotary_dim": int(d_head * parameters.get("partial_rotary_factor", 1.0)),
         **settings,
+    }
+
+
+def unrotated(d_head: int) -> RotaryTable:
+    """The table of layers without positions."""
+    return RotaryTable((0.0,) * (d_head // 2))
+
+
+def own_table(config: PretrainedConfig, d_head: int, layer_type: str | None = None) -> RotaryTable:
+    """Frequencies as transformers itself computes them, for all layers or those of one type.
+
+    Raises:
+        DissectError: an unknown kind of scaling.
+    """
+    parameters = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
+    kind, width = parameters.get("rope_type", "default"), _rotated_width(parameters, d_head)
+    if kind == "default":
+        frequencies = 1.0 / (parameters["rope_theta"] ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
+        return RotaryTable(tuple(frequencies.tolist()))
+    if kind not in ("linear", "llama3", "yarn", "longrope"):
+        raise refuse(f"the rotary embedding {kind!r}", SUPPORTED)
+    frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](config, None, layer_type=layer_type)
+    return RotaryTable(tuple(frequencies.tolist()), float(scaling))
+
+
+def _rotated_width(parameters: dict[str, Any], d_head: int) -> int:
+    return int(d_head * parameters.get("partial_rotary_factor", 1.0))
+
+
+def _different(config: PretrainedConfig, d_head: int) -> dict[str, Any]:
+    """Settings where layers of different types rotate differently, as in Gemma-3 and OLMo-3."""
+    kinds = dict.fromkeys(config.layer_types)
+    try:
+        widths = {_rotated_width(config.rope_parameters[kind], d_head) for kind in kinds}
+        if len(widths) > 1:
+            raise refuse(f"rotary embeddings of different widths ({sorted(widths)})", "one width for all layers")
+        tables = {kind: own_table(config, d_head, kind) for kind in kinds}
+    except KeyError as error:
+        raise DissectError(f"config.json: rope_parameters lack {error}: {config.rope_parameters}") from None
+    return {
+        "positional_embedding_type": "rotary",
+        "rotary_dim": widths.pop(),
+        "rotary_tables": tuple(tables[kind] for kind in config.layer_types),
+    }
+
+
+def _long(parameters: dict[str, Any], config: PretrainedConfig, d_head: int) -> dict[str, Any]:
+    """Settings of LongRoPE (arXiv:2402.13753) for texts within the original context, which are the only ones allowed.
+
+    Longer ones rotate all their positions by other frequencies, the first as well, so that a text's beginning would
+    no longer be computed alike in the text and alone.
+    """
+    return {
+        "positional_embedding_type": "rotary",
+        "n_ctx": min(config.max_position_embeddings, parameters["original_max_position_embeddings"]),
+        "rotary_base": parameters["rope_theta"],
+        "rotary_dim": _rotated_width(parameters, d_head),
+        "rotary_tables": (own_table(config, d_head),) * config.num_hidden_layers,
     }
 
 

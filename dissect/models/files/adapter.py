@@ -36,20 +36,34 @@ _OFF = {"bias": "none"}
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initialisations that leave the base weights as they are."""
 _TENSOR = re.compile(
-    r"^(?:base_model\.model\.)?(?P<module>.+?)"
-    r"(?:\.lora_(?P<embedding>embedding_)?(?P<factor>[AB])(?:\.weight)?|(?:\.base_layer)?\.weight)$"
+    r"^(?:module\.|_orig_mod\.)*(?:base_model\.model\.)?(?P<module>.+?)"
+    r"(?:\.lora_(?P<embedding>embedding_)?(?P<factor>[AB])(?:\.(?!weight$)[^.]+)?(?:\.weight)?"
+    r"|(?:(?P<original>\.original_module)|\.modules_to_save(?:\.(?!weight$)[^.]+)?|\.base_layer)?\.weight)$"
 )
-"""A factor, or a whole weight that was saved along and takes the place of the base's."""
+"""A factor, or a whole weight that was saved along and takes the place of the base's.
+
+In memory, and in files that were not written by peft's own ``save_pretrained``, the adapter's name (``default``) stands
+in the names, and beside a ``modules_to_save`` the base's own weight as ``original_module``."""
+_EMBEDDINGS = ("embed.W_E", "unembed.W_U")
 
 
 def is_adapter(directory: Path) -> bool:
     """Whether a directory holds an adapter and no weights of its own."""
-    whole = any(
+    return has_adapter(directory) and not has_weights(directory)
+
+
+def has_adapter(directory: Path) -> bool:
+    """Whether a directory holds an adapter, whatever else it holds."""
+    return (directory / "adapter_config.json").is_file()
+
+
+def has_weights(directory: Path) -> bool:
+    """Whether a directory holds whole weights."""
+    return any(
         (directory / f"{name}{end}").is_file()
         for name in ("model.safetensors", "pytorch_model.bin")
         for end in ("", ".index.json")
     )
-    return (directory / "adapter_config.json").is_file() and not whole
 
 
 def recorded_base(directory: Path) -> tuple[str, str | None]:
@@ -84,7 +98,9 @@ def adapted_source(
         match = _TENSOR.match(name)
         if match is None:
             raise DissectError(f"{adapter}: {name} is not a LoRA factor: only plain LoRA adapters can be merged")
-        changes.setdefault(match["module"], {})[match["factor"] or "whole"] = name
+        kind = match["factor"] or ("original" if match["original"] else "whole")
+        if (other := changes.setdefault(match["module"], {}).setdefault(kind, name)) != name:
+            raise DissectError(f"{adapter} holds {other} and {name}: two adapters, or one of them twice")
         if match["embedding"]:
             transposed.add(match["module"])
     merged = {}
@@ -92,22 +108,74 @@ def adapted_source(
         weight = by_module.get(module)
         if weight is None:
             raise DissectError(f"{adapter} changes {module}, which the base model does not have: wrong base model?")
-        if tied and (module == "lm_head" or weight.params == ("embed.W_E",)):
-            raise DissectError(
-                f"{adapter} changes {module}, but embedding and output head are tied: merge it with peft first"
-            )
+        stored = stored_names[weight.name]
+        if (original := names.pop("original", None)) and not _equal(tensors.read(original), source.read(stored)):
+            raise DissectError(f"{adapter}: {original} is not the weight of the base: wrong base model?")
         if len(names.keys() & {"A", "B"}) == 1:
             raise DissectError(f"{adapter} has only one of the two factors of {module}: the file is damaged")
-        scale = _scale(config, module, tensors.shape(names["A"])[0]) if "A" in names else 0.0
-        change = _Change(tensors, names, scale, weight.fan_in_first or module in transposed)
-        stored = stored_names[weight.name]
-        if any(shape != source.shape(stored) for shape in change.shapes()):
-            found = list(source.shape(stored))
-            raise DissectError(
-                f"{adapter} changes {module} by {list(change.shapes()[0])}, the base has {found}: wrong base model?"
-            )
-        merged[stored] = change
+        if names.keys() == {"whole"} and _equal(tensors.read(names["whole"]), source.read(stored)):
+            continue  # a copy that was saved along, unchanged
+        if tied and (weight.params[0] in _EMBEDDINGS or module == "lm_head"):
+            merged[stored] = _tied_change(tensors, changes, by_module, adapter)
+            continue
+        if names:
+            scale = _scale(config, module, tensors.shape(names["A"])[0]) if "A" in names else 0.0
+            change = _Change(tensors, names, scale, weight.fan_in_first or module in transposed)
+            _check_shapes(change, source.shape(stored), module, adapter, resized=weight.params[0] in _EMBEDDINGS)
+            merged[stored] = change
+    if not merged or all(change.is_nothing() for change in merged.values()):
+        why = "every factor B is zero" if merged else "it holds no factor and no other weight than the base's"
+        raise DissectError(f"{adapter} is an adapter that changes nothing ({why}): was it saved before training?")
     return _Merged(source, merged)
+
+
+def resized_vocabulary(adapter: Path, rows: int) -> int:
+    """Rows of the embedding after an adapter that stores it whole; ``rows`` where it does not."""
+    tensors = open_source(adapter, "adapter_model", "adapter_model")
+    found = set()
+    for name in tensors.names():
+        match = _TENSOR.match(name)
+        if match is None or match["factor"] or match["original"]:
+            continue
+        if match["module"].rpartition(".")[2] in ("embed_tokens", "wte", "embed_in", "lm_head", "embed_out"):
+            found.add(tensors.shape(name)[0])
+    if len(found) > 1:
+        raise DissectError(f"{adapter} stores embeddings of {' and '.join(map(str, sorted(found)))} rows")
+    return found.pop() if found else rows
+
+
+def _equal(first: Tensor, second: Tensor) -> bool:
+    return first.shape == second.shape and torch.equal(first.to(second.dtype), second)
+
+
+def _tied_change(
+    tensors: TensorSource, changes: Mapping[str, Mapping[str, str]], by_module: Mapping[str, Weight], adapter: Path
+) -> "_Change":
+    """What happens to a tied embedding: replaced where input and output were saved whole and alike.
+
+    Raises:
+        DissectError: only one of the two was changed, they differ, or they have factors.
+    """
+    ends = [
+        names
+        for module, names in changes.items()
+        if module == "lm_head" or ((weight := by_module.get(module)) and weight.params[0] in _EMBEDDINGS)
+    ]
+    whole = [names["whole"] for names in ends if names.keys() == {"whole"}]
+    if len(whole) != 2 or len(ends) != 2 or not torch.equal(*(tensors.read(name) for name in whole)):
+        module = next(name for name, names in changes.items() if names in ends)
+        raise DissectError(
+            f"{adapter} changes {module}, but embedding and output head are tied: merge it with peft first"
+        )
+    return _Change(tensors, {"whole": whole[0]}, 0.0, False)
+
+
+def _check_shapes(change: "_Change", base: tuple[int, ...], module: str, adapter: Path, *, resized: bool) -> None:
+    for shape in change.shapes():
+        if shape != base and not (resized and len(shape) == 2 and shape[1:] == base[1:] and "A" not in change.names):
+            raise DissectError(
+                f"{adapter} changes {module} by {list(shape)}, the base has {list(base)}: wrong base model?"
+            )
 
 
 def _check_plain(config: Mapping[str, Any], adapter: Path) -> None:
@@ -161,6 +229,10 @@ class _Change:
             found.append(self.tensors.shape(self.names["whole"]))
         return found
 
+    def is_nothing(self) -> bool:
+        """Whether the base's tensor stays as it is: the second factor starts at zero and was never trained."""
+        return "whole" not in self.names and not bool(self.tensors.read(self.names["B"]).any())
+
     def apply(self, base: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
         if "whole" in self.names:
             base = self.tensors.read(self.names["whole"])
@@ -183,7 +255,7 @@ class _Merged:
         return self._source.names()
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._source.shape(name)
+        return self._changes[name].shapes()[0] if name in self._changes else self._source.shape(name)
 
     def dtype(self, name: str) -> str:
         return self._source.dtype(name)

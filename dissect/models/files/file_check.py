@@ -1,6 +1,7 @@
 """Does what the files hold fit what the configuration says? Asked before anything is read."""
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
@@ -12,33 +13,29 @@ from dissect.models.dtypes import DTYPES
 from dissect.models.families.family import BUFFERS, Family
 from dissect.models.families.weights import Weight
 from dissect.models.files.reader import TensorSource
+from dissect.models.naming import stored_names, without_wrapper
 
 
 def check_names(source: TensorSource, weights: list[Weight], family: Family, *, tied: bool) -> dict[str, str]:
     """The name in the files of every tensor of the map.
 
-    Checkpoints of the bare model have no prefix, and GPT-NeoX's output head has two names.
+    Prefixes that a wrapper left are taken off, checkpoints of the bare model have none, and a tied model may be stored
+    under the name of its output head alone.
 
     Raises:
         DissectError: tensors are missing or left over, or a second output head differs from the tied embedding.
     """
     present = set(source.names())
-    bare = not any(name.startswith(family.prefix) for name in present)
-
-    def stored(name: str) -> str:
-        if name == family.head:
-            return "lm_head.weight" if "lm_head.weight" in present else name
-        return name.removeprefix(family.prefix) if bare else name
-
-    names = {weight.name: stored(weight.name) for weight in weights}
+    found = stored_names(present, weights, family, tied=tied)
+    names, head = {weight.name: found[weight.name] for weight in weights}, found[family.head]
+    extra = {name for name in present - set(names.values()) if not _passed_over(name, family)}
     missing = [name for name in names.values() if name not in present]
     if missing:
-        raise DissectError(f"the weights lack {_listed(missing)}, which {family.architecture} needs")
-    extra = {name for name in present - set(names.values()) if not BUFFERS.search(name)}
-    head = stored(family.head)
+        instead = f"; they hold {_listed(sorted(extra))} instead" if extra else ""
+        raise DissectError(f"the weights lack {_listed(missing)}, which {family.architecture} needs{instead}")
     if tied and head in extra:
         extra.remove(head)
-        if not torch.equal(source.read(head), source.read(stored(family.prefix + family.embedding))):
+        if not torch.equal(source.read(head), source.read(names[family.prefix + family.embedding])):
             raise DissectError(
                 f"config.json ties the output head to the embedding, but {head} differs from it: "
                 "set tie_word_embeddings to false in config.json, or remove that tensor"
@@ -46,6 +43,18 @@ def check_names(source: TensorSource, weights: list[Weight], family: Family, *, 
     if extra:
         raise DissectError(f"the weights hold {_listed(sorted(extra))}, which {family.architecture} does not have")
     return names
+
+
+def carried_names(source: TensorSource, family: Family) -> dict[str, str]:
+    """Tensors beside the language model that are saved along as they were: name to write, by name in the files."""
+    if not family.carried:
+        return {}
+    return {name: re.sub(family.carried, "", name) for name in source.names() if re.match(family.carried, name)}
+
+
+def _passed_over(name: str, family: Family) -> bool:
+    plain = without_wrapper(name)
+    return bool(BUFFERS.search(plain) or (family.carried and re.match(family.carried, plain)))
 
 
 def check_dtypes(source: TensorSource, names: Iterable[str]) -> str:

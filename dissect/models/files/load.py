@@ -15,6 +15,7 @@ from dissect.models.build import build_empty, fill_constants, put_parameter
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of
 from dissect.models.dtypes import find_dtype
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
+from dissect.models.files.adapter import resized_vocabulary
 from dissect.models.files.file_check import check_shapes
 from dissect.models.files.fingerprint import Digest
 from dissect.models.files.hub import read_json
@@ -48,7 +49,8 @@ def load(
 
     Args:
         path: a directory with ``config.json`` and weights (safetensors or ``pytorch_model.bin``, one file or many), a
-            hub id, or the directory of a PEFT LoRA adapter, which is merged into its base.
+            hub id, or the directory of a PEFT LoRA adapter, which is merged into its base. Where a directory holds
+            whole weights and an adapter, the weights are taken, unless ``base`` is given.
         dtype: of the model: ``"float32"``, ``"bfloat16"``, ``"float16"``, ``"float64"``, a ``torch.dtype``, or
             ``"auto"`` for that of the files.
         device: where the model goes; by default the GPU if there is one.
@@ -108,6 +110,11 @@ def _loaded(
     config = read_json(directory / "config.json")
     family = find_family(config)
     native = transformers_config(family, config)
+    if adapter is not None and (rows := resized_vocabulary(adapter, native.vocab_size)) != native.vocab_size:
+        if family.translate is not None:
+            raise DissectError(f"{adapter} resizes the embedding of a {family.architecture}: merge it with peft first")
+        config = config | {"vocab_size": rows}
+        native = transformers_config(family, config)
     tied = bool(native.tie_word_embeddings)
     # A map needs a configuration, and "auto" needs the map: the dtype is put in afterwards.
     cfg = hooked_config(family, native, device="cpu")

@@ -4,7 +4,8 @@ import copy
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from dissect.models.checkpoint import CheckpointInfo, checkpoint_of, weights_of
 from dissect.models.dtypes import dtype_name, find_dtype
 from dissect.models.families import FAMILIES
 from dissect.models.families.weights import Weight
+from dissect.models.files.file_check import carried_names
+from dissect.models.files.reader import open_source
 from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import gathered
 
@@ -87,7 +90,7 @@ def save_hf(
         if info.generation_config is not None:
             _write_json(directory / "generation_config.json", info.generation_config)
         save_tokenizer(model, info, directory)
-        _save_weights(model, directory, stored_dtype, limit)
+        _save_weights(model, directory, stored_dtype, limit, _carried(info))
         for name, text in (extra or {}).items():
             (directory / name).write_text(text, encoding="utf-8")
     if is_sharded(model):
@@ -112,14 +115,33 @@ def _joined(model: HookedTransformer, weight: Weight) -> Shaped[Tensor, "..."]:
     return weight.join([gathered(model.get_parameter(name)) for name in weight.params])
 
 
-def _save_weights(model: HookedTransformer, directory: Path, dtype: torch.dtype, limit: int) -> None:
+def _carried(info: CheckpointInfo) -> dict[str, Callable[[], Tensor]]:
+    """Tensors beside the language model, such as a vision tower: how to read each, by the name to write."""
+    family = next(each for each in FAMILIES if each.architecture == info.architecture)
+    if not family.carried:
+        return {}
+    source = open_source(info.path)
+    return {new: partial(source.read, old) for old, new in carried_names(source, family).items()}
+
+
+def _save_weights(
+    model: HookedTransformer,
+    directory: Path,
+    dtype: torch.dtype,
+    limit: int,
+    carried: Mapping[str, Callable[[], Tensor]],
+) -> None:
     shards = _plan(model, weights_of(model), dtype, limit)
+    if carried:
+        shards.append([])
     index: dict[str, str] = {}
     total = 0
     for number, shard in enumerate(shards, start=1):
         single = len(shards) == 1
         file = "model.safetensors" if single else f"model-{number:05d}-of-{len(shards):05d}.safetensors"
         tensors = {weight.name: _joined(model, weight).to(dtype).cpu().contiguous() for weight in shard}
+        if not shard:  # the last file: what was never in the model, as it was
+            tensors = {name: read().contiguous() for name, read in carried.items()}
         try:
             save_file(tensors, directory / file, metadata={"format": "pt"})
         except SafetensorError as error:  # for instance a full disk

@@ -2,13 +2,15 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 from transformer_lens import HookedTransformer
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from dissect.errors import DissectError
 
 _FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
+_SAFELY: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
 
 logger = logging.getLogger(__name__)
 
@@ -28,8 +30,11 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase | None:
         logger.warning("%s has no tokenizer files: the model is loaded without a tokenizer", directory)
         return None
     try:
-        return AutoTokenizer.from_pretrained(str(directory), local_files_only=True, trust_remote_code=False)
+        return AutoTokenizer.from_pretrained(str(directory), **_SAFELY)
     except Exception as error:  # every backend raises errors of its own, down to a bare Exception
+        if "custom code" in str(error) and (directory / "tokenizer.json").is_file():
+            logger.warning("the tokenizer in %s comes with code, which is not run: tokenizer.json is read", directory)
+            return PreTrainedTokenizerFast.from_pretrained(str(directory), **_SAFELY)
         reason = " ".join(str(error).split())[:300]
         raise DissectError(f"the tokenizer in {directory} cannot be read: {reason}") from error
 

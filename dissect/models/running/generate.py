@@ -15,6 +15,7 @@ from transformer_lens.cache.key_value_cache import TransformerLensKeyValueCache
 from dissect.errors import DissectError
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.running.kv_cache import Decoder, can_decode
+from dissect.models.vocabulary import unused_ids
 from dissect.undoing.gradient_mode import without_gradients
 
 Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
@@ -91,6 +92,7 @@ def generate(
             raise DissectError(
                 f"prompt {i} has {len(prompt)} tokens, the context {limit}: an answer needs 1 to {limit - 1}"
             )
+    choose = _among_tokens(model, choose)
     room = [min(max_new_tokens, limit - len(prompt)) for prompt in prompts]
     mixed = can_decode(model)
     results: dict[int, list[int]] = {}
@@ -100,6 +102,18 @@ def generate(
             results |= _decode(batch, choose) if mixed else _run_hooked(batch, choose)
             bar.update(len(rows))
     return [torch.tensor(results[row], dtype=torch.int64) for row in range(len(prompts))]
+
+
+def _among_tokens(model: HookedTransformer, choose: Choose) -> Choose:
+    """``choose`` among the ids that a token has: an id of a padded vocabulary that none has is no answer."""
+    unused = unused_ids(model)
+    if not len(unused):
+        return choose
+
+    def choose_among(logits: Float[Tensor, "row d_vocab"], rows: Sequence[int], step: int) -> Int[Tensor, "row"]:
+        return choose(logits.index_fill(-1, unused.to(logits.device), -torch.inf), rows, step)
+
+    return choose_among
 
 
 def eos_token_ids(model: HookedTransformer) -> frozenset[int]:

@@ -26,7 +26,6 @@ def can_decode(model: HookedTransformer) -> bool:
         cfg.n_devices == 1
         and not cfg.attn_only
         and not cfg.use_hook_tokens
-        and not cfg.rotary_adjacent_pairs
         and not cfg.use_dynamic_ntk_rope
         and not cfg.is_layer_norm_activation()
         and cfg.normalization_type is not None

@@ -10,7 +10,7 @@ from transformer_lens.components.abstract_attention import AbstractAttention
 from transformer_lens.utilities.activation_functions import apply_softcap, softcap_enabled
 
 Rotary = tuple[Float[Tensor, "token 1 d_rotary"], Float[Tensor, "token 1 d_rotary"]]
-"""Cosines and sines at the tokens' positions, the first half of the sines negative."""
+"""Cosines and sines at the tokens' positions; those sines negative that the first component of a pair takes."""
 
 
 class Where:
@@ -42,11 +42,15 @@ class Where:
 
     def rotate(self, attn: AbstractAttention, x: Float[Tensor, "token head d_head"]) -> None:
         """Turn queries or keys by their positions, in place."""
-        if attn.attn_type not in self._rotary:
-            self._rotary[attn.attn_type] = self._new_rotary(attn)
-        cos, sin = self._rotary[attn.attn_type]
-        turning = x[..., : cos.shape[-1]]  # components i and i + half turn together, the rest stays
-        other = turning.roll(cos.shape[-1] // 2, -1)
+        kind = f"{attn.attn_type} {getattr(attn, 'rotary_kind', '')}"
+        if kind not in self._rotary:
+            self._rotary[kind] = self._new_rotary(attn)
+        cos, sin = self._rotary[kind]
+        turning = x[..., : cos.shape[-1]]  # components i and i + half turn together (or neighbours), the rest stays
+        if attn.cfg.rotary_adjacent_pairs:
+            other = turning.unflatten(-1, (-1, 2)).flip(-1).flatten(-2)
+        else:
+            other = turning.roll(cos.shape[-1] // 2, -1)
         turning.mul_(cos).addcmul_(other, sin)
 
     def put(self, new: Float[Tensor, "token kv_head d_head"], kept: Float[Tensor, "row kv_head room d_head"]) -> None:
@@ -77,7 +81,8 @@ class Where:
         if self._stop > (rows := attn.rotary_cos.shape[0]):
             attn._extend_rotary_embeddings(min(attn.cfg.n_ctx, max(self._stop, 2 * rows)))
         cos, sin = (table[self.positions, None] for table in (attn.rotary_cos, attn.rotary_sin))
-        sin[..., : sin.shape[-1] // 2].neg_()
+        first_of_pairs = slice(None, None, 2) if attn.cfg.rotary_adjacent_pairs else slice(sin.shape[-1] // 2)
+        sin[..., first_of_pairs].neg_()
         return cos, sin
 
     def _mask(self, attn: AbstractAttention) -> tuple[int, Float[Tensor, "#row 1 query key"] | None]:
