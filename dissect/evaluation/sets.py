@@ -71,7 +71,7 @@ def answered(facts: Facts, model: HookedTransformer, **how: Any) -> Facts:
     """The facts with the model's own greedy answers in place of theirs; plain texts stay.
 
     Args:
-        how: ``template``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
+        how: ``template``, ``chat``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
 
     Raises:
         DissectError: the model answers nothing to one of them.

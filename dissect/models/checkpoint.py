@@ -59,7 +59,7 @@ def mark_changed(model: HookedTransformer, why: str) -> None:
     """
     info = checkpoint_or_none(model)
     if info is not None:
-        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {how}".encode()).hexdigest()
+        fingerprint = xxhash.xxh3_128(f"{info.fingerprint} {why}".encode()).hexdigest()
         model.checkpoint = replace(info, fingerprint=fingerprint, on_disk=False)
 
 

@@ -87,6 +87,7 @@ def run_demo(
         texts=texts,
         out=out / "index.html",
         folder=_fresh(out / "results"),
+        answers="base",
         window=settings.window,
         options=dict(settings.relearning),
         seed=settings.seed,

@@ -14,6 +14,7 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import check_new_directory
+from dissect.keywords import keywords
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.files.load import load
 from dissect.models.sharding.sharded import is_sharded
@@ -72,7 +73,8 @@ def unlearn(
     Args:
         model: from ``dissect.load``, in float32 or bfloat16 (AdamW then steps float32 copies). It is changed; load the
             base model again to compare.
-        forget: facts to forget, asked with the default template, or prompts.
+        forget: facts to forget, asked with the default template, or in the chat template with ``chat=True`` or its
+            settings; or prompts. Texts longer than the context, or than ``max_length``, are cut into windows.
         retain: facts or prompts for a retain loss. As many are seen as forget facts.
         alternate: DPO: the preferred answer to each forget fact; by default the facts' own ``alternate``, or a sentence
             that says "I don't know".

@@ -112,6 +112,7 @@ def _sweep(work: Work, model: Model, checkpoint: Checkpoint) -> SweepResult | No
             prompts = facts.prompts(
                 base,
                 template=work.config.template,
+                chat=work.config.chat,
                 answers=how["answers"],
                 max_new_tokens=how["max_new_tokens"],
                 batch_size=work.config.batch_size,
