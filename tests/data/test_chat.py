@@ -12,8 +12,8 @@ import torch
 import dissect
 from dissect import cli
 from dissect.cli.arguments.chat_options import ChatOptions
-from dissect.data.chat import Chat, as_chat
-from dissect.data.chat_format import ChatFormat
+from dissect.data.chats.chat import Chat, as_chat
+from dissect.data.chats.chat_format import ChatFormat
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.foils import foil_targets
@@ -390,7 +390,7 @@ def test_the_format_is_kept_with_results_and_runs(chatting: Path, tmp_path: Path
     assert "chat" not in dissect.patch(pair, FACTS.prompts(pair.base), ["z"], layers=[1], progress=False).spec
     found = dissect.evaluate(pair.base, forget=FACTS[:2], measures=["exact_match"], chat=chat, progress=False)
     assert found.spec["chat"] == chat and "Be brief." in found.answers[0]["prompt"]
-    with pytest.raises(DissectError, match="another chat format"):
+    with pytest.raises(DissectError, match="must stand in the chat format of the other texts"):
         dissect.unlearn(
             trained,
             forget=FACTS[:2].prompts(trained, chat=True),

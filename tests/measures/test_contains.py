@@ -10,6 +10,7 @@ from dissect.autopsy import evidence
 from dissect.data.facts import Fact, Facts
 from dissect.errors import Undefined
 from dissect.evaluation.evaluation_result import Evaluation
+from dissect.evaluation.scored_row import ScoredRow
 from dissect.measures import measure
 from dissect.measures.behaviour import contains
 from dissect.measures.behaviour.contains import stands_in

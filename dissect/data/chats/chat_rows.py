@@ -1,6 +1,6 @@
 """Facts as turns of a chat, tokenised exactly as the checkpoint's own chat template has them."""
 
-from dissect.data.chat_format import ChatFormat, ending_ids
+from dissect.data.chats.chat_format import ChatFormat, ending_ids
 from dissect.data.fact import Fact
 from dissect.data.prompt_row import PromptRow, check_span, subject_tokens, without_answer, without_target
 from dissect.data.render import Rendered, filled

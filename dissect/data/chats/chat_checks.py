@@ -4,8 +4,8 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dissect.data.chat import Chat
-from dissect.data.chat_format import ChatFormat
+from dissect.data.chats.chat import Chat
+from dissect.data.chats.chat_format import ChatFormat
 from dissect.data.said_once import said_once
 from dissect.errors import DissectError
 

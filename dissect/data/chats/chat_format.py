@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dissect.data.chat import Chat
+from dissect.data.chats.chat import Chat
 from dissect.data.said_once import said_once
 from dissect.errors import DissectError
 
