@@ -16,6 +16,8 @@ from dissect.sweep.results.sweep_result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
 """Measures of answering, in order: the first one that the base model does well enough on counts."""
+SHORT = "contains"
+"""The measure that counts instead where every forget fact has a short answer: chat models answer in sentences."""
 WORDINGS = {"forget": "as asked", "paraphrased": "in other words", "held_out": "in words training never saw"}
 _OF_ACTIVATIONS = {
     "shuffled": "with those of another prompt",
@@ -67,7 +69,10 @@ def _measured(found: Evaluation) -> dict[str, Any]:
 
 
 def _answered(found: Evaluation) -> str:
-    """The measure of answering that the base model does well on."""
+    """The measure of answering: of the short answers where all have one, else what the base model does well on."""
+    short, n_facts = _row(found, BASE, SHORT, "forget"), found.spec.get("sets", {}).get("forget", {}).get("n")
+    if short is not None and short.n == n_facts:
+        return SHORT
     for name in ANSWERED:
         row = _row(found, BASE, name, "forget")
         if row is not None and row.value >= KNOWN:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dissect.attacks.attack import chosen_attacks
+from dissect.data.chats.chat import as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures
@@ -22,8 +23,11 @@ class ReportSettings:
     __no_type_check__ = True  # a value of another type is a user's mistake like any other: checked below, by name
 
     template: str = DEFAULT_TEMPLATE
-    answers: str = "base"
-    """Answers that sweeps score: the ``base`` model's own greedy ones, as in the paper, or ``gold``."""
+    chat: Mapping[str, Any] | None = None
+    """Ask in the base model's own chat template: True, or its settings; see ``chat`` of ``Facts.prompts``."""
+    answers: str = "gold"
+    """Answers that sweeps score: those of the facts, or ``base``, the base model's own greedy ones, as in the paper.
+    Facts without answers are always asked for the base model's own."""
     max_new_tokens: int = 30
     window: int | None = None
     """Number of layers swapped together; by default 5 in models of 12 layers or more, 3 from 4 layers on, else 1."""
@@ -49,6 +53,8 @@ class ReportSettings:
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
         check_template(self.template)
+        chat = as_chat(self.chat)
+        object.__setattr__(self, "chat", None if chat is None else chat.to_dict())
         if self.answers not in ("base", "gold"):
             raise DissectError(f"answers must be base or gold, got {self.answers!r}")
         for name in ("max_new_tokens", "max_facts", "search_facts", "n_shown", "batch_size"):

@@ -30,7 +30,8 @@ class StepInputs:
             self._prompts = chosen.prompts(
                 self.pair.base,
                 template=self.settings.template,
-                answers=self.settings.answers,  # type: ignore[arg-type]
+                chat=self.settings.chat,
+                answers="base" if self.unanswered else self.settings.answers,  # type: ignore[arg-type]
                 max_new_tokens=self.settings.max_new_tokens,
                 batch_size=self.settings.batch_size,
                 progress=False,

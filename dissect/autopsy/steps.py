@@ -82,6 +82,7 @@ def _evaluation(inputs: StepInputs, out: Path) -> None:
         measures=[measure.name for measure in chosen_measures(asked)],
         answers="base" if inputs.unanswered else "gold",
         template=settings.template,
+        chat=settings.chat,
         max_new_tokens=settings.max_new_tokens,
         options=settings.options,
         **inputs.shared(out),

@@ -92,9 +92,12 @@ def evaluate(
     files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
     chosen = values.measured(option)
+    for name in ("max_length", "stride"):
+        if getattr(prompting, name) is not None:
+            chosen.setdefault(f"perplexity.{name}", getattr(prompting, name))
+    chat = prompting.chat_choice()
     running.start()
 
-    from dissect.data.render import DEFAULT_TEMPLATE
     from dissect.evaluation.evaluate import evaluate as measure
 
     found = measure(
@@ -106,7 +109,8 @@ def evaluate(
         measures=values.listed(measures, "--measures") if measures else None,
         options=chosen,
         answers=prompting.answers,
-        template=DEFAULT_TEMPLATE if prompting.template is None else values.unescaped(prompting.template),
+        template=prompting.wording,
+        chat=chat,
         max_new_tokens=prompting.max_new_tokens,
         n_examples=examples,
         dtype=running.dtype,

@@ -88,8 +88,13 @@ def report(
     settings |= {"answers": prompting.answers, "max_new_tokens": prompting.max_new_tokens}
     if prompting.template is not None:
         settings["template"] = values.unescaped(prompting.template)
-    if option:
-        settings["options"] = values.measured(option)
+    settings["chat"] = prompting.chat_choice()
+    measured = values.measured(option)
+    for name in ("max_length", "stride"):
+        if getattr(prompting, name) is not None:
+            measured.setdefault(f"perplexity.{name}", getattr(prompting, name))
+    if measured:
+        settings["options"] = measured
     if steps:
         settings["steps"] = tuple(values.listed(steps, "--steps"))
     if measures:

@@ -48,6 +48,8 @@ def smallest(
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
     sweeping.check_roles(donor, recipient, retrained)
+    if "retrained" not in (donor, recipient):
+        sweeping.check_twice(base, unlearned)
     candidate_layers = values.numbered(layers, "--layers")
     candidates = values.listed(blocks, "--blocks") if blocks else None
     read = prompting.facts(facts)

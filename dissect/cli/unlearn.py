@@ -61,7 +61,10 @@ def unlearn(
     from dissect.unlearning.config.train_config import make_config
     from dissect.unlearning.run.run_files import may_be_a_run
 
-    config = make_config(training.settings(running.seed))
+    chat = prompting.chat_choice()
+    shared = {"chat": chat, "max_length": prompting.max_length, "stride": prompting.stride}
+    shared = {name: value for name, value in shared.items() if value is not None}
+    config = make_config(training.settings(running.seed) | shared)
     forget_facts = prompting.facts(forget)
     retain_facts = prompting.facts(retain) if retain is not None else None
     monitor_facts = prompting.facts(monitor) if monitor is not None else None
@@ -82,6 +85,8 @@ def unlearn(
         if shard and running.dtype == "bfloat16" and not config.bf16_inplace:
             loading |= {"dtype": "float32", "compute_dtype": "bfloat16"}  # the masters are what is sharded
         loaded = load(model, base=adapter_base_of(model, given=adapter_base), progress=running.progress, **loading)
+        tokenising |= {"chat": chat if config.chat is None else config.chat, "stride": config.stride}
+        tokenising["max_length"] = config.max_length or loaded.cfg.n_ctx
 
         def prompts(facts: "Facts | None") -> "Prompts | None":
             return None if facts is None else prompting.prompts(facts, loaded, **tokenising)

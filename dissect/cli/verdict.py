@@ -69,9 +69,9 @@ def verdict(
     given = {"forget": forget, "retain": retain, "texts": texts}
     facts: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
     told = values.measured(option)
+    chat = prompting.chat_choice()
     running.start()
 
-    from dissect.data.render import DEFAULT_TEMPLATE
     from dissect.verdicts.verdict import verdict as judge
 
     verdicts = judge(
@@ -82,8 +82,11 @@ def verdict(
         attacks=values.listed(attacks, "--attacks") if attacks else None,
         options=told,
         answers=prompting.answers,
-        template=DEFAULT_TEMPLATE if prompting.template is None else values.unescaped(prompting.template),
+        template=prompting.wording,
+        chat=chat,
         max_new_tokens=prompting.max_new_tokens,
+        max_length=prompting.max_length,
+        stride=prompting.stride,
         dtype=running.dtype,
         device=running.device,
         batch_size=batch_size,

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
+from dissect.data.published_names import known_names
 from dissect.errors import DissectError
 
 FactKind = Literal["question", "prompt", "text"]
@@ -32,6 +33,8 @@ class Fact:
     text: str | None = None
     extra: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """whatever rides along: subject, paraphrases, perturbed, ...; None is the same as absent"""
+    where: str = field(default="", compare=False, repr=False)
+    """Where the fact was read, such as "facts.jsonl, line 3"; errors about it say so."""
 
     def __post_init__(self) -> None:
         """Check the form, so that whatever holds a Fact need not."""
@@ -67,7 +70,9 @@ class Fact:
 
 
 def fact_from_row(row: Any, where: str) -> Fact:
-    """Make a Fact of one flat mapping; keys that are no field of Fact go to ``extra``.
+    """Make a Fact of one flat mapping, also under the names of published data (see `known_names`).
+
+    Keys that are no field of Fact go to ``extra``.
 
     Raises:
         DissectError: the row is no mapping or no fact; the message starts with ``where`` (file and line).
@@ -75,10 +80,11 @@ def fact_from_row(row: Any, where: str) -> Fact:
     if not isinstance(row, Mapping):
         raise DissectError(f"{where}: a fact must be an object with keys, got {type(row).__name__} {row!r:.60}")
     try:
+        row = known_names(row)
         for key in FACT_KEYS:
             _check_text(key, row.get(key))
         extra = {key: value for key, value in row.items() if key not in FACT_KEYS}
-        return Fact(**{key: row[key] for key in FACT_KEYS if key in row}, extra=extra)
+        return Fact(**{key: row[key] for key in FACT_KEYS if key in row}, extra=extra, where=where)
     except DissectError as error:
         raise DissectError(f"{where}: {error}") from error
 

@@ -17,6 +17,7 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file
 
 if TYPE_CHECKING:  # only Facts.prompts needs torch and transformers
+    from dissect.data.chats.chat import ChatChoice
     from dissect.data.prompts import Prompts
 
 __all__ = ["Fact", "Facts"]
@@ -105,6 +106,10 @@ class Facts(Sequence[Fact]):
                     file.write(json.dumps(fact.row(), ensure_ascii=False) + "\n")
                 except TypeError as error:
                     raise DissectError(f"fact {i} cannot be written as JSON ({error}): change its extra") from error
+                except UnicodeEncodeError as error:  # a lone surrogate
+                    raise DissectError(
+                        f"fact {i} holds what is no character ({error.reason}): mend its text"
+                    ) from error
         return path
 
     def filter(self, keep: Callable[[Fact], bool]) -> "Facts":
@@ -121,6 +126,9 @@ class Facts(Sequence[Fact]):
         n_ctx: int | None = None,
         batch_size: int = 32,
         progress: bool = True,
+        chat: "ChatChoice" = None,
+        max_length: int | None = None,
+        stride: int | None = None,
     ) -> "Prompts":
         """Tokenise, with the answers marked; the particulars are those of `dissect.data.make_prompts.make_prompts`.
 
@@ -132,6 +140,9 @@ class Facts(Sequence[Fact]):
             n_ctx: the longest row allowed; None takes the model's context, or none for a tokenizer.
             batch_size: prompts of equal length that are answered together.
             progress: show a bar while the model answers.
+            chat: True to ask in the checkpoint's own chat template, or a mapping with ``system``, ``shots``,
+                ``end_of_turn`` and the template's own arguments; the ids are those of ``apply_chat_template``.
+            max_length, stride: cut longer plain texts into windows of so many tokens, so far apart.
 
         Raises:
             DissectError: what cannot be asked: see `make_prompts`.
@@ -141,6 +152,8 @@ class Facts(Sequence[Fact]):
             >>> prompts = dissect.Facts.read("runs/demo/forget.jsonl").prompts(model)
             >>> prompts.prompt_texts[0]
             'Question: ...\\nAnswer:'
+            >>> instruct = dissect.load("runs/instruct")  # doctest: +SKIP
+            >>> facts.prompts(instruct, chat={"system": "Answer in one sentence."})  # doctest: +SKIP
         """
         from dissect.data.make_prompts import make_prompts
 
@@ -153,6 +166,9 @@ class Facts(Sequence[Fact]):
             n_ctx=n_ctx,
             batch_size=batch_size,
             progress=progress,
+            chat=chat,
+            max_length=max_length,
+            stride=stride,
         )
 
     @overload

@@ -87,10 +87,14 @@ def check_foils(targets: Int[Tensor, "prompt pos"], metric: str) -> None:
 
 def _parting(prompts: Prompts, row: int, foil: str) -> tuple[int, int] | None:
     """The first position within the answer at which the foil has another token, and that token."""
-    prompt = prompts.prompt_texts[row]
-    # The answer of a question follows after a space; a completion is joined exactly as given (see render).
-    spaced = prompts.facts[row].kind == "question" and not (prompt[-1:].isspace() or foil[:1].isspace())
-    theirs = encode(prompts.tokenizer, prompt + (" " if spaced else "") + foil).without_trailing().ids
+    prompt, answer = prompts.prompt_texts[row], prompts.answer_texts[row]
+    if prompts.chat is not None:  # the template writes the same before any answer
+        joint, foil = answer[: len(answer) - len(answer.lstrip())], foil.strip()
+        theirs = encode(prompts.tokenizer, prompt + joint + foil, specials=False).ids
+    else:
+        # The answer of a question follows after a space; a completion is joined exactly as given (see render).
+        spaced = prompts.facts[row].kind == "question" and not (prompt[-1:].isspace() or foil[:1].isspace())
+        theirs = encode(prompts.tokenizer, prompt + (" " if spaced else "") + foil).without_trailing().ids
     ours = prompts.tokens[row].tolist()
     where = prompts.answer_mask[row].nonzero()[:, 0]
     start, stop = int(where[0]), int(where[-1]) + 1

@@ -8,26 +8,20 @@ from typing import Any, get_args
 import torch
 from transformer_lens import HookedTransformer
 
+from dissect.data.chats.chat import Chat, ChatChoice, as_chat, user_template
+from dissect.data.chats.chat_checks import say_bos, say_dated, say_line_break, say_unread, say_unused
+from dissect.data.chats.chat_format import ChatFormat
+from dissect.data.chats.chat_rows import chat_prompt, chat_row
 from dissect.data.fact import Fact
+from dissect.data.own_answers import answered_rows
+from dissect.data.prompt_row import PromptRow, plain_prompt, plain_row
 from dissect.data.prompts import Prompts
-from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource, Rendered, check_template, render
-from dissect.data.tokenise import Encoded, answer_start, check_tokenizer, encode, subject_positions
+from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource, check_template
+from dissect.data.text_windows import check_windows, windows_of
+from dissect.data.tokenise import check_tokenizer, encode
 from dissect.errors import DissectError
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class _Row:
-    """One prompt before padding."""
-
-    ids: Sequence[int]
-    start: int
-    """the first answer token"""
-    stop: int
-    """one past the last answer token"""
-    subject: Sequence[int]
-    rendered: Rendered
 
 
 def make_prompts(
@@ -40,6 +34,9 @@ def make_prompts(
     n_ctx: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
+    chat: ChatChoice = None,
+    max_length: int | None = None,
+    stride: int | None = None,
 ) -> Prompts:
     """Tokenise facts and mark the tokens of their answers.
 
@@ -48,8 +45,15 @@ def make_prompts(
     text everything after the first token is scored. The tokens are exactly what the checkpoint's own tokenizer gives
     for the whole text, its BOS and EOS included; an EOS that it adds stays in the row and is not scored.
 
+    With ``chat`` a question, or the prompt of a completion, is the user's turn of a conversation in the checkpoint's
+    own chat template. The ids are those of transformers' ``apply_chat_template`` for the whole conversation, to the
+    last token; what the template writes after the answer stays in the row and is not scored, but for the token that
+    ends the turn where ``end_of_turn`` asks for it. Plain texts stay as they are.
+
     With ``answers="base"`` the model itself answers greedily from the prompt's tokens (without a trailing EOS); the
-    generated ids are kept as they came, an EOS ends the answer and is no part of it. Texts cannot be answered.
+    generated ids are kept as they came, an EOS (in a chat also the token that ends a turn, and everywhere an id that no
+    token has) ends the answer and is no part of it, but for the end of a turn that is to be scored. Texts cannot be
+    answered.
 
     Args:
         facts: what to ask.
@@ -60,6 +64,12 @@ def make_prompts(
         n_ctx: the longest row allowed; None takes the model's context, or none for a tokenizer.
         batch_size: prompts of equal length that are answered together.
         progress: show a bar while the model answers.
+        chat: True for the chat template's defaults, or a mapping with ``system``, ``shots`` (earlier questions and
+            answers), ``end_of_turn`` and any argument of the template; see `dissect.data.chats.chat`. With it
+            ``template`` is what stands in the user's turn, by default the question alone. None: no chat format, and a
+            line in the log where the tokenizer has one; False: none, without that line.
+        max_length: cut plain texts into windows of at most so many tokens, each a row; see `windows_of`.
+        stride: tokens from the beginning of a window to that of the next.
 
     Raises:
         DissectError: no facts, a slow tokenizer, a template that does not fit, a fact without an answer, an answer that
@@ -77,65 +87,83 @@ def make_prompts(
         raise DissectError("answers='base' needs a model to answer, got a tokenizer: pass the base model")
     check_tokenizer(tokenizer)
     check_template(template)
+    check_windows(max_length, stride)
+    settings = as_chat(chat)
     limit = n_ctx if n_ctx is not None else None if model is None else model.cfg.n_ctx
-    rows = []
+    window = max_length if limit is None or max_length is None else min(max_length, limit)
+    form = None if settings is None else ChatFormat(tokenizer, settings)
+    how = _How(form, user_template(template, settings), answers == "base", window, stride)
+    if chat is None and template == DEFAULT_TEMPLATE and any(fact.kind == "question" for fact in facts):
+        say_unused(tokenizer)
+    rows: list[PromptRow] = []
+    owners: list[Fact] = []
     for i, fact in enumerate(facts):
         try:
-            rows.append(
-                _prompt_row(fact, tokenizer, template) if answers == "base" else _gold_row(fact, tokenizer, template)
-            )
-            _check_room(rows[-1], limit, answered=answers == "base")
+            made = _rows_of(fact, tokenizer, how)
+            for row in made:
+                _check_room(row, limit, fact, answered=how.answered)
         except DissectError as error:
             raise DissectError(f"fact {i} ({getattr(fact, fact.kind)!r:.60}): {error}") from error
+        rows += made
+        owners += [fact] * len(made)
     if model is not None:
         _check_vocabulary(rows, model)
-    if answers == "base":
-        rows = _answered(rows, model, limit, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress)
+    _say_oddities(rows, tokenizer, form)
+    if how.answered:
+        rows = answered_rows(
+            rows, model, form, limit, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress
+        )
     _warn_unknown(rows, tokenizer)
-    return _pad(rows, facts, answers, tokenizer)
+    return _pad(rows, owners, answers, tokenizer, template, settings)
 
 
-def _gold_row(fact: Fact, tokenizer: Any, template: str) -> _Row:
-    """The fact with its own answer: the boundary is found in the tokens of the whole text."""
-    rendered = render(fact, template)
-    if rendered.target is None:
-        raise DissectError("it has no answer: add one, or ask for the model's own with answers='base'")
-    text = rendered.prompt + rendered.target
-    encoded = encode(tokenizer, text)
-    stop = len(encoded.ids) - encoded.trailing
-    start = 1 if fact.kind == "text" else answer_start(encoded, len(rendered.prompt))
-    if start >= stop:
-        raise DissectError(f"its answer {rendered.target!r:.60} becomes no token to score: give a longer one")
-    if start == 0:
-        raise DissectError("its answer starts at the first token, which nothing predicts: give a prompt before it")
-    subject = _subject(fact, encoded, text, end=stop if fact.kind == "text" else start)
-    return _Row(encoded.ids, start, stop, subject, rendered)
+@dataclass(frozen=True)
+class _How:
+    """What is asked of every fact alike."""
+
+    form: ChatFormat | None
+    template: str
+    answered: bool
+    """Whether the model answers, and not the facts."""
+    window: int | None
+    stride: int | None
 
 
-def _prompt_row(fact: Fact, tokenizer: Any, template: str) -> _Row:
-    """The fact without an answer: the prompt's own tokens, from which a model can go on."""
-    rendered = render(fact, template)
-    if not rendered.prompt:
-        raise DissectError("a plain text has no prompt to answer: use answers='gold', or give prompt and completion")
-    encoded = encode(tokenizer, rendered.prompt).without_trailing()
-    n = len(encoded.ids)
-    if n == 0:
-        raise DissectError(f"its prompt {rendered.prompt!r:.60} becomes no token: give a longer one")
-    return _Row(encoded.ids, n, n, _subject(fact, encoded, rendered.prompt, end=n), rendered)
+def _say_oddities(rows: Sequence[PromptRow], tokenizer: Any, form: ChatFormat | None) -> None:
+    """What is no error and is seldom meant; once for each tokenizer."""
+    asked = [row for row in rows if row.rendered.prompt]
+    if form is not None:
+        say_dated(form)
+        say_unread(form)
+    else:
+        say_line_break(tokenizer, [row.rendered.prompt for row in asked])
+    say_bos(tokenizer, [row.ids for row in asked], chat=form is not None)
 
 
-def _subject(fact: Fact, encoded: Encoded, text: str, *, end: int) -> list[int]:
-    subject = fact.extra.get("subject")
-    return subject_positions(encoded, text, subject, end=end) if isinstance(subject, str) else []
+def _rows_of(fact: Fact, tokenizer: Any, how: _How) -> list[PromptRow]:
+    """The rows of a fact: one, or the windows of a long text."""
+    form = how.form
+    if how.answered:
+        plain = form is None or fact.kind == "text"
+        return [plain_prompt(fact, tokenizer, how.template) if plain else chat_prompt(fact, form, how.template)]  # type: ignore[arg-type]
+    if form is not None and fact.kind != "text":
+        return [chat_row(fact, form, how.template)]
+    row = plain_row(fact, tokenizer, how.template)
+    if fact.text is None or how.window is None or len(row.ids) <= how.window:
+        return [row]
+    return list(windows_of(encode(tokenizer, fact.text), fact.text, size=how.window, stride=how.stride))
 
 
-def _check_room(row: _Row, limit: int | None, *, answered: bool) -> None:
+def _check_room(row: PromptRow, limit: int | None, fact: Fact, *, answered: bool) -> None:
     if limit is not None and len(row.ids) + answered > limit:
         room = " and leaves no room for an answer" if answered else ""
-        raise DissectError(f"it has {len(row.ids)} tokens{room}, the context has {limit}: shorten it or leave it out")
+        cut = ", or cut it into windows with max_length" if fact.kind == "text" and not answered else ""
+        raise DissectError(
+            f"it has {len(row.ids)} tokens{room}, the context has {limit}: shorten it or leave it out{cut}"
+        )
 
 
-def _check_vocabulary(rows: Sequence[_Row], model: HookedTransformer) -> None:
+def _check_vocabulary(rows: Sequence[PromptRow], model: HookedTransformer) -> None:
     highest = max(max(row.ids) for row in rows)
     if highest >= model.cfg.d_vocab:
         raise DissectError(
@@ -143,7 +171,7 @@ def _check_vocabulary(rows: Sequence[_Row], model: HookedTransformer) -> None:
         )
 
 
-def _warn_unknown(rows: Sequence[_Row], tokenizer: Any) -> None:
+def _warn_unknown(rows: Sequence[PromptRow], tokenizer: Any) -> None:
     unknown = getattr(tokenizer, "unk_token_id", None)
     if unknown is None:
         return
@@ -154,48 +182,14 @@ def _warn_unknown(rows: Sequence[_Row], tokenizer: Any) -> None:
         )
 
 
-def _answered(
-    rows: Sequence[_Row],
-    model: HookedTransformer,
-    limit: int | None,
-    *,
-    max_new_tokens: int,
-    batch_size: int,
-    progress: bool,
-) -> list[_Row]:
-    """Let the model go on from each prompt, and keep the ids that it gives."""
-    from dissect.models.running.generate import eos_token_ids, greedy
-
-    generated = greedy(
-        model,
-        [torch.tensor(row.ids) for row in rows],
-        max_new_tokens=max_new_tokens,
-        eos_ids=eos_token_ids(model),
-        n_ctx=limit,
-        batch_size=batch_size,
-        progress=progress,
-    )
-    answered = []
-    for i, (row, new) in enumerate(zip(rows, generated, strict=True)):
-        if len(new) == 0:
-            raise DissectError(
-                f"the model answers nothing to prompt {i} ({row.rendered.prompt!r:.60}), its first token is EOS: leave "
-                "the fact out or change the template"
-            )
-        ids = [*row.ids, *new.tolist()]
-        rendered = Rendered(row.rendered.prompt, _continuation(model.tokenizer, row.ids, ids))
-        answered.append(_Row(ids, row.start, len(ids), row.subject, rendered))
-    return answered
-
-
-def _continuation(tokenizer: Any, before: Sequence[int], ids: Sequence[int]) -> str:
-    """The text that the ids add, for showing; decoding the new ids alone would lose a leading space."""
-    options = {"skip_special_tokens": True, "clean_up_tokenization_spaces": False}
-    whole, start = tokenizer.decode(list(ids), **options), tokenizer.decode(list(before), **options)
-    return whole[len(start) :] if whole.startswith(start) else tokenizer.decode(list(ids[len(before) :]), **options)
-
-
-def _pad(rows: Sequence[_Row], facts: Sequence[Fact], answers: AnswerSource, tokenizer: Any) -> Prompts:
+def _pad(
+    rows: Sequence[PromptRow],
+    facts: Sequence[Fact],
+    answers: AnswerSource,
+    tokenizer: Any,
+    template: str,
+    chat: Chat | None,
+) -> Prompts:
     """Fill up on the right with id 0, which every vocabulary has; nothing ever reads it."""
     width = max(len(row.ids) for row in rows)
     tokens = torch.zeros(len(rows), width, dtype=torch.int64)
@@ -216,4 +210,7 @@ def _pad(rows: Sequence[_Row], facts: Sequence[Fact], answers: AnswerSource, tok
         facts=tuple(facts),
         answers=answers,
         tokenizer=tokenizer,
+        template=template,
+        chat=chat,
+        tails=() if chat is None else tuple(row.tail for row in rows),
     )

@@ -20,7 +20,12 @@ class ShownToken:
 
 
 def summary(
-    texts: Sequence[tuple[str, str]], lengths: Sequence[int], answer_lengths: Sequence[int], *, answers: str
+    texts: Sequence[tuple[str, str]],
+    lengths: Sequence[int],
+    answer_lengths: Sequence[int],
+    *,
+    answers: str,
+    chat: bool = False,
 ) -> str:
     """Number of rows, range of their lengths in tokens, and the first few, the answer in brackets.
 
@@ -29,16 +34,14 @@ def summary(
         lengths: tokens of each row.
         answer_lengths: scored tokens of each row.
         answers: whose answers they are.
+        chat: whether the prompts are turns of a chat template.
     """
     if not texts:
         return "Prompts(0)"
-    lines = [
-        f"Prompts({len(texts)}, {answers} answers, {_range(lengths)} tokens, {_range(answer_lengths)} of them scored)"
-    ]
+    words = f"{answers} answers{', in the chat template' if chat else ''}, {_range(lengths)} tokens"
+    lines = [f"Prompts({len(texts)}, {words}, {_range(answer_lengths)} of them scored)"]
     for row, (prompt, answer) in enumerate(texts[:SHOWN]):
-        prompt = prompt if len(prompt) <= 80 else "..." + prompt[-77:]
-        answer = answer if len(answer) <= 80 else answer[:77] + "..."
-        lines.append(f"  {row}: {prompt!r} [{answer!r}]")
+        lines.append(f"  {row}: {_both_ends(prompt)!r} [{_both_ends(answer)!r}]")
     if len(texts) > SHOWN:
         lines.append(f"  ... and {len(texts) - SHOWN} more")
     return "\n".join(lines)
@@ -62,6 +65,12 @@ def _tokens(row: Sequence[ShownToken]) -> str:
         style = (ANSWER_STYLE if token.scored else "") + (SUBJECT_STYLE if token.subject else "")
         cells.append(f'<span title="{position}: id {token.id}" style="{style}">{escape(token.text)}</span>')
     return "&thinsp;".join(cells)
+
+
+def _both_ends(text: str, shown: int = 80) -> str:
+    """A text with its middle left out where it is long: its beginning (a BOS) and its end decide how it is read."""
+    half = (shown - 5) // 2
+    return text if len(text) <= shown else f"{text[:half]} ... {text[-half:]}"
 
 
 def _range(values: Sequence[int]) -> str:

@@ -10,9 +10,12 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from dissect.data.chats.chat import Chat
+from dissect.data.chats.chat_format import ChatFormat
 from dissect.data.fact import Fact
 from dissect.data.prompt_table import SHOWN, ShownToken, html_table, summary
-from dissect.data.render import AnswerSource
+from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource
+from dissect.data.tokenise import Encoded, encode
 from dissect.errors import DissectError
 
 
@@ -42,6 +45,12 @@ class Prompts:
     """"gold": the answers of the facts; "base": what a model said, the generated ids kept as they came"""
     tokenizer: Any = field(default=None)
     """the fast tokenizer that made the tokens"""
+    template: str = DEFAULT_TEMPLATE
+    """the template of the questions"""
+    chat: Chat | None = None
+    """the settings of the chat format; None where the prompts stand in none"""
+    tails: tuple[str, ...] = ()
+    """what the chat template writes after each answer; empty without a chat format"""
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -117,10 +126,34 @@ class Prompts:
             digest.update(np.ascontiguousarray(tensor.numpy(), dtype="<i8").tobytes())
         return digest.hexdigest()
 
+    @property
+    def ends(self) -> frozenset[int]:
+        """Ids that end an answer beside the checkpoint's EOS: the token with which the chat template ends a turn."""
+        if self.chat is None:
+            return frozenset()
+        end = ChatFormat(self.tokenizer, self.chat).end_of_turn
+        return frozenset() if end is None else frozenset((end,))
+
+    def provenance(self) -> dict[str, Any]:
+        """The chat format and the hash of its template, for the attributes of results; empty without one."""
+        if self.chat is None:
+            return {}
+        return {"chat": self.chat.to_dict(), "chat_template": ChatFormat(self.tokenizer, self.chat).fingerprint}
+
+    def encoded(self, row: int) -> Encoded:
+        """The text of a row, tokenised again as it was when the row was made.
+
+        Raises:
+            DissectError: the tokenizer refuses it.
+        """
+        tail = self.tails[row] if self.tails else ""
+        return encode(self.tokenizer, self.texts[row] + tail, specials=self.chat is None or not self.prompt_texts[row])
+
     def summary(self) -> str:
         """Number of rows, lengths, and how the first ones read, the answer in brackets."""
         texts = list(zip(self.prompt_texts, self.answer_texts, strict=True))
-        return summary(texts, self.lengths.tolist(), self.answer_lengths.tolist(), answers=self.answers)
+        lengths, answer_lengths = self.lengths.tolist(), self.answer_lengths.tolist()
+        return summary(texts, lengths, answer_lengths, answers=self.answers, chat=self.chat is not None)
 
     def __len__(self) -> int:
         """Number of rows."""
@@ -150,6 +183,9 @@ class Prompts:
             facts=tuple(self.facts[i] for i in rows.tolist()),
             answers=self.answers,
             tokenizer=self.tokenizer,
+            template=self.template,
+            chat=self.chat,
+            tails=tuple(self.tails[i] for i in rows.tolist()) if self.tails else (),
         )
 
     def __repr__(self) -> str:

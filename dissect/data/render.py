@@ -48,17 +48,26 @@ def render(fact: Fact, template: str = DEFAULT_TEMPLATE) -> Rendered:
         return Rendered("", fact.text)
     if fact.prompt is not None:
         return Rendered(fact.prompt, fact.completion)
+    prompt = filled(fact, template)
+    if fact.answer is None:
+        return Rendered(prompt, None)
+    joined = prompt[-1:].isspace() or fact.answer[:1].isspace()
+    return Rendered(prompt, fact.answer if joined else " " + fact.answer)
+
+
+def filled(fact: Fact, template: str) -> str:
+    """A question in its template.
+
+    Raises:
+        DissectError: the template asks for a field that the fact does not have.
+    """
     have = {"question": fact.question} | {k: v for k, v in fact.extra.items() if isinstance(v, (str, int, float))}
     for field in _fields(template):
         if field not in have:
             raise DissectError(
                 f"the template asks for {{{field}}}, this fact has {', '.join(have)}: change the template"
             )
-    prompt = template.format_map(have)
-    if fact.answer is None:
-        return Rendered(prompt, None)
-    joined = prompt[-1:].isspace() or fact.answer[:1].isspace()
-    return Rendered(prompt, fact.answer if joined else " " + fact.answer)
+    return template.format_map(have)
 
 
 def _fields(template: Any) -> list[str]:

@@ -52,19 +52,43 @@ def check_tokenizer(tokenizer: Any) -> None:
         )
 
 
-def encode(tokenizer: Any, text: str) -> Encoded:
+def encode(tokenizer: Any, text: str, *, specials: bool = True) -> Encoded:
     """Tokenise one text with a fast tokenizer, never truncated.
 
+    Args:
+        specials: whether the tokenizer adds its own BOS and EOS; a chat template writes them itself.
+
     Raises:
-        DissectError: the tokenizer gives only empty spans (a fault of some old ``tokenizers`` releases).
+        DissectError: the tokenizer refuses the text (a lone surrogate), or gives only empty spans (a fault of some old
+            ``tokenizers`` releases).
     """
-    out = tokenizer(text, return_offsets_mapping=True, return_special_tokens_mask=True, truncation=False, verbose=False)
+    try:
+        out = tokenizer(
+            text,
+            add_special_tokens=specials,
+            return_offsets_mapping=True,
+            return_special_tokens_mask=True,
+            truncation=False,
+            verbose=False,
+        )
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:  # a panic of the tokenizers' Rust code is no Exception
+        raise DissectError(f"the tokenizer refuses the text: {_why(text, error)}") from error
     special = tuple(bool(flag) for flag in out["special_tokens_mask"])
     offsets = tuple((int(start), int(end)) for start, end in out["offset_mapping"])
     real = [span for span, added in zip(offsets, special, strict=True) if not added]
     if real and text.strip() and all(start == end for start, end in real):
         raise DissectError(f"the tokenizer gives no character spans for {text!r:.60}: upgrade the tokenizers package")
     return Encoded(tuple(out["input_ids"]), offsets, special)
+
+
+def _why(text: str, error: BaseException) -> str:
+    lone = next((i for i, character in enumerate(text) if "\ud800" <= character <= "\udfff"), None)
+    if lone is not None:
+        return f"character {lone} is {text[lone]!a}, half of a surrogate pair and no character: mend the text"
+    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    return f"{reason}: change the text, or see whether this is the checkpoint's tokenizer"
 
 
 def answer_start(encoded: Encoded, boundary: int) -> int:
@@ -84,13 +108,16 @@ def answer_start(encoded: Encoded, boundary: int) -> int:
     return end
 
 
-def subject_positions(encoded: Encoded, text: str, subject: str, *, end: int) -> list[int]:
+def subject_positions(encoded: Encoded, text: str, subject: str, *, end: int, begin: int = 0) -> list[int]:
     """The tokens before position ``end`` that carry a character of the first whole-word ``subject`` in ``text``.
+
+    Args:
+        begin: the character from which on it is looked for.
 
     Returns:
         The positions in order; none where the subject does not stand in the text.
     """
-    found = re.search(rf"(?<!\w){re.escape(subject)}(?!\w)", text) if subject else None
+    found = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)").search(text, begin) if subject else None
     if found is None:
         return []
     first, last = found.span()
@@ -99,3 +126,11 @@ def subject_positions(encoded: Encoded, text: str, subject: str, *, end: int) ->
         for position, (start, stop) in enumerate(encoded.offsets[:end])
         if not encoded.special[position] and start < last and stop > first and stop > start
     ]
+
+
+def answer_stop(encoded: Encoded, start: int, end: int) -> int:
+    """One past the last answer token: the first token from `start` on that begins at character `end` or later."""
+    for position in range(start, len(encoded.ids)):
+        if encoded.offsets[position][0] >= end:
+            return position
+    return len(encoded.ids)

@@ -6,7 +6,9 @@ be empty; what else a fact carries rides along.
 
 import re
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 
+from dissect.data.chats.chat_rows import BEGUN
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.render import render
@@ -75,8 +77,11 @@ def with_prefix(facts: Iterable[Fact], text: str | Callable[[Fact], str | None],
     return Facts(_as_prompt(fact, prefix, template) for fact, prefix in pairs if prefix is not None)
 
 
-def answer_begun(facts: Iterable[Fact], template: str, *, n_words: int = 1) -> Facts:
+def answer_begun(facts: Iterable[Fact], template: str, *, n_words: int = 1, chat: bool = False) -> Facts:
     """The facts with the first ``n_words`` words of the answer given: what is left of it is asked.
+
+    With ``chat`` they stay what they are and say in ``extra["answer_begun"]`` how their answer begins, which then
+    stands in the assistant's turn.
 
     Words and not tokens, because a cut between two words is one between tokens for any tokenizer. Answers of so few
     words or none, and plain texts, are left out.
@@ -92,6 +97,10 @@ def answer_begun(facts: Iterable[Fact], template: str, *, n_words: int = 1) -> F
         cut = re.match(rf"\s*\S+(?:\s+\S+){{{n_words - 1}}}(?=\s+\S)", asked.completion or "") if asked else None
         if asked and asked.completion and cut:
             start = cut.end()
+            if chat:
+                given = asked.completion[:start].lstrip()
+                begun.append(replace(fact, extra=dict(fact.extra) | {BEGUN: given}))
+                continue
             begun.append(
                 Fact(
                     prompt=f"{asked.prompt}{asked.completion[:start]}",

@@ -63,7 +63,8 @@ class CheckpointLoader:
         if self._sets is None:
             sets = dict(self._given)
             if self._answers == "base":
-                asking = {key: getattr(self._settings, key) for key in ("template", "max_new_tokens", "batch_size")}
+                keys = ("template", "chat", "max_new_tokens", "batch_size")
+                asking = {key: getattr(self._settings, key) for key in keys}
                 sets = {name: answered(facts, model, **asking) for name, facts in sets.items()}
             self._sets = with_derived(sets)
         return self._sets

@@ -6,6 +6,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
+from dissect.data.chats.chat import ChatChoice, as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
@@ -40,6 +41,7 @@ def evaluate(
     options: Mapping[str, Any] | None = None,
     answers: str = "gold",
     template: str = DEFAULT_TEMPLATE,
+    chat: ChatChoice = None,
     max_new_tokens: int = 40,
     n_examples: int = 8,
     dtype: str = "float32",
@@ -75,7 +77,8 @@ def evaluate(
             all but those that train something; see ``dissect.measures.measure.available()``.
         options: options of single measures, e.g. ``{"uds.tau": 0.05}``; see ``dissect.measures.measure.options()``.
         answers: ``gold`` for the answers of the facts, ``base`` for the base model's own greedy ones in their place.
-        template: template for questions.
+        template: template for questions; in a chat, of the user's turn.
+        chat: ask in the checkpoints' own chat template, as ``chat`` of ``Facts.prompts``: True, or its settings.
         max_new_tokens: longest greedy answer, in tokens.
         n_examples: number of answers of each set that are kept for reading.
         dtype, device, batch_size, seed, progress: as everywhere.
@@ -109,8 +112,10 @@ def evaluate(
         raise DissectError(f"answers must be gold or base, got {answers!r}")
     if answers == "base" and base is None:
         raise DissectError("answers='base' needs the base model: pass base=...")
+    chat_format = as_chat(chat)
     settings = Settings(
         template=template,
+        chat=chat if chat_format is None else chat_format,
         max_new_tokens=max_new_tokens,
         batch_size=batch_size,
         seed=seed,
@@ -141,6 +146,8 @@ def evaluate(
         "versions": versions(),
         "roles": {name: place(source) for name, source in references.items()},
     }
+    if chat_format is not None:
+        spec["chat"] = chat_format.to_dict()
     loader = CheckpointLoader(references, facts, settings, dtype, device, answers, adapter_base)
     sources = references | others
 

@@ -71,7 +71,7 @@ def answered(facts: Facts, model: HookedTransformer, **asking: Any) -> Facts:
     """Replace the answers of facts by the model's own greedy ones; plain texts stay.
 
     Args:
-        asking: ``template``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
+        asking: ``template``, ``chat``, ``max_new_tokens``, ``batch_size`` of ``Facts.prompts``.
 
     Raises:
         DissectError: the model gives no answer to one of them.

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import torch
 from transformer_lens import HookedTransformer
 
+from dissect.data.chats.chat import ChatChoice
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
@@ -24,6 +25,8 @@ class Settings:
     """Settings shared by all measures of an evaluation."""
 
     template: str = DEFAULT_TEMPLATE
+    chat: ChatChoice = None
+    """The chat format in which everything is asked; see `dissect.data.chats.chat`."""
     max_new_tokens: int = 40
     """Longest greedy answer, in tokens."""
     batch_size: int = 32
@@ -129,7 +132,11 @@ class Examined:
         Raises:
             Undefined: as `prompts`.
         """
-        asking: dict[str, Any] = {"template": self.settings.template, "batch_size": self.settings.batch_size}
+        asking: dict[str, Any] = {
+            "template": self.settings.template,
+            "chat": self.settings.chat,
+            "batch_size": self.settings.batch_size,
+        }
         try:
             return facts.prompts(self.model, **(asking | changes), progress=False)
         except DissectError as error:

@@ -1,10 +1,14 @@
 """Checks that two models can be compared, before a pair is made of them."""
 
+import logging
+
 import torch
 from transformer_lens import HookedTransformer
 from transformers import PreTrainedTokenizerBase
 
 from dissect.errors import DissectError
+
+log = logging.getLogger(__name__)
 
 _MAY_DIFFER = {
     *("model_name", "tokenizer_name", "tokenizer_prepends_bos", "default_prepend_bos", "trust_remote_code"),
@@ -82,6 +86,7 @@ def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedT
     lone = sorted((ours.keys() ^ theirs.keys()) - added)
     if lone:
         raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
+    _say_chat_templates(first, second, what)
     ours_ids, their_ids = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
     if ours_ids != their_ids:
         _check_bos(first, second, ours_ids, their_ids, what)
@@ -102,3 +107,29 @@ def _check_bos(
             f"the tokenizers of {what} differ in the BOS alone: that of {adds} puts {bos!r} in front, "
             f"that of {lacks} nothing; copy the files of the right tokenizer into the other directory"
         )
+
+
+def _say_chat_templates(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, what: str) -> None:
+    """Name a pair whose chat templates differ: prompts are made with one of the two for both models."""
+    ours, theirs = (getattr(tokenizer, "chat_template", None) or "" for tokenizer in (first, second))
+    if ours == theirs:
+        return
+    if isinstance(ours, str) and isinstance(theirs, str) and ours and theirs:
+        pairs = enumerate(zip(ours, theirs, strict=False))
+        at = next((i for i, (mine, yours) in pairs if mine != yours), min(len(ours), len(theirs)))
+        log.warning(
+            "the chat templates of %s differ, from character %d on (%r and %r): prompts made with the first's are put "
+            "to both",
+            what,
+            at,
+            ours[at : at + 30],
+            theirs[at : at + 30],
+        )
+        return
+    log.warning("the chat templates of %s differ: %s", what, _held(bool(ours), bool(theirs)))
+
+
+def _held(first: bool, second: bool) -> str:
+    if first and second:
+        return "they are named in one and a single one in the other"
+    return f"only the {'first' if first else 'second'} has one"

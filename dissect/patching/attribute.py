@@ -23,7 +23,7 @@ from dissect.patching.rank_agreement import check_sample
 from dissect.patching.sites import Component, check_components
 from dissect.sweep.assemble import assemble
 from dissect.sweep.batch import batches, scored_positions
-from dissect.sweep.check_inputs import check_inputs, check_run
+from dissect.sweep.check_inputs import check_different, check_inputs, check_run
 from dissect.sweep.grid import GridPoint, Label, Layers, windows
 from dissect.sweep.sweep import check_out, metrics_of
 
@@ -103,6 +103,7 @@ def attribute(
            layer  head  estimate ...
     """
     check_inputs(pair, prompts)
+    check_different(pair, donor, recipient, kept=out is not None)
     donor_model, recipient_model = pair.roles(donor, recipient)
     sites_of = check_components(recipient_model, components)
     layer_sets = windows(layers, window, recipient_model.cfg.n_layers)
@@ -121,7 +122,7 @@ def attribute(
         "ig_steps": ig_steps,
         "seed": seed,
     }
-    spec |= pair.provenance()
+    spec |= pair.provenance() | prompts.provenance()
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress and is_main()}
     if out is None:
         result = _labelled(estimate, prompts, *scores_of(estimate, prompts, **running), spec)

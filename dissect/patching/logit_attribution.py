@@ -104,7 +104,7 @@ def logit_attribution(
             bar.update(len(batch.tokens))
     values = {name: torch.cat([part[name] for part in batch_values], dim=-1).numpy() for name in batch_values[0]}
     spec: dict[str, Any] = {"kind": "logit attribution", "donor": donor, "recipient": recipient, "baseline": baseline}
-    return _labelled(values, prompts, spec | pair.provenance())
+    return _labelled(values, prompts, spec | pair.provenance() | prompts.provenance())
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def logit_lens(
                     at = (place, layer, offset - positions[0], row + start)
                     said[at], found[at] = best, numbers
                 bar.update(len(part))
-    spec = {"kind": "logit lens", "head": head, "k": k} | pair.provenance()
+    spec = {"kind": "logit lens", "head": head, "k": k} | pair.provenance() | prompts.provenance()
     return _labelled(said, found, prompts, {"model": names, "position": positions}, spec)
 
 

@@ -18,7 +18,7 @@ from dissect.patching.activation_swap import ActivationSwap
 from dissect.patching.heads_and_neurons import check_heads, check_neurons
 from dissect.patching.sites import Component, check_components
 from dissect.sweep.cache import CacheOptions
-from dissect.sweep.check_inputs import check_inputs
+from dissect.sweep.check_inputs import check_different, check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, Group, Label, Layers, width_of, windows
 from dissect.sweep.results.sweep_result import SweepResult
@@ -109,6 +109,7 @@ def patch(
         ('component', 'layer')
     """
     check_inputs(pair, prompts)
+    check_different(pair, donor, recipient, kept=out is not None)
     options = Options(
         metrics=metrics,
         scoring=scoring,

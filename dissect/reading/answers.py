@@ -49,13 +49,13 @@ def say(
     batch_size: int = 32,
     progress: bool = False,
 ) -> list[Answer]:
-    """The model's greedy answers to the prompts, as text, until an EOS or ``max_new_tokens``."""
+    """The model's greedy answers to the prompts, as text: until an EOS, the end of a turn or ``max_new_tokens``."""
     asked = [row[:length] for row, length in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
     new = greedy(
         model,
         asked,
         max_new_tokens=max_new_tokens,
-        eos_ids=eos_token_ids(model),
+        eos_ids=eos_token_ids(model) | prompts.ends,
         batch_size=batch_size,
         progress=progress,
     )

@@ -83,6 +83,9 @@ def _after(own: Prompts, others: Prompts) -> Prompts:
         facts=own.facts,
         answers=own.answers,
         tokenizer=own.tokenizer,
+        template=own.template,
+        chat=own.chat,
+        tails=own.tails,
     )
 
 

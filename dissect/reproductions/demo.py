@@ -115,6 +115,7 @@ def run_demo(
         texts=texts,
         out=out / "index.html",
         folder=_fresh(out / "results"),
+        answers="base",
         window=settings.window,
         options=dict(settings.relearning),
         seed=settings.seed,

@@ -15,7 +15,7 @@ from dissect.restoration.parameter_swap import Parameters
 from dissect.restoration.scope import scoped
 from dissect.restoration.slices import Slices
 from dissect.sweep.cache import CacheOptions
-from dissect.sweep.check_inputs import check_inputs
+from dissect.sweep.check_inputs import check_different, check_inputs
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Group, Layers, width_of
 from dissect.sweep.results.sweep_result import SweepResult
@@ -96,6 +96,7 @@ def restore(
         ('component', 'layer', 'low_rank', 'prompt')
     """
     check_inputs(pair, prompts)
+    check_different(pair, donor, recipient, kept=out is not None)
     options = Options(
         metrics=metrics,
         scoring=scoring,

@@ -105,7 +105,7 @@ def smallest_set(
         random=random,
         n_candidates=len(candidates),
         n_weights=sum(member.n_weights for member in candidates),
-        spec=spec | pair.provenance(),
+        spec=spec | pair.provenance() | prompts.provenance(),
     )
 
 

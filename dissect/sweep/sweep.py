@@ -117,7 +117,9 @@ def sweep(
         source.fused_attention = fused
     _log_memory(donor, prompts, options, whole=pair.one_at_a_time)
     with held(pair, recipient, sources, prompts, batch_size=options.batch_size, scoring=options.scoring):
-        return _stored(recipient, donor, prompts, cells, metrics, options, spec | pair.provenance(), task)
+        return _stored(
+            recipient, donor, prompts, cells, metrics, options, spec | pair.provenance() | prompts.provenance(), task
+        )
 
 
 def check_out(

@@ -2,6 +2,8 @@
 
 import random
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
@@ -46,9 +48,19 @@ def alternates(prompts: Prompts, model: object, *, answers: Sequence[str] | None
             )
         drawn = rng.choice(refusals)
         answer = str(fact.extra.get(KEY, drawn)) if answers is None else answers[index]
+        if prompts.chat is not None:  # the template writes the turn anew, with the other answer in it
+            rows.append(_answered_by(fact, answer))
+            continue
         space = "" if prompt[-1].isspace() or answer[:1].isspace() else " "
         rows.append(Fact(prompt=prompt, completion=space + answer))
-    return make_prompts(Facts(rows), model, progress=False)
+    how: dict[str, Any] = {"template": prompts.template, "chat": prompts.chat or False}
+    return make_prompts(Facts(rows), model, progress=False, **how)
+
+
+def _answered_by(fact: Fact, answer: str) -> Fact:
+    if fact.question is not None:
+        return replace(fact, answer=answer)
+    return replace(fact, completion=answer)
 
 
 def _known(prompts: Prompts) -> Sequence[str]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
-from dissect.data.tokenise import encode
 from dissect.errors import DissectError
 
 KEY = "focus"
@@ -57,7 +56,7 @@ def _spans(fact: Fact, spans: Spans | None) -> list[str]:
 def _positions(prompts: Prompts, index: int, span: str) -> list[int]:
     """Positions of the answer tokens that share a character with an occurrence of ``span``."""
     text, start = prompts.texts[index], len(prompts.prompt_texts[index])
-    encoded = encode(prompts.tokenizer, text)
+    encoded = prompts.encoded(index)
     length = int(prompts.lengths[index])
     if list(encoded.ids[:length]) != prompts.tokens[index, :length].tolist():
         raise DissectError(

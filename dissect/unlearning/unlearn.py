@@ -73,7 +73,8 @@ def unlearn(
     Args:
         model: from ``dissect.load``, in float32 or bfloat16 (AdamW then steps float32 copies). It is changed; load the
             base model again to compare.
-        forget: facts to forget, asked with the default template, or prompts.
+        forget: facts to forget, asked with the default template, or in the chat template with ``chat=True`` or its
+            settings; or prompts. Texts longer than the context, or than ``max_length``, are cut into windows.
         retain: facts or prompts for a retain loss. As many are seen as forget facts.
         alternate: DPO: the preferred answer to each forget fact; by default the facts' own ``alternate``, or a sentence
             that says "I don't know".

@@ -13,6 +13,7 @@ from transformer_lens import HookedTransformer
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.variants import CLOSING, restated
+from dissect.measures.behaviour.contains import short_answers, stands_in
 from dissect.models.running.generate import eos_token_ids, greedy
 from dissect.pairing.asking import Asking
 from dissect.pairing.scoring import whole_logprobs
@@ -30,7 +31,11 @@ def answered(
 ) -> Float[np.ndarray, "fact"]:
     """1 where the greedy answer holds the right one as whole words, else 0; NaN for plain texts and without answers.
 
-    Case, spaces and closing punctuation do not matter. The right answer is ``extra["short"]`` where a fact has it.
+    Case, spaces and closing punctuation do not matter. Where a fact has short answers (``extra["short"]``) one of them
+    must stand there, as the measure ``contains`` reads them: accents do not matter either.
+
+    Raises:
+        Undefined: a short answer that is no text.
     """
     held = np.full(len(facts), np.nan)
     numbers = [i for i, fact in enumerate(facts) if fact.kind != "text" and fact.target]
@@ -42,13 +47,13 @@ def answered(
     generated = greedy(
         model,
         rows,
-        max_new_tokens=longest if asking.chat is None else max(longest, asking.max_new_tokens),
-        eos_ids=eos_token_ids(model),
+        max_new_tokens=longest if prompts.chat is None else max(longest, asking.max_new_tokens),
+        eos_ids=eos_token_ids(model) | prompts.ends,
         batch_size=asking.batch_size,
         progress=progress,
     )
     for i, new in zip(numbers, generated, strict=True):
-        held[i] = float(_holds(model.tokenizer.decode(new.tolist(), skip_special_tokens=True), right(facts[i])))
+        held[i] = float(holds(model.tokenizer.decode(new.tolist(), skip_special_tokens=True), facts[i]))
     return held
 
 
@@ -71,14 +76,19 @@ def in_all_wordings(
     return said
 
 
-def right(fact: Fact) -> str:
-    """The text that an answer must hold."""
-    return str(fact.extra.get("short") or fact.target)
+def holds(said: str, fact: Fact) -> bool:
+    """Return whether an answer is right: it holds one of the fact's short answers, or without any its whole answer.
+
+    Raises:
+        Undefined: a short answer that is no text.
+    """
+    short = short_answers(fact)
+    return any(stands_in(text, said) for text in short) if short else _holds(said, str(fact.target))
 
 
 def perplexity(model: HookedTransformer, texts: Facts, asking: Asking) -> float:
-    """exp of the mean of -log p over all tokens but the first of each text."""
-    prompts = asking.prompts([Fact(text=fact.text or fact.row()[fact.kind]) for fact in texts], model)
+    """exp of the mean of -log p over all tokens but the first of each text; long texts are cut into windows."""
+    prompts = asking.windows([Fact(text=fact.text or fact.row()[fact.kind]) for fact in texts], model)
     logprobs = whole_logprobs(model, prompts, asking.batch_size)
     mean = -sum(logprobs) / int(torch.as_tensor(prompts.answer_lengths).sum())
     return exp(min(mean, 700.0))

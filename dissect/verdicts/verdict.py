@@ -8,8 +8,10 @@ from typing import Any
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.attack import available, budgets, chosen_attacks, unrelated
+from dissect.data.chats.chat import ChatChoice, as_chat
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
+from dissect.data.text_windows import check_windows
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.evaluation.sets import answered, fingerprint
@@ -45,10 +47,12 @@ def verdict(
     options: Mapping[str, Any] | None = None,
     answers: str = "gold",
     template: str = DEFAULT_TEMPLATE,
-    chat: Any = None,
+    chat: ChatChoice = None,
     subject: str = "subject",
     n_folds: int | None = None,
     max_new_tokens: int = 30,
+    max_length: int | None = None,
+    stride: int | None = None,
     dtype: str = "float32",
     device: str | None = None,
     batch_size: int = 32,
@@ -77,10 +81,12 @@ def verdict(
         attacks: names of attacks or families, ``"quick"`` (those that train nothing) or ``"all"``, the default.
         options: what single attacks are told, e.g. ``{"continued_kept.steps": 50}``.
         answers: ``gold`` for the answers of the facts, ``base`` for the base model's own greedy ones in their place.
-        template, chat: for questions, as in ``Facts.prompts``.
+        template, chat: for questions, as in ``Facts.prompts``; ``chat`` asks in the checkpoint's own chat template, and
+            attacks stay inside its format.
         subject: the key of ``extra`` that says whom a fact is about.
         n_folds: folds by subject for relearning; None makes two where that leaves enough re-dealings.
         max_new_tokens: longest greedy answer in a chat, in tokens; else it is that of the longest right answer.
+        max_length, stride: windows into which ``texts`` are cut, in tokens; by default those longer than the context.
         dtype, device, batch_size, seed, progress: as everywhere.
         out: ``verdict.json`` to write. What is finished stands in ``<out>.partial`` until it is; the same call goes on.
         task: ``"3/8"``: do the third of eight parts alone, as one task of a job array. Needs ``out``.
@@ -102,13 +108,17 @@ def verdict(
     before, examined, beside = _sources(checkpoints, base, retrained)
     forget, retain, texts = (_facts(name, given) for name, given in _named(forget, retain, texts))
     check_template(template)
-    asking = Asking(template, chat, batch_size, max_new_tokens)
+    check_windows(max_length, stride)
+    chat_format = as_chat(chat)
+    asking = Asking(
+        template, chat if chat_format is None else chat_format, batch_size, max_new_tokens, max_length, stride
+    )
     if answers not in ("gold", "base"):
         raise DissectError(f"answers must be gold or base, got {answers!r}")
     if answers == "base":
         before = before if isinstance(before, HookedTransformer) else load(before, dtype=dtype, device=device)
-        how = {"template": template, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
-        forget, retain = (answered(facts, before, **how) for facts in (forget, retain))
+        replying = {"chat": asking.chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
+        forget, retain = (answered(facts, before, template=template, **replying) for facts in (forget, retain))
     questions = paired(forget, template=template, subject=subject, n_folds=n_folds, seed=seed)
     chosen = chosen_attacks(attacks)
     if all(attack.name != "as_asked" for attack in chosen):
@@ -151,10 +161,12 @@ def verdict(
         "attacks": merged,
         "answers": answers,
         "template": template,
-        "chat": chat if chat is None or isinstance(chat, (bool, str)) else dict(chat),
+        "chat": None if chat_format is None else chat_format.to_dict(),
         "subject": subject,
         "n_folds": n_folds,
         "max_new_tokens": max_new_tokens,
+        "max_length": max_length,
+        "stride": stride,
         "lines": {name: getattr(lines, name) for name in dir(lines) if name.isupper()},
         "dtype": dtype,
         "seed": seed,

@@ -17,6 +17,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.attacks.relearn.relearned import MEASURES, Relearning
 from dissect.attacks.relearn.relearning_plan import RelearningPlan, plan_of
+from dissect.data.chats.chat import ChatChoice
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
@@ -47,6 +48,7 @@ def relearn(
     folds: int = 2,
     by: Any = "subject",
     template: str = DEFAULT_TEMPLATE,
+    chat: ChatChoice = None,
     test_batch_size: int = 32,
     seed: int = 0,
     progress: bool = True,
@@ -70,7 +72,8 @@ def relearn(
         every: steps between two tests; by default a tenth of them. The first and the last step are always tested.
         folds: 2 or more.
         by: key in ``extra`` that names what a fact is about; None holds out single facts.
-        template: template for questions.
+        template: template for questions; in a chat, it stands in the user's turn.
+        chat: train and test in the checkpoint's own chat template, as ``chat`` of ``Facts.prompts``.
         test_batch_size: prompts tested together.
         seed: seed of the folds and of the training order.
         settings: fields of ``TrainConfig``, e.g. ``lr`` (2e-5), ``batch_size`` (8), ``blocks``, ``lora_rank``,
@@ -88,7 +91,7 @@ def relearn(
         ...
     """
     models = _models(model, control, base)
-    plan = plan_of(model, facts, on, folds, by, template, seed, settings, steps, every)
+    plan = plan_of(model, facts, on, folds, by, template, chat, seed, settings, steps, every)
     runs = {name: each for name, each in (("model", model), ("control", control)) if each is not None}
     found: dict[str, list[tuple[FoldScores, list[float]]]] = {name: [] for name in runs}
     with tqdm(total=len(runs) * plan.n_folds * plan.steps, desc="relearning", disable=not progress) as bar:

@@ -10,6 +10,7 @@ from jaxtyping import Int
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.relearn.folds import folds_of, groups_of
+from dissect.data.chats.chat import ChatChoice
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
@@ -65,6 +66,7 @@ def plan_of(
     folds: int,
     by: Any,
     template: str,
+    chat: ChatChoice,
     seed: int,
     settings: Mapping[str, Any],
     steps: int | None,
@@ -75,13 +77,13 @@ def plan_of(
     Raises:
         DissectError: facts or settings that do not go together.
     """
-    prompts = _prompts(model, facts, template, "facts")
+    prompts = _prompts(model, facts, template, chat, "facts")
     for name, value, least in (("folds", folds, 2), ("seed", seed, 0)):
         _count(name, value, least)
     if by is not None and not isinstance(by, str):
         raise DissectError(f"by must be a key of a fact's extra that names its subject, or None, got by={by!r}")
     groups = groups_of(facts, by)
-    others = None if on is None else _prompts(model, on, template, "on")
+    others = None if on is None else _prompts(model, on, template, chat, "on")
     if on is not None:
         _check_apart(facts, on, by)
     fold = folds_of(groups, folds, seed=seed) if on is None else np.zeros(len(facts), dtype=np.int64)
@@ -100,7 +102,7 @@ def plan_of(
         "seed": seed,
         "steps": list(looks),
         "config": config.to_dict(),
-    }
+    } | prompts.provenance()
     return RelearningPlan(prompts, groups, fold, others, config, looks, spec)
 
 
@@ -123,11 +125,11 @@ def _config(sizes: list[int], steps: int | None, seed: int, settings: Mapping[st
     return replace(config, max_steps=total, epochs=math.ceil(total / min(per_epoch)))
 
 
-def _prompts(model: HookedTransformer, facts: object, template: str, name: str) -> Prompts:
+def _prompts(model: HookedTransformer, facts: object, template: str, chat: ChatChoice, name: str) -> Prompts:
     if not isinstance(facts, Facts):
         raise DissectError(f"{name} must be Facts, got {type(facts).__name__}: use dissect.Facts.read(path)")
     try:
-        return facts.prompts(model, template=template, progress=False)
+        return facts.prompts(model, template=template, chat=chat, progress=False)
     except DissectError as error:
         raise DissectError(f"{name}: {error}") from error
 

@@ -28,7 +28,11 @@ def behaviour(results: Results) -> Section:
     parts: list[Any] = [
         "Values are means over facts with 95 % bootstrap intervals. For the definitions of the measures see How it was "
         "measured.",
-        measures(found, ("exact_match", "rouge_l", "answer_probability", "perplexity"), "shares and probabilities"),
+        measures(
+            found,
+            ("contains", "exact_match", "rouge_l", "answer_probability", "perplexity"),
+            "shares and probabilities",
+        ),
         *_examples(found),
         Details("All measures of behaviour and memorisation", [measures(found, _all(found), "")]),
     ]

@@ -9,7 +9,9 @@ from dissect.autopsy.results import Results
 def method(results: Results) -> Section:
     """Everything that a reader needs to judge or repeat a number."""
     about = results.about
-    settings = [(name, value) for name, value in about["identity"]["settings"].items() if value is not None]
+    asked = dict(about["identity"]["settings"])
+    chat, answers = asked.pop("chat", None), asked.get("answers")
+    settings = [(name, value) for name, value in asked.items() if value is not None]
     parts: list[Any] = []
     if about.get("command"):
         parts += ["To repeat it:", Code(about["command"])]
@@ -18,6 +20,7 @@ def method(results: Results) -> Section:
         "subject are drawn together, and over prompts in sweeps. Sweeps run every cell exactly and restore the "
         "recipient model to the bit after each."
     )
+    parts.append(_asked(chat, answers))
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
     found = results.evaluation
     if found is not None:
@@ -34,3 +37,18 @@ def method(results: Results) -> Section:
     versions = ", ".join(f"{name} {version}" for name, version in about["versions"].items())
     parts.append(f"Made with {versions}.")
     return Section("How it was measured", parts)
+
+
+def _asked(chat: Any, answers: Any) -> str:
+    """In which format the facts are asked, and whose answers are scored."""
+    if chat is None:
+        form = "Questions are put in the template below, outside any chat format."
+    else:
+        told = ", ".join(f"{name}: {value!r}" for name, value in chat.items())
+        form = f"Questions are asked in the checkpoint's own chat template ({told or 'with its defaults'})."
+    if answers == "base":
+        return f"{form} Sweeps score the base model's own greedy answers, the evaluation those of the facts."
+    return (
+        f"{form} The answers of the facts are scored, the default everywhere; where a fact comes without one, the base "
+        "model's own greedy answers take the place of all."
+    )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dissect.cli.arguments import values
+from dissect.cli.arguments.chat_options import ChatOptions
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
@@ -108,14 +109,14 @@ class SweepOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PromptOptions:
+class PromptOptions(ChatOptions):
     """Options that turn facts into prompts."""
 
     template: Annotated[
         str | None,
         typer.Option(
             help=r"Template for questions, with {question}; \n is a line break. "
-            r"[default: Question: {question}\nAnswer:]",
+            r"[default: Question: {question}\nAnswer:, in a chat {question}]",
             show_default=False,
         ),
     ] = None
@@ -126,6 +127,13 @@ class PromptOptions:
         ),
     ] = "gold"
     max_new_tokens: Annotated[int, typer.Option(help="Length limit of the base model's own answers, in tokens.")] = 30
+    max_length: Annotated[int | None, typer.Option(help="Cut plain texts into windows of this many tokens.", min=2)] = (
+        None
+    )
+    stride: Annotated[
+        int | None,
+        typer.Option(help="Tokens from one window to the next. [default: --max-length]", min=1, show_default=False),
+    ] = None
     concept: Annotated[
         str | None, typer.Option(metavar="ID|NAME", help="Concept of a ConceptVectors file. [default: all]")
     ] = None
@@ -155,21 +163,31 @@ class PromptOptions:
             )
         return Facts.from_conceptvectors(path, concept=self.concept, part=self.part or "QA")  # type: ignore[arg-type]
 
-    def prompts(self, facts: "Facts", model: Any, *, batch_size: int, progress: bool) -> "Prompts":
+    @property
+    def wording(self) -> str:
+        """The template of questions."""
+        from dissect.data.render import DEFAULT_TEMPLATE
+
+        return DEFAULT_TEMPLATE if self.template is None else values.unescaped(self.template)
+
+    def prompts(self, facts: "Facts", model: Any, *, batch_size: int, progress: bool, **changes: Any) -> "Prompts":
         """Tokenise facts for a model, which also answers them if it is asked to.
+
+        Args:
+            changes: arguments of ``Facts.prompts`` in place of those of the options.
 
         Raises:
             DissectError: as ``Facts.prompts``.
         """
-        from dissect.data.render import DEFAULT_TEMPLATE
-
+        options: dict[str, Any] = {"chat": self.chat_choice(), "max_length": self.max_length, "stride": self.stride}
         return facts.prompts(
             model,
-            template=DEFAULT_TEMPLATE if self.template is None else values.unescaped(self.template),
+            template=self.wording,
             answers=self.answers,  # type: ignore[arg-type]
             max_new_tokens=self.max_new_tokens,
             batch_size=batch_size,
             progress=progress,
+            **(options | changes),
         )
 
 

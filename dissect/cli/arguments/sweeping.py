@@ -51,6 +51,8 @@ def run(
     read = prompting.facts(facts)
     running.start()
     _check_early(sweeping, metrics)
+    if "retrained" not in (sweeping.donor, sweeping.recipient):
+        check_twice(base, unlearned)
 
     from dissect.models.pair import load_pair
 
@@ -128,3 +130,16 @@ def check_roles(donor: str, recipient: str, retrained: str | None) -> None:
     for option, role in (("--donor", donor), ("--recipient", recipient)):
         if role == "retrained" and retrained is None:
             raise DissectError(f"{option} retrained needs that model: add --retrained DIR")
+
+
+def check_twice(base: str, unlearned: str) -> None:
+    """Refuse one directory given twice before it is loaded; a copy of it is noticed by its weights.
+
+    Raises:
+        DissectError: BASE is UNLEARNED.
+    """
+    if base == unlearned or (Path(base).exists() and Path(base).resolve() == Path(unlearned).resolve()):
+        raise DissectError(
+            f"BASE and UNLEARNED are both {base}, so there is nothing to recover: give the checkpoints before and "
+            "after unlearning"
+        )

@@ -13,8 +13,8 @@ from dissect.unlearning.config.setting_types import OneOf, setting_type
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.methods import METHODS
 
-_ELSEWHERE = ("seed",)
-"""Settings that are options of every command."""
+_ELSEWHERE = ("seed", "chat", "max_length", "stride")
+"""Settings that are options of other commands as well, and declared there."""
 _LISTS = {"blocks": values.listed, "layers": values.numbered, "heads": values.numbered, "neurons": values.numbered}
 """Reader of each setting that is a list."""
 

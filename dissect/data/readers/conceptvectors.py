@@ -7,6 +7,7 @@ and ``answers_tokens_num`` (the length the published notebook scores).
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 from dissect.data.fact import Fact
@@ -52,11 +53,11 @@ def concept_facts(
     if not chosen:
         known = ", ".join(f"{r.get('id', '-')} {r.get('Concept', '?')}" for r in records)
         raise DissectError(f"{where}: no concept {concept!r}: choose an id or a name of {known}")
-    facts = []
+    facts: list[Fact] = []
     for record in chosen:
         name = f"{where}, concept {record.get('Concept')!r}"
         try:
-            facts.extend(_part(record, part))
+            facts.extend(replace(fact, where=name) for fact in _part(record, part))
         except KeyError as error:
             raise DissectError(f"{name}: no key {error.args[0]!r} for part {part!r}: choose another part") from error
         except DissectError as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from dissect.data.fact import Fact, fact_from_row
+from dissect.data.readers.columns import rows_of
 from dissect.data.readers.conceptvectors import concept_facts, looks_like_concepts
 from dissect.errors import DissectError
 
@@ -20,7 +21,9 @@ def read_jsonl(path: Path) -> list[Fact]:
 
 
 def read_json(path: Path) -> list[Fact]:
-    """An array of objects, one object, or JSON lines under the suffix ``.json``; ConceptVectors files are recognised.
+    """An array of objects, one object, columns, or JSON lines under the suffix ``.json``.
+
+    ConceptVectors files are recognised, columns too: an object of equally long lists, or pandas' objects by index.
 
     A ConceptVectors file gives the questions of all its concepts; `Facts.from_conceptvectors` chooses among them.
 
@@ -43,7 +46,7 @@ def json_content(path: Path) -> list[Any]:
             return [row for _, row in json_lines(path)]
         where = f"{path}, line {error.lineno}"
         raise DissectError(f"{where}: not valid JSON ({error.msg} at column {error.colno}): mend the file") from error
-    return content if isinstance(content, list) else [content]
+    return content if isinstance(content, list) else rows_of(content, str(path))
 
 
 def json_lines(path: Path) -> list[tuple[str, Any]]:

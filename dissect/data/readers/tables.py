@@ -1,15 +1,18 @@
 """Facts from tables: CSV and Parquet, one row a fact, the columns named as the keys of a JSON row."""
 
 import csv
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from dissect.data.fact import PARTNER, Fact, fact_from_row
+from dissect.data.fact import Fact, fact_from_row
+from dissect.data.published_names import ANSWER_NAMES, QUESTION_NAMES, stripped_names
 from dissect.errors import DissectError
 
 
 def read_csv(path: Path) -> list[Fact]:
-    """A comma-separated (``.tsv``: tab-separated) file with a header line; every value is text.
+    """A comma-separated (``.tsv``: tab-separated) file with a header line; every value is text, of any length.
 
     An empty cell is an absent key, except an empty answer beside a question (or completion beside a prompt), which is
     refused: in a table a forgotten answer cannot be told from none.
@@ -18,7 +21,7 @@ def read_csv(path: Path) -> list[Fact]:
         DissectError: no header, broken quoting, a row of another width, or a row that is no fact, with its line.
     """
     facts = []
-    with path.open(encoding="utf-8-sig", newline="") as file:
+    with _any_length(), path.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.DictReader(file, strict=True, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
         try:
             for row in reader:
@@ -53,6 +56,26 @@ def read_parquet(path: Path) -> list[Fact]:
     return [fact_from_row(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
 
 
+_LONGEST = 2**31 - 1
+"""Characters of a cell; what a C long holds on every platform."""
+
+
+@contextmanager
+def _any_length() -> Iterator[None]:
+    """In the body cells may be longer than the 131,072 characters that the csv module allows."""
+    before = csv.field_size_limit(_LONGEST)
+    try:
+        yield
+    finally:
+        csv.field_size_limit(before)
+
+
 def _without_empty(row: dict[str, Any]) -> dict[str, Any]:
-    kept = {partner for start, partner in PARTNER.items() if partner is not None and row.get(start)}
+    """The row without its empty cells, but for an answer that is missing beside its question."""
+    row = stripped_names(row)
+    kept: set[str] = set()
+    for starts, ends in ((("question", *QUESTION_NAMES), "answer"), (("prompt",), "completion")):
+        partners = [name for name in (ends, *ANSWER_NAMES) if name in row]
+        if any(row.get(name) for name in starts) and not any(row[name] for name in partners):
+            kept.update(partners[:1])
     return {key: value for key, value in row.items() if value != "" or key in kept}

@@ -7,7 +7,7 @@ from dissect.errors import DissectError
 
 
 def tofu_facts(facts: Sequence[Fact]) -> list[Fact]:
-    """Check rows read from a TOFU split and give their keys the names that the rest of dissect uses.
+    """Check rows read from a TOFU split, whose keys have by now the names that the rest of dissect uses.
 
     ``paraphrased_question`` becomes the list ``paraphrases`` and ``perturbed_answer`` the list ``perturbed`` (the
     published names are kept beside them); ``paraphrased_answer``, ``perturbed_question`` and the rest stay as they are.
@@ -15,16 +15,9 @@ def tofu_facts(facts: Sequence[Fact]) -> list[Fact]:
     Raises:
         DissectError: a row without question or answer, with its number (the first is 1).
     """
-    renamed = []
     for number, fact in enumerate(facts, start=1):
         if fact.question is None or fact.answer is None:
             raise DissectError(
                 f"TOFU row {number} lacks question or answer, has {', '.join(fact.row())}: give a TOFU split"
             )
-        extra = dict(fact.extra)
-        for published, ours in (("paraphrased_question", "paraphrases"), ("perturbed_answer", "perturbed")):
-            if published in extra:
-                value = extra[published]
-                extra[ours] = list(value) if isinstance(value, (list, tuple)) else [value]
-        renamed.append(Fact(question=fact.question, answer=fact.answer, extra=extra))
-    return renamed
+    return list(facts)

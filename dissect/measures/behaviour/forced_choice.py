@@ -23,7 +23,7 @@ def forced_choice(examined: Examined) -> Estimate:
         made = paired(examined.facts, template=settings.template, n_folds=1, seed=settings.seed)
     except DissectError as reason:
         raise Undefined(str(reason)) from reason
-    asking = Asking(settings.template, batch_size=settings.batch_size)
+    asking = Asking(settings.template, settings.chat, batch_size=settings.batch_size)
     items = np.full(len(examined.facts), np.nan)
     for scores, block in zip(score_sheets(examined.model, made.sheets, asking), made.blocks, strict=True):
         items[block.facts] = of_truth(compare(scores, block).below, block)

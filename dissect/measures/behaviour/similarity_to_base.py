@@ -5,8 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dissect.data.render import render
-from dissect.data.tokenise import encode
+from dissect.data.chats.chat import as_chat, user_template
+from dissect.data.chats.chat_format import ChatFormat
+from dissect.data.chats.chat_rows import chat_prompt
+from dissect.data.prompt_row import plain_prompt
 from dissect.errors import DissectError, Undefined
 from dissect.measures.behaviour.overlap import rouge_l, sentence_bleu
 from dissect.measures.estimate import Estimate, mean_of
@@ -71,14 +73,19 @@ def _answered(examined: Examined, longest: int) -> list[str]:
         raise Undefined("plain texts ask nothing that could be answered: give questions or prompts")
     tokenizer, settings = examined.model.tokenizer, examined.settings
     try:
-        prompts = [
-            encode(tokenizer, render(fact, settings.template).prompt).without_trailing().ids for fact in examined.facts
+        chat = as_chat(settings.chat)
+        chat_format = None if chat is None else ChatFormat(tokenizer, chat)
+        template = user_template(settings.template, chat)
+        rows = [
+            plain_prompt(fact, tokenizer, template) if chat_format is None else chat_prompt(fact, chat_format, template)
+            for fact in examined.facts
         ]
+        end = None if chat_format is None else chat_format.end_of_turn
         new = greedy(
             examined.model,
-            [torch.tensor(ids) for ids in prompts],
+            [torch.tensor(row.ids) for row in rows],
             max_new_tokens=longest,
-            eos_ids=eos_token_ids(examined.model),
+            eos_ids=eos_token_ids(examined.model) | (frozenset() if end is None else {end}),
             batch_size=settings.batch_size,
             progress=settings.progress,
         )

@@ -109,7 +109,7 @@ def _generated(examined: Examined, given: Sequence[Int[Tensor, "_"]], longest: i
     settings = examined.settings
     shared: dict[str, Any] = {
         "max_new_tokens": longest,
-        "eos_ids": eos_token_ids(examined.model),
+        "eos_ids": eos_token_ids(examined.model) | examined.prompts.ends,
         "batch_size": settings.batch_size,
         "progress": settings.progress,
     }

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dissect.data.chats.chat import as_chat, user_template
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.variants import answer_begun, held_out, other_template, paraphrased, with_prefix
@@ -55,8 +56,14 @@ def probable(examined: Examined) -> list[Estimate]:
 
 
 def changes(examined: Examined) -> dict[str, Callable[[Facts], Facts]]:
-    """Return the changes of the prompt by name; each leaves out facts that do not allow it."""
-    template = examined.settings.template
+    """Return the changes of the prompt by name; each leaves out facts that do not allow it.
+
+    In a chat they stay inside its format: other words and what is put before a question stand in the user's turn, the
+    beginning of the answer in the assistant's.
+    """
+    settings = examined.settings
+    chat = as_chat(settings.chat) is not None
+    template = user_template(settings.template, settings.chat)
     other, before = examined.option(TEMPLATE), examined.option(PREFIX)
     return {
         "plain": lambda facts: facts,
@@ -65,7 +72,7 @@ def changes(examined: Examined) -> dict[str, Callable[[Facts], Facts]]:
         "held_out": held_out,
         "expert": lambda facts: with_prefix(facts, before, template),
         "context": lambda facts: with_prefix(facts, _context, template),
-        "answer_begun": lambda facts: answer_begun(facts, template),
+        "answer_begun": lambda facts: answer_begun(facts, template, chat=chat),
     }
 
 

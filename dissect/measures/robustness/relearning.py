@@ -21,8 +21,10 @@ OF = {"probability": "answer probability", "exact_match": "exact match"}
 DIFFERENCE = "difference"
 
 
-_DECIDED = ("model", "facts", "control", "base", "template", "test_batch_size", "progress", "settings")
+_DECIDED = ("model", "facts", "control", "base", "template", "chat", "test_batch_size", "progress", "settings")
 """Arguments of ``dissect.relearn`` that an evaluation decides itself."""
+_OF_TEXTS = ("max_length", "stride")
+"""Training settings for plain texts, which relearning does not train on."""
 _ARGUMENTS = {name: value.default for name, value in signature(relearn).parameters.items() if name not in _DECIDED}
 
 
@@ -55,6 +57,7 @@ def _relearn(examined: Examined) -> Relearning:
         base = {}
     asking: dict[str, Any] = {
         "template": settings.template,
+        "chat": settings.chat,
         "test_batch_size": settings.batch_size,
         "seed": settings.seed,
         "progress": settings.progress,
@@ -77,7 +80,8 @@ def _check(options: Mapping[str, Any]) -> None:
 
 def _options() -> tuple[Option[Any], ...]:
     """Return the arguments of ``dissect.relearn`` and the training settings that it takes, as options."""
-    training = {setting.name: setting.default for setting in fields(TrainConfig)} | {"preset": None} | DEFAULTS
+    settings = (setting for setting in fields(TrainConfig) if setting.name not in (*_DECIDED, *_OF_TEXTS))
+    training = {setting.name: setting.default for setting in settings} | {"preset": None} | DEFAULTS
     described = [(_ARGUMENTS, "Argument of dissect.relearn."), (training, "Training setting of dissect.relearn.")]
     return tuple(
         Option(f"relearning.{name}", default, about, "as for dissect.relearn", lambda value: True)

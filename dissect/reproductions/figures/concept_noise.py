@@ -124,7 +124,11 @@ def _measured(
         "similarity_to_base.published": work.settings["published"],
     }
     settings = Settings(
-        template=work.config.template, batch_size=work.config.batch_size, seed=work.seed, options=options
+        template=work.config.template,
+        chat=work.config.chat,
+        batch_size=work.config.batch_size,
+        seed=work.seed,
+        options=options,
     )
     as_it_was = {
         (concept.name, name): _answering(model, facts, settings)

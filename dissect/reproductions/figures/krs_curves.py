@@ -112,6 +112,7 @@ def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> Swee
             prompts = facts.prompts(
                 base,
                 template=work.config.template,
+                chat=work.config.chat,
                 answers=how["answers"],
                 max_new_tokens=how["max_new_tokens"],
                 batch_size=work.config.batch_size,

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from dissect.data.chats.chat import as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError, near_miss
 from dissect.reproductions.making.figure_inputs import Checkpoint, Config, FactFile, FigureModel, fields, located
@@ -21,7 +22,7 @@ perplexity; the forget facts as whole texts, for extraction likelihood."""
 _MODEL_KEYS = ("base", "retrained", "unlearned", *PLACEHOLDERS.values(), "facts")
 _RENAMED = {"retain_model": "retrained"}
 """Former key to the one that took its place."""
-_KEYS = ("models", "template", "dtype", "batch_size", "settings")
+_KEYS = ("models", "template", "chat", "dtype", "batch_size", "settings")
 _FILE_KEYS = ("file", "concept", "part", "split")
 
 
@@ -66,6 +67,7 @@ def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
     found = tuple(_model(str(name), about, beside) for name, about in models.items())
     template = content.get("template", DEFAULT_TEMPLATE)
     check_template(template)
+    chat = as_chat(content.get("chat"))
     batch_size = content.get("batch_size", 32)
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise DissectError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
@@ -79,7 +81,13 @@ def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
             raise DissectError(f"settings: no figure {name!r}{near_miss(str(name), figures)}: {', '.join(figures)}")
         _mapping(given, f"settings of {name}", "window: 5")
     return Config(
-        models=found, template=template, dtype=dtype, batch_size=batch_size, settings=settings, content=dict(content)
+        models=found,
+        template=template,
+        chat=chat,
+        dtype=dtype,
+        batch_size=batch_size,
+        settings=settings,
+        content=dict(content),
     )
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dissect.data.chats.chat import Chat
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
@@ -89,6 +90,8 @@ class Config:
 
     models: tuple[FigureModel, ...]
     template: str = DEFAULT_TEMPLATE
+    chat: Chat | None = None
+    """Settings of the checkpoints' chat template, where questions are asked in it."""
     dtype: str | None = None
     batch_size: int = 32
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -125,7 +125,8 @@ class FigureWork:
 
         A hub id is taken for the same checkpoint whenever it is asked for.
         """
-        return {
+        chat = {} if self.config.chat is None else {"chat": self.config.chat.to_dict()}
+        return chat | {
             "sources": [(signature(source) or [[source]])[1:] or source for source in sources],
             "facts": {name: fingerprint(facts) for name, facts in sets.items() if facts is not None},
             "what": what,

@@ -39,6 +39,7 @@ class Bench:
         self.sets = {name: facts for name, facts in sets.items() if facts is not None}
         self.settings = Settings(
             template=work.config.template,
+            chat=work.config.chat,
             batch_size=work.config.batch_size,
             seed=work.seed,
             options={"el.orders": [3], **(options or {})},

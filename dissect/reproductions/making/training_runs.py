@@ -160,10 +160,11 @@ class Runs:
         ]
         try:
             model = work.load(self.model.base)
+            how: dict[str, Any] = {"template": work.config.template, "chat": work.config.chat, "progress": False}
             run = unlearn(
                 model,
-                forget=self.forget.prompts(model, template=work.config.template, progress=False),
-                retain=None if retain is None else retain.prompts(model, template=work.config.template, progress=False),
+                forget=self.forget.prompts(model, **how),
+                retain=None if retain is None else retain.prompts(model, **how),
                 config=config,
                 focus_spans=None if focus is None else focus[1],
                 callbacks=watches,

@@ -2,11 +2,13 @@
 
 import math
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
+from dissect.data.chats.chat import as_chat
+from dissect.data.text_windows import check_windows
 from dissect.errors import DissectError, near_miss
 from dissect.unlearning.config.config_checks import check_together
 from dissect.unlearning.config.presets import preset
@@ -123,6 +125,13 @@ class TrainConfig:
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, more time."""
 
+    chat: Mapping[str, Any] | None = None
+    """Train in the model's own chat template: its settings, as `chat` of `Facts.prompts`; True for its defaults."""
+    max_length: int | None = None
+    """Cut plain texts into windows of this many tokens. By default only those longer than the context."""
+    stride: int | None = None
+    """Tokens from the beginning of a window to that of the next. By default windows do not overlap."""
+
     checkpoint_every: Count = 100
     """Steps between two saved states, from which an interrupted run continues."""
     stop_loss: Finite | None = None
@@ -145,6 +154,9 @@ class TrainConfig:
                 kind.rule.check(name, value)
             if kind.plain is float and type(value) is int:
                 object.__setattr__(self, name, float(value))  # 10 and 10.0 are one setting
+        chat = as_chat(self.chat)
+        object.__setattr__(self, "chat", None if chat is None else chat.to_dict())
+        check_windows(self.max_length, self.stride)
         check_together(vars(self), {field.name: field.default for field in fields(self)})
 
     @classmethod
@@ -204,8 +216,16 @@ class TrainConfig:
         return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
 
     def to_dict(self) -> dict[str, Any]:
-        """Return a plain mapping for JSON and YAML, with lists in place of tuples."""
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        """Return a plain mapping for JSON and YAML, with lists in place of tuples.
+
+        How texts are put is written only where it is set, so that runs from before that was a setting stay the same.
+        """
+        settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
+        return {key: value for key, value in settings.items() if value is not None or key not in _LEFT_OUT}
+
+
+_LEFT_OUT = ("chat", "max_length", "stride")
+"""Settings that are written only where they are set."""
 
 
 def names() -> tuple[str, ...]:

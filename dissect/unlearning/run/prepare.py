@@ -1,11 +1,13 @@
 """Checks of the data and tokenising, before the first step."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from transformer_lens import HookedTransformer
 
+from dissect.data.chats.chat import as_chat
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
@@ -60,8 +62,10 @@ def prepare(
             f"the teacher must have the model's vocabulary of {model.cfg.d_vocab_out} tokens, and has "
             f"{teacher.cfg.d_vocab_out}: choose another"
         )
-    prompts = _prompts(forget, model, "forget")
-    retained = None if retain is None else _prompts(retain, model, "retain")
+    sets = {"forget": forget, "retain": retain, "monitor": monitor}
+    config = _with_chat(config, {name: each for name, each in sets.items() if isinstance(each, Prompts)})
+    prompts = _prompts(forget, model, "forget", config)
+    retained = None if retain is None else _prompts(retain, model, "retain", config)
     if int(prompts.answer_lengths.max()) <= method.skips:
         raise DissectError(
             f"{method.name} skips the first {method.skips} token of each answer, and no answer is longer"
@@ -71,7 +75,7 @@ def prepare(
     if config.focus != "none":
         outside, inside = (1.0, config.focus_weight) if config.focus == "soft" else (0.0, 1.0)
         weights = focus_weights(prompts, focus_spans, inside=inside, outside=outside)
-    monitored = retained if monitor is None else _prompts(monitor, model, "monitor")
+    monitored = retained if monitor is None else _prompts(monitor, model, "monitor", config)
     if config.stop_perplexity_ratio is not None and monitored is None:
         raise DissectError("stop_perplexity_ratio needs texts to measure perplexity on: give monitor= or retain=")
     data = TrainingData(prompts, retained, preferred, weights, monitored, augment)
@@ -121,10 +125,29 @@ def _check_extras(
         raise DissectError("augment changes the texts, to which alternate answers and focus belong: leave one out")
 
 
-def _prompts(facts: Facts | Prompts, model: HookedTransformer, name: str) -> Prompts:
+def _with_chat(config: TrainConfig, sets: Mapping[str, Prompts]) -> TrainConfig:
+    """Return the configuration with the chat format of the prompts that were given, to be kept with the run.
+
+    Raises:
+        DissectError: prompts in different chat formats.
+    """
+    formats = {name: prompts.chat.to_dict() for name, prompts in sets.items() if prompts.chat is not None}
+    for name, settings in formats.items():
+        if config.chat is not None and as_chat(config.chat) != as_chat(settings):
+            raise DissectError(
+                f"{name}: its prompts must stand in the chat format of the other texts ({config.chat}), and stand in "
+                f"{settings}: make them alike, or give facts"
+            )
+        config = replace(config, chat=settings)
+    return config
+
+
+def _prompts(facts: Facts | Prompts, model: HookedTransformer, name: str, config: TrainConfig) -> Prompts:
     """Tokenise one set of facts, and refuse what could not be trained on."""
+    tokenising: dict[str, Any] = {"chat": config.chat, "stride": config.stride, "progress": False}
+    tokenising["max_length"] = config.max_length or model.cfg.n_ctx
     try:
-        prompts = facts if isinstance(facts, Prompts) else Facts(facts).prompts(model, progress=False)
+        prompts = facts if isinstance(facts, Prompts) else Facts(facts).prompts(model, **tokenising)
     except DissectError as error:
         raise DissectError(f"{name}: {error}") from error
     if len(prompts) == 0:

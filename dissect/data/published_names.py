@@ -1,0 +1,135 @@
+"""The names that published data give to the parts of a fact, brought to the names that dissect uses."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dissect.data.cell_values import listed_cell
+from dissect.errors import DissectError
+
+QUESTION_NAMES = ("query", "instruction")
+"""Other names of `question`: RWKU's, and those of instruction data."""
+ANSWER_NAMES = ("gt", "ground_truth", "response", "output")
+"""Other names of what is to be said: MUSE's `gt` after a `prompt`, `response` and `output` of instruction data."""
+RENAMED = {"paraphrased_question": "paraphrases", "perturbed_answer": "perturbed"}
+"""TOFU's names of lists, and ours; the published name is kept beside."""
+LISTS = ("choices", "perturbed", "perturbed_answer", "paraphrases", "paraphrased_question", "held_out", "short")
+"""Keys that hold a list of texts, which a table has as text in one cell."""
+_CORE = ("question", "answer", "prompt", "completion", "text")
+_INDEX_NAMES = ("answer_index", "answer_idx", "answerKey", "label", "correct")
+"""Where the right one of the `choices` is named, if it is not under `answer`."""
+
+
+def known_names(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row under the names that dissect uses; a name that is there already is never replaced.
+
+    - Names are taken without the white space around them, and the five core names in any case.
+    - `query` and `instruction` are the question where a row has none, and no prompt or text; `gt`, `ground_truth`,
+      `response` and `output` are its answer, or after a `prompt` its completion, joined by a space where neither has
+      one.
+    - `choices` with the right one's number (from 0), letter or text as the `answer` become that choice's text and the
+      others as `perturbed`.
+    - `paraphrased_question` and `perturbed_answer` are `paraphrases` and `perturbed`, as lists.
+    - A list that is written as text becomes a list.
+
+    Raises:
+        DissectError: an answer that is none of the choices.
+    """
+    found = stripped_names(row)
+    if not any(_given(found, key) for key in ("question", "prompt", "text")):
+        _move(found, QUESTION_NAMES, "question")
+    if _given(found, "question") and not _given(found, "completion"):
+        _move(found, ANSWER_NAMES, "answer")
+    elif _given(found, "prompt") and not (_given(found, "answer") or _given(found, "text")):
+        joined = _move(found, ANSWER_NAMES, "completion")
+        found = _joined(found) if joined else found
+    for key in LISTS:
+        if isinstance(found.get(key), str):
+            found[key] = listed_cell(found[key])
+    if found.get("choices") is not None and _given(found, "question"):
+        _choose(found)
+    for published, ours in RENAMED.items():
+        if found.get(published) is not None and found.get(ours) is None:
+            value = found[published]
+            found[ours] = list(value) if isinstance(value, (list, tuple)) else [value]
+    return found
+
+
+def stripped_names(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with its names stripped, and the core names in lower case where that hides no other."""
+    found = {(key.strip() if isinstance(key, str) else key): value for key, value in row.items()}
+    for key in list(found):
+        lower = key.lower() if isinstance(key, str) else key
+        if lower in _CORE and lower not in found:
+            found[lower] = found.pop(key)
+    return found
+
+
+def _given(row: Mapping[str, Any], key: str) -> bool:
+    return row.get(key) not in (None, "")
+
+
+def _move(row: dict[str, Any], names: Sequence[str], to: str) -> bool:
+    """Take the first of the names that holds text as `to`, where that is missing; whether one was taken."""
+    if _given(row, to):
+        return False
+    for name in names:
+        if isinstance(row.get(name), str):
+            row[to] = row.pop(name)
+            return True
+    return False
+
+
+def _joined(row: dict[str, Any]) -> dict[str, Any]:
+    """The row with one space between prompt and completion, where neither brings one."""
+    prompt, completion = row["prompt"], row["completion"]
+    spaced = not isinstance(prompt, str) or not completion or prompt[-1:].isspace() or completion[:1].isspace()
+    return row if spaced else row | {"completion": " " + completion}
+
+
+def _choose(row: dict[str, Any]) -> None:
+    """Put the right choice under `answer` and the others under `perturbed`."""
+    names, texts = _choices(row["choices"])
+    key = "answer" if _given(row, "answer") else next((name for name in _INDEX_NAMES if _given(row, name)), None)
+    if key is None or not texts:
+        return
+    place = _place(row[key], names, texts)
+    if place is None:
+        if isinstance(row[key], str) and key == "answer":
+            return  # an answer in its own words, beside which the choices ride along
+        raise DissectError(
+            f"{key!r} is {row[key]!r:.60} and names none of the {len(texts)} choices: give a number from 0 to "
+            f"{len(texts) - 1}, a letter or the text"
+        )
+    row["answer"], row["answer_index"] = texts[place], place
+    if row.get("perturbed") is None and row.get("perturbed_answer") is None:
+        row["perturbed"] = texts[:place] + texts[place + 1 :]
+
+
+def _choices(value: Any) -> tuple[list[str], list[str]]:
+    """Names and texts of the choices; ARC has both, others call them A, B, C, ... ."""
+    if isinstance(value, Mapping) and isinstance(value.get("text"), (list, tuple)):
+        texts = [str(text) for text in value["text"]]
+        return [str(name) for name in value.get("label", ())] or _letters(len(texts)), texts
+    if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
+        return _letters(len(value)), list(value)
+    raise DissectError(f"'choices' must be a list of texts, got {value!r:.60}: give one text a choice")
+
+
+def _letters(n: int) -> list[str]:
+    return [chr(ord("A") + i) for i in range(n)]
+
+
+def _place(value: Any, names: list[str], texts: list[str]) -> int | None:
+    """Which choice is meant: by its text, its letter or its number."""
+    if isinstance(value, str):
+        text = value.strip()
+        for held in (texts, names):
+            if text in held:
+                return held.index(text)
+        if text.upper() in names:
+            return names.index(text.upper())
+        value = int(text) if text.isdecimal() else None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    fits = isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(texts)
+    return value if fits else None
