@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dissect.attacks.attack import chosen_attacks
-from dissect.data.chats.chat import as_chat
+from dissect.data.chat.chat_settings import as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures

@@ -17,7 +17,7 @@ from dissect.errors import DissectError
 from dissect.files import atomic_file
 
 if TYPE_CHECKING:  # only Facts.prompts needs torch and transformers
-    from dissect.data.chats.chat import ChatChoice
+    from dissect.data.chat.chat_settings import ChatChoice
     from dissect.data.prompts import Prompts
 
 __all__ = ["Fact", "Facts"]

@@ -8,10 +8,10 @@ from typing import Any, get_args
 import torch
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat import Chat, ChatChoice, as_chat, user_template
-from dissect.data.chats.chat_checks import say_bos, say_dated, say_line_break, say_unread, say_unused
-from dissect.data.chats.chat_format import ChatFormat
-from dissect.data.chats.chat_rows import chat_prompt, chat_row
+from dissect.data.chat.chat_checks import say_bos, say_dated, say_line_break, say_unread, say_unused
+from dissect.data.chat.chat_format import ChatFormat
+from dissect.data.chat.chat_rows import chat_prompt, chat_row
+from dissect.data.chat.chat_settings import Chat, ChatChoice, as_chat, user_template
 from dissect.data.fact import Fact
 from dissect.data.own_answers import answered_rows
 from dissect.data.prompt_row import PromptRow, plain_prompt, plain_row
@@ -65,7 +65,7 @@ def make_prompts(
         batch_size: prompts of equal length that are answered together.
         progress: show a bar while the model answers.
         chat: True for the chat template's defaults, or a mapping with ``system``, ``shots`` (earlier questions and
-            answers), ``end_of_turn`` and any argument of the template; see `dissect.data.chats.chat`. With it
+            answers), ``end_of_turn`` and any argument of the template; see `dissect.data.chat.chat_settings`. With it
             ``template`` is what stands in the user's turn, by default the question alone. None: no chat format, and a
             line in the log where the tokenizer has one; False: none, without that line.
         max_length: cut plain texts into windows of at most so many tokens, each a row; see `windows_of`.

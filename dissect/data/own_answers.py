@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat_format import ChatFormat
+from dissect.data.chat.chat_format import ChatFormat
 from dissect.data.prompt_row import PromptRow
 from dissect.data.render import Rendered
 from dissect.errors import DissectError

@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from dissect.data.chats.chat import Chat
-from dissect.data.chats.chat_format import ChatFormat
+from dissect.data.chat.chat_format import ChatFormat
+from dissect.data.chat.chat_settings import Chat
 from dissect.data.fact import Fact
 from dissect.data.prompt_table import SHOWN, ShownToken, html_table, summary
 from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from dissect.data.chats.chat_rows import BEGUN
+from dissect.data.chat.chat_rows import BEGUN
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.render import render

@@ -6,7 +6,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat import ChatChoice, as_chat
+from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss

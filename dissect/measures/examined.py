@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import torch
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat import ChatChoice
+from dissect.data.chat.chat_settings import ChatChoice
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
@@ -26,7 +26,7 @@ class Settings:
 
     template: str = DEFAULT_TEMPLATE
     chat: ChatChoice = None
-    """The chat format in which everything is asked; see `dissect.data.chats.chat`."""
+    """The chat format in which everything is asked; see `dissect.data.chat.chat_settings`."""
     max_new_tokens: int = 40
     """Longest greedy answer, in tokens."""
     batch_size: int = 32

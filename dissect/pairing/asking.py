@@ -6,7 +6,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat import ChatChoice, user_template
+from dissect.data.chat.chat_settings import ChatChoice, user_template
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE

@@ -8,7 +8,7 @@ from typing import Any
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.attack import available, budgets, chosen_attacks, unrelated
-from dissect.data.chats.chat import ChatChoice, as_chat
+from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.data.text_windows import check_windows

@@ -12,8 +12,8 @@ import torch
 import dissect
 from dissect import cli
 from dissect.cli.arguments.chat_options import ChatOptions
-from dissect.data.chats.chat import Chat, as_chat
-from dissect.data.chats.chat_format import ChatFormat
+from dissect.data.chat.chat_format import ChatFormat
+from dissect.data.chat.chat_settings import Chat, as_chat
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.foils import foil_targets

@@ -17,7 +17,7 @@ from transformer_lens import HookedTransformer
 
 from dissect.attacks.relearn.relearned import MEASURES, Relearning
 from dissect.attacks.relearn.relearning_plan import RelearningPlan, plan_of
-from dissect.data.chats.chat import ChatChoice
+from dissect.data.chat.chat_settings import ChatChoice
 from dissect.data.prompts import Prompts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError

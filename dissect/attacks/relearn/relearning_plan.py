@@ -10,7 +10,7 @@ from jaxtyping import Int
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.relearn.folds import folds_of, groups_of
-from dissect.data.chats.chat import ChatChoice
+from dissect.data.chat.chat_settings import ChatChoice
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError

@@ -9,7 +9,7 @@ import typer
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
-    from dissect.data.chats.chat import ChatChoice
+    from dissect.data.chat.chat_settings import ChatChoice
 
 _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
@@ -47,7 +47,7 @@ class ChatOptions:
         Raises:
             DissectError: an argument that is no NAME=VALUE, or settings of a chat beside --no-chat.
         """
-        from dissect.data.chats.chat import as_chat
+        from dissect.data.chat.chat_settings import as_chat
 
         settings = _arguments(self.chat_arg or ())
         if self.system is not None:

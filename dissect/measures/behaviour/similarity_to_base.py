@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from dissect.data.chats.chat import as_chat, user_template
-from dissect.data.chats.chat_format import ChatFormat
-from dissect.data.chats.chat_rows import chat_prompt
+from dissect.data.chat.chat_format import ChatFormat
+from dissect.data.chat.chat_rows import chat_prompt
+from dissect.data.chat.chat_settings import as_chat, user_template
 from dissect.data.prompt_row import plain_prompt
 from dissect.errors import DissectError, Undefined
 from dissect.measures.behaviour.overlap import rouge_l, sentence_bleu

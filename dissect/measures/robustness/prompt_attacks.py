@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dissect.data.chats.chat import as_chat, user_template
+from dissect.data.chat.chat_settings import as_chat, user_template
 from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.variants import answer_begun, held_out, other_template, paraphrased, with_prefix

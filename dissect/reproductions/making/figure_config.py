@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from dissect.data.chats.chat import as_chat
+from dissect.data.chat.chat_settings import as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError, near_miss
 from dissect.reproductions.making.figure_inputs import Checkpoint, Config, FactFile, FigureModel, fields, located

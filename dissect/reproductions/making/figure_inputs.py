@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dissect.data.chats.chat import Chat
+from dissect.data.chat.chat_settings import Chat
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError

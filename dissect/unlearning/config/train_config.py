@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from dissect.data.chats.chat import as_chat
+from dissect.data.chat.chat_settings import as_chat
 from dissect.data.text_windows import check_windows
 from dissect.errors import DissectError, near_miss
 from dissect.unlearning.config.config_checks import check_together

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.data.chats.chat import as_chat
+from dissect.data.chat.chat_settings import as_chat
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError

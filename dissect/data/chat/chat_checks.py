@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dissect.data.chats.chat import Chat
-from dissect.data.chats.chat_format import ChatFormat
-from dissect.data.said_once import said_once
+from dissect.data.chat.chat_format import ChatFormat
+from dissect.data.chat.chat_settings import Chat
+from dissect.data.chat.said_once import said_once
 from dissect.errors import DissectError
 
 _PROBE = "dissect-question"

@@ -1,10 +1,10 @@
 """Facts as turns of a chat, tokenised exactly as the checkpoint's own chat template has them."""
 
-from dissect.data.chats.chat_format import ChatFormat, ending_ids
+from dissect.data.chat.chat_format import ChatFormat, ending_ids
+from dissect.data.chat.said_once import said_once
 from dissect.data.fact import Fact
 from dissect.data.prompt_row import PromptRow, check_span, subject_tokens, without_answer, without_target
 from dissect.data.render import Rendered, filled
-from dissect.data.said_once import said_once
 from dissect.data.tokenise import answer_start, answer_stop, encode
 from dissect.errors import DissectError
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from dissect.data.chats.chat import Chat
-from dissect.data.said_once import said_once
+from dissect.data.chat.chat_settings import Chat
+from dissect.data.chat.said_once import said_once
 from dissect.errors import DissectError
 
 _MARK = "dissect-answer"

@@ -1,1 +1,0 @@
-"""Questions as turns of a conversation, in the checkpoint's own chat template."""
