@@ -187,6 +187,7 @@ def adapter(tmp_path):
         lambda name: name.replace("lm_head.weight", "lm_head.modules_to_save.weight"),
         lambda name: name.replace("lm_head.weight", "lm_head.modules_to_save.default.weight"),
         lambda name: name.removeprefix("base_model.model."),
+        lambda name: name.replace("base_model.model.model.", "base_model.model."),
         lambda name: f"module.{name}",
         lambda name: f"_orig_mod.{name}",
     ],

@@ -95,6 +95,56 @@ def test_tensors_without_the_prefix_of_the_model(architecture, tmp_path):
     assert_same(parameters(path), expected)
 
 
+@pytest.mark.parametrize("architecture", ["llama", "llama_tied", "gpt2", "neox", "opt", "gptj"])
+@pytest.mark.parametrize(
+    "mark", ["module.", "_orig_mod.", "base_model.model.", "module._orig_mod.", "model.", "_forward_module.student."]
+)
+def test_prefixes_that_wrappers_left_are_taken_off_and_shown(architecture, mark, tmp_path, caplog):
+    path = make_checkpoint(architecture, tmp_path / "model")
+    expected = parameters(path)
+    rewrite(path, lambda tensors: {f"{mark}{name}": tensor for name, tensor in tensors.items()})
+    caplog.clear()
+    assert_same(parameters(path), expected)
+    shown = mark.replace("_orig_mod.", "")
+    assert not shown or repr(shown) in caplog.text
+
+
+def test_marks_of_wrappers_within_a_name(tmp_path):
+    path = make_checkpoint("llama", tmp_path / "model")
+    expected = parameters(path)
+    rewrite(
+        path,
+        lambda tensors: {
+            name.replace("layers.", "layers._orig_mod.").replace(".mlp.", "._fsdp_wrapped_module.mlp."): tensor
+            for name, tensor in tensors.items()
+        },
+    )
+    assert_same(parameters(path), expected)
+    rewrite(path, lambda tensors: tensors | {"model.norm._orig_mod.weight": tensors["model.norm.weight"] + 1})
+    refused(path, "two spellings of one tensor")
+
+
+@pytest.mark.parametrize("architecture", ["llama_tied", "gpt2", "gemma3", "gptj"])
+def test_a_tied_model_stored_under_the_name_of_its_head_alone(architecture, tmp_path):
+    path = make_checkpoint(architecture, tmp_path / "model", tie_word_embeddings=True)
+    expected = parameters(path)
+    embedding = {"gpt2": "transformer.wte.weight", "gptj": "transformer.wte.weight"}
+
+    def renamed(tensors):
+        return tensors | {"lm_head.weight": tensors.pop(embedding.get(architecture, "model.embed_tokens.weight"))}
+
+    rewrite(path, renamed)
+    assert_same(parameters(path), expected)
+    rewrite(path, lambda tensors: {f"module.{name}": tensor for name, tensor in tensors.items()})
+    assert_same(parameters(path), expected)
+
+
+def test_what_the_files_hold_instead_is_shown(llama):
+    rewrite(llama, lambda tensors: {name.replace("mlp", "ffn"): tensor for name, tensor in tensors.items()})
+    said = refused(llama, "lack model.layers.0.mlp.")
+    assert "they hold model.layers.0.ffn." in said
+
+
 def test_buffers_of_older_files_are_passed_over(tmp_path):
     gpt2 = make_checkpoint("gpt2", tmp_path / "gpt2")
     neox = make_checkpoint("neox", tmp_path / "neox")

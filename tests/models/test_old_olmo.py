@@ -85,6 +85,8 @@ def test_both_layouts_can_be_compared(tmp_path, facts):
     other = dissect.load_pair(base, tmp_path / "renamed", progress=False)
     expected = dissect.patch(other, prompts, ["mlp_post", "attn_out"], window=1, progress=False)
     np.testing.assert_array_equal(swept.values("krs").values, expected.values("krs").values)
+    with dissect.restored(pair.unlearned, base, blocks=["mlp.W_out"], layers=[1]):
+        assert torch.equal(pair.unlearned.blocks[1].mlp.W_out, pair.base.blocks[1].mlp.W_out)
     fixed = dissect.transplant(pair, blocks=["mlp"], layers=[1])
     out = load_file(save_hf(fixed, tmp_path / "fixed") / "model.safetensors")
     down = load_file(base / "model.safetensors")["model.layers.1.mlp.down_proj.weight"]

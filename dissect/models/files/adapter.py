@@ -17,6 +17,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dissect.errors import DissectError
+from dissect.models.families.family import Family
 from dissect.models.families.weights import Weight
 from dissect.models.files.hub import read_json
 from dissect.models.files.reader import TensorSource, open_source
@@ -80,9 +81,17 @@ def recorded_base(directory: Path) -> tuple[str, str | None]:
 
 
 def adapted_source(
-    source: TensorSource, adapter: Path, weights: list[Weight], stored_names: Mapping[str, str], *, tied: bool
+    source: TensorSource,
+    adapter: Path,
+    weights: list[Weight],
+    stored_names: Mapping[str, str],
+    family: Family,
+    *,
+    tied: bool,
 ) -> TensorSource:
     """``source`` with the adapter merged into its tensors.
+
+    The adapter may spell the prefix of the model as the files of another version do, or leave it out.
 
     Raises:
         DissectError: the adapter does more than plain LoRA, or does not fit the base model.
@@ -91,6 +100,9 @@ def adapted_source(
     _check_plain(config, adapter)
     tensors = open_source(adapter, "adapter_model", "adapter_model")
     by_module = {weight.name.removesuffix(".weight"): weight for weight in weights}
+    for prefix in (*family.other_prefixes, ""):
+        others = {prefix + name.removeprefix(family.prefix): weight for name, weight in by_module.items()}
+        by_module = others | by_module
     by_module["lm_head"] = next((weight for weight in weights if weight.params == ("unembed.W_U",)), weights[0])
     changes: dict[str, dict[str, str]] = {}
     transposed = set()

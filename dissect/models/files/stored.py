@@ -58,7 +58,7 @@ class StoredParameters:
         directory, adapter = locate(path)
         config = read_json(directory / "config.json")
         family, ours = find_family(config), checkpoint_of(like).architecture
-        if family.architecture != ours:
+        if (family.computes_as or family.architecture) != like.cfg.original_architecture:
             raise DissectError(f"{path} is a {family.architecture}, the model is a {ours}: nothing can be swapped")
         native = transformers_config(family, config)
         weights = weight_map(family, native, hooked_config(family, native, device="cpu"))

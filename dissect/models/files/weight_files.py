@@ -114,7 +114,7 @@ class WeightFiles:
                 "config.json says quantised weights (%s), but the files hold %s: taken as it is", method, dtype
             )
         if adapter is not None:
-            source = adapted_source(source, adapter, weights, names, tied=tied)
+            source = adapted_source(source, adapter, weights, names, family, tied=tied)
         return cls(source, weights, names, dtype)
 
     @property
