@@ -49,7 +49,7 @@ def _examples(facts: Sequence[Fact], target: Target) -> str:
     """The facts with their answers, one a line."""
     lines = []
     for fact in facts:
-        text = render(fact, target.asking.template)
+        text = render(fact, target.asking.user_template)
         lines.append((text.prompt + (text.target or "")).strip())
     return "\n".join(lines) + "\n"
 
@@ -57,7 +57,7 @@ def _examples(facts: Sequence[Fact], target: Target) -> str:
 def _after(question: Question, text: str, target: Target) -> Question:
     """The question after the examples; in a chat they stand in the user's turn."""
     if target.asking.chat is None or question.fact.question is None:
-        return question.after(text, target.asking.template)
+        return question.after(text, target.asking.user_template)
     return Question(Fact(question=f"{text}{question.fact.question}", extra=question.fact.extra), question.joint)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dissect.report.report import report
+from dissect.autopsy.report import report
 
 import dissect
 from dissect.keywords import keywords
