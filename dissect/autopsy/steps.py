@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from dissect.autopsy.step_inputs import StepInputs, evenly
 from dissect.errors import DissectError, near_miss
@@ -19,6 +19,7 @@ from dissect.patching.patch import patch
 from dissect.restoration.restore import restore
 from dissect.restoration.smallest import smallest_set
 from dissect.restoration.smallest_result import SmallestSet
+from dissect.stored_result import StoredResult
 from dissect.sweep.results.sweep_result import SweepResult
 from dissect.verdicts.result import Verdicts
 from dissect.verdicts.verdict import verdict
@@ -32,14 +33,6 @@ _CHECKED = 20
 """Heads that are also swapped exactly, where all others are estimated."""
 
 
-class Stored(Protocol):
-    """A result that is read back from its file."""
-
-    @classmethod
-    def load(cls, path: Path) -> Any:
-        """Read the file."""
-
-
 @dataclass(frozen=True)
 class ReportStep:
     """One part of a report, kept in a file of its own."""
@@ -47,7 +40,7 @@ class ReportStep:
     compute: Callable[[StepInputs, Path], None]
     """Computes the result and writes it to the path."""
     file: str
-    result: type[Stored]
+    result: type[StoredResult] | type[Verdicts]
     """Type that reads the file."""
     shared: bool = True
     """True if several processes compute it together; otherwise one of them does."""

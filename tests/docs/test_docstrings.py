@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dissect.autopsy.report import report
 
 import dissect
+from dissect.autopsy.report import report
 from dissect.keywords import keywords
 
 METHODS = {"Facts.read": dissect.Facts.read, "Facts.prompts": dissect.Facts.prompts}
