@@ -22,17 +22,20 @@ def attribute(
     facts: options.FactsFile,
     out: options.SweepOut,
     components: Annotated[
-        str, typer.Option(metavar="A,B,A+B", help="Activation sites to score, separated by commas; + adds sites up.")
+        str,
+        typer.Option(
+            metavar="A,B,A+B", help="Activation sites to score, separated by commas; A+B is the sum of two sites."
+        ),
     ] = "mlp_post,attn_out",
     per: Annotated[
         str | None,
         options.choice("--per", "Score each head, neuron or position separately.", "head", "neuron", "position"),
     ] = None,
     ig_steps: Annotated[
-        int, typer.Option(help="Average the gradient over this many points between the models (integrated gradients).")
+        int, typer.Option(help="Integrated gradients: average the gradient over this many points between the models.")
     ] = 0,
     check: Annotated[
-        int, typer.Option(help="Number of cells to run exactly as well, to report the rank agreement.")
+        int, typer.Option(help="Number of cells to run exactly too, to report how well the ranks agree.")
     ] = 24,
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,
@@ -41,8 +44,8 @@ def attribute(
     """Estimate an activation sweep from one gradient.
 
     Estimates every cell to first order, from two forward passes and one backward pass: for a first look, or where an
-    exact sweep has too many cells. Takes one metric (--metrics); a window is the sum of its layers. Writes a sweep for
-    `dissect plot`.
+    exact sweep has too many cells. Takes only one metric (--metrics). The estimate for a window is the sum over its
+    layers. Writes a sweep for `dissect plot`.
     """
     what = {
         "components": values.listed(components, "--components"),

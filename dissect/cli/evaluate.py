@@ -38,7 +38,9 @@ def evaluate(
     ],
     out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
     retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
-    unrelated: Annotated[str | None, typer.Option(metavar="FILE", help="Facts unrelated to both.")] = None,
+    unrelated: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Facts unrelated to the forget and retain facts.")
+    ] = None,
     texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
     nonmembers: Annotated[
         str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
@@ -60,10 +62,12 @@ def evaluate(
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option(metavar="FIGURE", help="Draw forgetting against utility: .html, .png, .pdf or .svg."),
+        typer.Option(metavar="FIGURE", help="Draw forgetting against utility to this file: .html, .png, .pdf or .svg."),
     ] = None,
     table: Annotated[Path | None, typer.Option(metavar="TABLE.csv", help="Write every number as a row.")] = None,
-    examples: Annotated[int, typer.Option(help="Number of answers of each set that are kept for reading.", min=0)] = 8,
+    examples: Annotated[
+        int, typer.Option(help="Number of answers per set to keep in the output, for reading.", min=0)
+    ] = 8,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
     listed: Annotated[  # acts by its callback
@@ -77,9 +81,9 @@ def evaluate(
 ) -> None:
     """Measure what checkpoints know, say, and give back under attack.
 
-    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
-    Measures that are not defined for the given files are named, and the rest run. The same command continues an
-    interrupted evaluation; the ranks of torchrun share the checkpoints.
+    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed. Names
+    the measures that the given files do not allow, and runs the rest. The same command continues an interrupted
+    evaluation; the ranks of torchrun share the checkpoints.
     """
     outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
     if figure is not None:

@@ -37,9 +37,10 @@ def inspect(
     """Describe a checkpoint, or compare two.
 
     Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
-    UNLEARNED, shows how far the parameters of each block moved. With --drift, writes norms and ranks of the change, and
-    what rounding to 8 and 4 bits would leave of it, to a file for `dissect plot`. With --check, compares logits and
-    generation with transformers', patches every site with itself, and saves and loads the model: one line each.
+    UNLEARNED, shows how far the parameters of each block moved. With --drift, writes a file for `dissect plot`: norms
+    and ranks of the change, and how much of it rounding to 8 and 4 bits would leave. With --check, compares logits and
+    generation with those of transformers, patches every site with itself, and saves and reloads the model; prints one
+    line per check.
     """
     if drift is not None:
         outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)

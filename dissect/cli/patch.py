@@ -27,8 +27,9 @@ def patch(
         str,
         typer.Option(
             metavar="SPAN|each|-1,0,...",
-            help="Tokens to swap: all, prompt, answer, predicting, last_prompt or subject; each swaps every token "
-            "separately; numbers count from the first token of the answer.",
+            help="Tokens to swap: all, prompt, answer, predicting, last_prompt or subject; each: "
+            "every token separately; numbers: offsets from the first answer token (0), so -1 "
+            "is the last prompt token.",
         ),
     ] = "all",
     heads: Annotated[

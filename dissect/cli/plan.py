@@ -23,16 +23,16 @@ def plan(
     base: options.Base,
     *,
     train: Annotated[
-        bool, typer.Option("--train", help="Plan `dissect unlearn`; otherwise a sweep, `dissect patch`.")
+        bool, typer.Option("--train", help="Plan a `dissect unlearn` run instead of a `dissect patch` sweep.")
     ] = False,
     gpu_memory: Annotated[
         str | None, typer.Option(metavar="80GB", help="Memory of each GPU; without it the job runs on the CPU.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(help="Texts in one forward pass. [default: that of the command]")
+        int | None, typer.Option(help="Texts in one forward pass. [default: that of the planned command]")
     ] = None,
-    length: Annotated[int, typer.Option(help="Tokens of a text with its answer.")] = 128,
-    answer: Annotated[int, typer.Option(help="Tokens of the answer.")] = 32,
+    length: Annotated[int, typer.Option(help="Tokens in each text, answer included.")] = 128,
+    answer: Annotated[int, typer.Option(help="Tokens in each answer.")] = 32,
     facts: Annotated[int, typer.Option(metavar="N", help="Number of facts.")] = 400,
     method: Annotated[str, options.choice("--method", "Objective of the training.", *METHODS)] = TrainConfig.method,
     epochs: Annotated[int, typer.Option(help="Passes over the facts.")] = TrainConfig.epochs,
@@ -43,7 +43,8 @@ def plan(
     several: Annotated[
         bool,
         typer.Option(
-            "--several", help="Plan for several backward passes in a step, as --retain and --accumulate have."
+            "--several",
+            help="Plan for several backward passes in each step, as with --retain or --accumulate of dissect unlearn.",
         ),
     ] = False,
     gradient_checkpointing: Annotated[
@@ -52,7 +53,9 @@ def plan(
             "--gradient-checkpointing", help="Recompute activations in the backward pass: less memory, more time."
         ),
     ] = False,
-    bf16_inplace: Annotated[bool, typer.Option("--bf16-inplace", help="Step bfloat16 weights in bfloat16.")] = False,
+    bf16_inplace: Annotated[
+        bool, typer.Option("--bf16-inplace", help="Update bfloat16 weights in bfloat16, without float32 copies.")
+    ] = False,
     reference: Annotated[
         str,
         options.choice(
@@ -64,8 +67,9 @@ def plan(
 ) -> None:
     """Compute what a job needs: memory, GPUs, the command.
 
-    Only config.json is read: no weights, and of a hub id no more than that file is downloaded. With --gpu-memory, say
-    how many GPUs hold the job and how to start it. docs/scale.md has the arithmetic and how accurate it is.
+    Reads only config.json, never the weights; for a hub id, only that file is downloaded. With --gpu-memory, also
+    prints how many GPUs the job needs and the command that starts it. docs/scale.md explains the arithmetic and its
+    accuracy.
     """
     memory = None if gpu_memory is None else n_bytes(gpu_memory)
     matrices = values.listed(blocks, "--blocks") if blocks else ()

@@ -19,7 +19,9 @@ def plot(
     sweeps: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SWEEP.nc...", help="Sweeps to draw in one figure, or one other result.", show_default=False
+            metavar="SWEEP.nc...",
+            help="Sweeps to draw in one figure; or one drift map; or one file of dissect smallest.",
+            show_default=False,
         ),
     ],
     *,
@@ -42,7 +44,7 @@ def plot(
         list[str] | None,
         typer.Option(
             metavar="layer=3,t=0.5",
-            help="Coordinates to draw: several of a dimension as layer=3,4, a group as head=0+1. Repeatable.",
+            help="Coordinates to draw: layer=3,4 for several, head=0+1 for a group. May be repeated.",
         ),
     ] = None,
     pooled: Annotated[
@@ -54,15 +56,15 @@ def plot(
         str | None,
         typer.Option(
             metavar="column|text",
-            help="Size for a paper, without a title: as wide as a column, the text, or this many inches.",
+            help="Size for a paper, without a title: column width, text width, or a width in inches.",
         ),
     ] = None,
     running: options.RunOptions,
 ) -> None:
     """Draw stored sweeps.
 
-    Draws a drift map (`dissect inspect --drift`) or the steps to a smallest set (`dissect smallest`) as well, one at a
-    time. No model is run: --device and --dtype have no effect, --seed seeds the bootstrap.
+    Also draws a drift map (`dissect inspect --drift`) or the steps to a smallest set (`dissect smallest`), one file at
+    a time. No model is run: --device and --dtype have no effect, --seed seeds the bootstrap.
     """
     from dissect.plots import export
 

@@ -23,7 +23,9 @@ def report(
     out: Annotated[Path, typer.Option(metavar="REPORT.html", help="Where to write the page.", show_default=False)],
     forget: Annotated[str | None, typer.Option(metavar="FILE", help="Facts that were to be forgotten.")] = None,
     retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
-    unrelated: Annotated[str | None, typer.Option(metavar="FILE", help="Facts unrelated to both.")] = None,
+    unrelated: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Facts unrelated to the forget and retain facts.")
+    ] = None,
     texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
     nonmembers: Annotated[
         str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
@@ -47,7 +49,7 @@ def report(
         typer.Option(metavar="NAME=VALUE", help="Option of a measure, e.g. relearning.lr=1e-5. May be repeated."),
     ] = None,
     window: Annotated[int | None, typer.Option(help="Layers swapped together. [default: by depth]")] = None,
-    max_facts: Annotated[int, typer.Option(help="Most forget facts in the sweeps.")] = 100,
+    max_facts: Annotated[int, typer.Option(help="Use at most this many forget facts in the sweeps.")] = 100,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "What did unlearning do?",
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
@@ -58,9 +60,9 @@ def report(
 ) -> None:
     """Report on one page what unlearning did.
 
-    The page gives a verdict with its evidence and controls, and needs no network. Results are kept beside it, step by
-    step: the same command continues an interrupted report, and --from draws the page again. The ranks of torchrun share
-    each step.
+    The page gives a verdict with its evidence and controls, and needs no network. Each step's results are kept beside
+    the page: the same command continues an interrupted report, and --from redraws the page from them. The ranks of
+    torchrun share each step.
     """
     if stored is not None:
         if base is not None or forget is not None:

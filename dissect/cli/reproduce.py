@@ -23,7 +23,7 @@ def reproduce(
         str | None,
         typer.Option(
             metavar="CONFIG",
-            help="YAML file that names checkpoints, or a shipped config. [default: the world]",
+            help="YAML file that names checkpoints, or the name of a shipped config. [default: the made-up world]",
         ),
     ] = None,
     listed: Annotated[bool, typer.Option("--list", help="Show figures and shipped configs, and exit.")] = False,
@@ -33,9 +33,9 @@ def reproduce(
 ) -> None:
     """Reproduce a figure of the papers: page, table, provenance.
 
-    Without --config it is made on the embedded world, whose models are trained first and shared by all figures in DIR.
-    The same command continues an interrupted one; the ranks of torchrun share the computation. A dtype in the config
-    overrides --dtype.
+    Without --config, the figure is made on the made-up world of dissect demo: its models are trained first, and all
+    figures in DIR share them. To continue an interrupted run, give the same command again; the ranks of torchrun share
+    the computation. A dtype in the config overrides --dtype.
     """
     if listed:
         _show()

@@ -30,7 +30,8 @@ def restore(
         str,
         options.choice(
             "--scope",
-            "Layers swapped together: a window, each layer with all after or before it, or everything but the window.",
+            "Layers swapped together: windows; from_last, a layer and all after it; "
+            "from_first, a layer and all before it; all_but, all layers outside the window.",
             "windows",
             "from_last",
             "from_first",

@@ -27,7 +27,7 @@ def smallest(
     max_size: Annotated[int | None, typer.Option(help="Stop at this many blocks. [default: no limit]")] = None,
     donor: Annotated[str, options.choice("--donor", "Model that the blocks come from.", *options.ROLES)] = "base",
     recipient: Annotated[
-        str, options.choice("--recipient", "Model that they are put into.", *options.ROLES)
+        str, options.choice("--recipient", "Model that the blocks are put into.", *options.ROLES)
     ] = "unlearned",
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Retrained model: a checkpoint trained without the forget data.")
@@ -40,11 +40,11 @@ def smallest(
     allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
-    """Find the fewest blocks of BASE that bring UNLEARNED back.
+    """Find few blocks of BASE that bring the knowledge back to UNLEARNED.
 
     Adds blocks one by one until the recovery reaches the threshold, then removes those that turn out not to be needed.
-    Every step is run exactly. With --donor unlearned --recipient base, finds the fewest unlearned blocks that make the
-    base model forget. `dissect plot FOUND.json` draws the steps.
+    In each step, the best --beam candidates are run exactly. With --donor unlearned --recipient base, finds the fewest
+    unlearned blocks that make the base model forget. `dissect plot FOUND.json` draws the steps.
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
     sweeping.check_roles(donor, recipient, retrained)

@@ -33,7 +33,7 @@ def unlearn(
     ] = None,
     teacher: Annotated[
         str | None,
-        typer.Option(metavar="MODEL", help="Checkpoint that a method with a reference compares with. [default: MODEL]"),
+        typer.Option(metavar="MODEL", help="Reference model, for methods that compare with one. [default: MODEL]"),
     ] = None,
     save: Annotated[
         str,
@@ -55,8 +55,9 @@ def unlearn(
 ) -> None:
     """Train MODEL to forget facts.
 
-    Writes a Hugging Face directory, complete or not at all, with the log of the run in unlearning.jsonl. To continue an
-    interrupted run, give the same command again: its states are in DIR.partial. A finished run is not repeated.
+    Writes a Hugging Face directory, with the log in unlearning.jsonl; it appears only once it is complete. To continue
+    an interrupted run, give the same command again; its saved states are in DIR.partial. A finished run is not
+    repeated.
     """
     from dissect.unlearning.config.train_config import make_config
     from dissect.unlearning.run.run_files import may_be_a_run

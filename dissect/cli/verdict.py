@@ -28,11 +28,18 @@ def verdict(
         str | None, typer.Option(metavar="FILE", help="Facts to be kept; without them nothing is called erased.")
     ] = None,
     retrained: Annotated[
-        str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts, shown beside.")
+        str | None,
+        typer.Option(
+            metavar="DIR", help="Retrained model: a checkpoint trained without the forget facts, for comparison."
+        ),
     ] = None,
     texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
     attacks: Annotated[
-        str, typer.Option(metavar="A,B", help="Attacks or families, quick (no training) or all. [default: all]")
+        str,
+        typer.Option(
+            metavar="A,B",
+            help="Attacks or families of attacks, quick (without training or sampling) or all. [default: all]",
+        ),
     ] = "",
     option: Annotated[
         list[str] | None,
@@ -40,11 +47,14 @@ def verdict(
     ] = None,
     out: Annotated[Path | None, typer.Option(metavar="VERDICT.json", help="Write the verdict as JSON.")] = None,
     figure: Annotated[
-        Path | None, typer.Option(metavar="FIGURE", help="Draw the panel: .html, .png, .pdf or .svg.")
+        Path | None, typer.Option(metavar="FIGURE", help="Draw the panel to this file: .html, .png, .pdf or .svg.")
     ] = None,
     fail_on: Annotated[
         str,
-        typer.Option(metavar="A,B", help="Exit with status 3 on these verdicts, e.g. suppressed,traces."),
+        typer.Option(
+            metavar="A,B",
+            help="Exit with status 3 if any checkpoint has one of these verdicts, e.g. suppressed,traces.",
+        ),
     ] = "",
     batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.", min=1)] = 32,
     task: options.Task = None,
@@ -54,9 +64,9 @@ def verdict(
 ) -> None:
     """Say whether facts were erased, suppressed or not forgotten.
 
-    Each checkpoint goes through a panel of attacks that have seen none of the tested facts; an exact test says whether
-    the right answers still stand out. Verdicts: not forgotten, suppressed, traces left, erased, broken, cannot tell.
-    With --out an interrupted run goes on when the same command is given again; the ranks of torchrun share the work.
+    Runs a panel of attacks on each checkpoint. No attack sees a fact that it is tested on; an exact test then says
+    whether the right answers still stand out. Verdicts: not forgotten, suppressed, traces left, erased, broken, cannot
+    tell. With --out, the same command continues an interrupted run; the ranks of torchrun share the work.
     """
     failing = verdicts_named(fail_on)
     if out is not None:

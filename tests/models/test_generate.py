@@ -15,6 +15,7 @@ from dissect.models.files.load import load
 from dissect.models.running import kv_cache
 from dissect.models.running.generate import eos_token_ids, generate, greedy
 from dissect.models.running.kv_cache import can_decode
+from dissect.models.vocabulary import unused_ids
 from tests.support.tiny import ARCHITECTURES, VOCABULARY, make_checkpoint
 
 STORIES = Path(__file__).resolve().parents[3] / "shared" / "data" / "stories260k"
@@ -25,7 +26,13 @@ LENGTHS = (30, 1, 11, 61, 4, 11)
 
 
 def reference(
-    directory: Path, ids: list[list[int]], *, new: int, eos: int | list[int] | None, dtype: torch.dtype = torch.float32
+    directory: Path,
+    ids: list[list[int]],
+    *,
+    new: int,
+    eos: int | list[int] | None,
+    dtype: torch.dtype = torch.float32,
+    unused: Sequence[int] = (),
 ) -> list[list[int]]:
     """One prompt at a time through transformers, the EOS cut off."""
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=dtype, attn_implementation="eager").eval()
@@ -35,6 +42,8 @@ def reference(
     for row in ids:
         options = {"max_new_tokens": min(new, limit - len(row)), "do_sample": False, "eos_token_id": eos}
         mask = torch.ones(1, len(row), dtype=torch.long)
+        if unused:  # with a tokenizer, ids that no token has are no answers
+            options["suppress_tokens"] = unused
         whole = model.generate(torch.tensor([row]), attention_mask=mask, pad_token_id=0, **options)
         out.append(cut(whole[0, len(row) :].tolist(), [] if eos is None else [eos] if isinstance(eos, int) else eos))
     return out
@@ -99,12 +108,12 @@ def test_text_in_float32(architecture: str, batch_size: int, tmp_path: Path):
     make_checkpoint(architecture, tmp_path / "m")
     model = load(tmp_path / "m", dtype="float32", device="cpu", progress=False)
     ids = [model.tokenizer(text)["input_ids"] for text in TEXTS]
-    free = reference(tmp_path / "m", ids, new=20, eos=None)
+    free = reference(tmp_path / "m", ids, new=20, eos=None, unused=unused_ids(model).tolist())
     got = greedy(model, [torch.tensor(row) for row in ids], max_new_tokens=20, batch_size=batch_size, progress=False)
     assert lists(got) == free
     ends = [free[0][7], free[3][2]]  # an EOS that comes up
     got = greedy(model, [torch.tensor(row) for row in ids], max_new_tokens=20, eos_ids=ends, progress=False)
-    assert lists(got) == reference(tmp_path / "m", ids, new=20, eos=ends)
+    assert lists(got) == reference(tmp_path / "m", ids, new=20, eos=ends, unused=unused_ids(model).tolist())
     assert all(row.device.type == "cpu" for row in got) and min(map(len, got)) < 20
 
 
@@ -220,7 +229,9 @@ def test_the_models_own_answers(tmp_path: Path):
     template = "Question: {}\nAnswer:"
     texts = [template.format("Where was Ada born?"), "Once upon", template.format("Who?")]
     ids = [model.tokenizer(text)["input_ids"] for text in texts]
-    expected = reference(tmp_path / "m", ids, new=6, eos=sorted(eos_token_ids(model)))
+    expected = reference(
+        tmp_path / "m", ids, new=6, eos=sorted(eos_token_ids(model)), unused=unused_ids(model).tolist()
+    )
     for i in range(3):
         assert prompts.tokens[i, : prompts.lengths[i]].tolist() == ids[i] + expected[i]
         assert prompts.tokens[i][prompts.answer_mask[i]].tolist() == expected[i]

@@ -71,7 +71,7 @@ def test_near_models_are_estimated_at_every_site(architecture, tiny_pair):
     pair = load(tiny_pair, architecture, apart=NEAR)
     prompts = FACTS.prompts(pair.tokenizer)
     sites = available(pair.base)
-    assert set(SITES) - set(sites) == ({"resid_mid"} if architecture == "neox" else set())
+    assert set(SITES) - set(sites) == ({"resid_mid"} if pair.base.cfg.parallel_attn_mlp else set())
     estimate = attribute(pair, prompts, sites, metrics="logprob", progress=False)
     exact = dissect.patch(pair, prompts, sites, metrics=["logprob"], window=1, progress=False)
     ours, theirs = changes(estimate, "logprob"), changes(exact, "logprob")

@@ -66,7 +66,7 @@ def test_the_parts_add_up_to_the_drop(architecture, dtype, within, tiny_pair):
     assert float(np.abs(result.remainder()).max()) < within
     cfg = pair.base.cfg
     assert result.data["heads"].shape == (cfg.n_layers, cfg.n_heads, len(prompts))
-    assert ("pos_embed" in result.data) == (architecture in ("gpt2", "gpt2_untied", "gpt_neo"))
+    assert ("pos_embed" in result.data) == (architecture in ("gpt2", "gpt2_untied", "gpt_neo", "opt"))
     rest = [name for name in ("norm_scale", "unembed", "embed", "heads", "mlp") if not result.data[name].any()]
     assert not rest, "these two models differ everywhere"
 

@@ -11,6 +11,7 @@ from dissect.cli import main
 from dissect.cli.plan import command, n_bytes
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
+from dissect.models.sizes import sizes_of
 from dissect.planning.job import Job
 from dissect.planning.plan import fitting, plan
 from dissect.planning.training_memory import kept_for_backward, n_trained

@@ -22,7 +22,7 @@ class ChatOptions:
         bool | None,
         typer.Option(
             "--chat/--no-chat",
-            help="Ask in the checkpoint's own chat template, as an instruct model was trained.",
+            help="Ask in the checkpoint's own chat template, as instruct models expect.",
             show_default=False,
         ),
     ] = None
@@ -38,7 +38,7 @@ class ChatOptions:
         ),
     ] = None
     end_of_turn: Annotated[
-        bool, typer.Option("--end-of-turn", help="Score the token that ends the answer's turn as well; implies --chat.")
+        bool, typer.Option("--end-of-turn", help="Also score the token that ends the answer's turn; implies --chat.")
     ] = False
 
     def chat_choice(self) -> "ChatChoice":

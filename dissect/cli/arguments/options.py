@@ -58,13 +58,16 @@ AdapterBase = Annotated[
     typer.Option(
         "--adapter-base",
         metavar="DIR",
-        help="Base model of LoRA adapters, instead of the one that they record.",
+        help="Base model for LoRA adapters, instead of the one that their config names.",
         show_default=False,
     ),
 ]
 AllowExtraRows = Annotated[
     bool,
-    typer.Option("--allow-extra-rows", help="Compare models on the embedding rows that all of them have."),
+    typer.Option(
+        "--allow-extra-rows",
+        help="Allow embedding matrices of different sizes: compare only the rows that all models have.",
+    ),
 ]
 Task = Annotated[
     str | None,
@@ -78,11 +81,11 @@ Task = Annotated[
 class SweepOptions:
     """Options of every sweep."""
 
-    window: Annotated[int, typer.Option(help="Number of layers swapped together around each centre, odd.")] = 5
+    window: Annotated[int, typer.Option(help="Odd number of layers swapped together around each centre.")] = 5
     layers: Annotated[str, typer.Option(metavar="0,3,5-8", help="Centre layers. [default: all]")] = ""
     metrics: Annotated[str, typer.Option(metavar="krs,kl,...", help="Metrics to compute, separated by commas.")] = "krs"
     donor: Annotated[str, choice("--donor", "Model that the swapped parts come from.", *ROLES)] = "base"
-    recipient: Annotated[str, choice("--recipient", "Model that they are put into.", *ROLES)] = "unlearned"
+    recipient: Annotated[str, choice("--recipient", "Model that the swapped parts are put into.", *ROLES)] = "unlearned"
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Retrained model: a checkpoint trained without the forget data.")
     ] = None
@@ -92,7 +95,8 @@ class SweepOptions:
         str,
         choice(
             "--scoring",
-            "Positions scored: those that predict the answer, or the window of the published notebooks.",
+            "Positions to score: answer, those that predict the answer; published, the window"
+            " of the paper's notebooks.",
             "answer",
             "published",
         ),
@@ -123,7 +127,10 @@ class PromptOptions(ChatOptions):
     answers: Annotated[
         str,
         choice(
-            "--answers", "Answers to score: those of the facts, or the base model's own greedy ones.", "gold", "base"
+            "--answers",
+            "Answers to score: gold, those of the facts; base, the base model's own greedy answers.",
+            "gold",
+            "base",
         ),
     ] = "gold"
     max_new_tokens: Annotated[int, typer.Option(help="Length limit of the base model's own answers, in tokens.")] = 30

@@ -13,7 +13,7 @@ from dissect.unlearning.config.setting_types import OneOf, setting_type
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.methods import METHODS
 
-_ELSEWHERE = ("seed", "chat", "max_length", "stride")
+ELSEWHERE = ("seed", "chat", "max_length", "stride")
 """Settings that are options of other commands as well, and declared there."""
 _LISTS = {"blocks": values.listed, "layers": values.numbered, "heads": values.numbered, "neurons": values.numbered}
 """Reader of each setting that is a list."""
@@ -56,7 +56,7 @@ def _options() -> list[tuple[str, Any, Any]]:
     return [
         ("preset", Annotated[str | None, name], field(default=None)),
         ("config", Annotated[Path | None, file], field(default=None)),
-        *(_option(each, sentences.get(each.name, "")) for each in fields(TrainConfig) if each.name not in _ELSEWHERE),
+        *(_option(each, sentences.get(each.name, "")) for each in fields(TrainConfig) if each.name not in ELSEWHERE),
     ]
 
 

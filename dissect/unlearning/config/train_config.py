@@ -57,8 +57,8 @@ class TrainConfig:
     method: MethodName = "ga"
     """Objective on the forget facts. Equations and sources stand in `dissect.unlearning.methods.METHODS`."""
     retain_loss: RetainLoss | None = None
-    """Loss on the retained facts: nll, their NLL; kl, KL(reference || model) where their answers are predicted. By
-    default the NLL where retained facts are given."""
+    """Loss on the retained facts: nll, their NLL; kl, KL(reference || model) at the tokens that predict their
+    answers. By default nll, if retain facts are given."""
     forget_weight: NotNegative = 1.0
     """Weight of the forget loss."""
     retain_weight: NotNegative = 1.0
@@ -102,7 +102,7 @@ class TrainConfig:
     """Random seed. It decides the order of the facts and the first values of adapters."""
 
     blocks: Blocks = ()
-    """Parameter blocks to train. By default all that the checkpoint has, or with adapters queries and values."""
+    """Parameter blocks to train. By default all of them; with adapters, only queries and values."""
     layers: Layers | None = None
     """Layers to train. By default all."""
     heads: Heads | None = None
@@ -117,10 +117,11 @@ class TrainConfig:
     reference: Reference = "stored"
     """Reference model, where the objective compares with one: stored caches its outputs; live keeps it in memory."""
     reference_top_k: Count | None = None
-    """Cache only this many of the most likely tokens of each distribution, and the mass of the others. The log says
+    """Cache only the k most likely tokens of each distribution, and the total probability of the others. The log says
     how much that is, and at the end how exact the gradients still are."""
     bf16_inplace: Switch = False
-    """Step bfloat16 weights in bfloat16, as some published checkpoints were made. Small steps vanish; without it AdamW
+    """Update bfloat16 weights in bfloat16, without float32 copies, as for some published checkpoints. Small steps
+    vanish; without it AdamW
     steps float32 copies."""
     gradient_checkpointing: Switch = False
     """Recompute activations in the backward pass: less memory, more time."""
@@ -139,7 +140,8 @@ class TrainConfig:
     stop_perplexity_ratio: Positive | None = None
     """Stop when the perplexity of the monitored texts exceeds this multiple of its first value."""
     check_every: Count = 100
-    """Steps between two measurements of that perplexity. It is measured at the end of each epoch as well."""
+    """Steps between two measurements of the perplexity for --stop-perplexity-ratio. It is measured at the end of each
+    epoch as well."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
