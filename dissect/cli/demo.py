@@ -15,7 +15,7 @@ def demo(
     ),
     running: options.RunOptions,
 ) -> None:
-    """Run the whole story on a made-up world: learn, forget, compare, dissect.
+    """Run the whole story on a made-up world.
 
     Trains a base model on fictitious people, unlearns some of them by gradient ascent, NPO and UnDIAL, compares the
     checkpoints, dissects one of them, and writes everything with an HTML page, whose path is printed last. Takes less

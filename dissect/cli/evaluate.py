@@ -74,7 +74,7 @@ def evaluate(
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
-    """Measure what checkpoints know, say, and give back under attack.
+    """Measure what checkpoints know, say and give back.
 
     METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
     Measures that are not defined for the given files are named, and the rest run. The same command continues an

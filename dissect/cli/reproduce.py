@@ -31,7 +31,7 @@ def reproduce(
     task: options.Task = None,
     running: options.RunOptions,
 ) -> None:
-    """Reproduce a figure of the papers: page, table, provenance.
+    """Reproduce a figure of the papers, with its table.
 
     Without --config it is made on the embedded world, whose models are trained first and shared by all figures in DIR.
     The same command continues an interrupted one; the ranks of torchrun share the computation. A dtype in the config

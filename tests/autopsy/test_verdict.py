@@ -55,7 +55,7 @@ def test_foreign_states_say_nothing_about_depth():
     foreign = Evidence(**FORGOT, depth=share(0.95), depth_retain=share(0.9), **NOT_BACK)
     found = verdict(foreign)
     assert [sign.side for sign in found.signs] == ["unclear", "erased"]
-    assert found.kind == "erased" and "relearning says so" in found.sure
+    assert found.kind == "erased" and "relearning supports this" in found.sure
 
 
 def test_two_signs_that_agree_are_surer_than_one():
@@ -104,7 +104,7 @@ def test_any_wording_whose_interval_reaches_half_counts():
 
 
 def test_the_wording_is_named():
-    assert "10% (5% to 15%) of what" in verdict(Evidence(**FORGOT)).words
+    assert "10% (5% to 15%) of the forget facts" in verdict(Evidence(**FORGOT)).words
     assert "in other words, where it answers most" in verdict(Evidence(**FORGOT)).words
 
 
