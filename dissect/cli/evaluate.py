@@ -79,7 +79,7 @@ def evaluate(
     adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
-    """Measure what checkpoints know, say, and give back under attack.
+    """Measure what checkpoints know, say and give back.
 
     METRICS.json holds every number with its definition, the number of items and an interval; a table is printed. Names
     the measures that the given files do not allow, and runs the rest. The same command continues an interrupted

@@ -31,7 +31,7 @@ def reproduce(
     task: options.Task = None,
     running: options.RunOptions,
 ) -> None:
-    """Reproduce a figure of the papers: page, table, provenance.
+    """Reproduce a figure of the papers, with its table.
 
     Without --config, the figure is made on the made-up world of dissect demo: its models are trained first, and all
     figures in DIR share them. To continue an interrupted run, give the same command again; the ranks of torchrun share

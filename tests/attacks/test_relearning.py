@@ -271,9 +271,9 @@ def test_the_agreement_of_the_paper():
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ({"steps": 0}, "steps=0: must be a whole number of at least 1"),
+        ({"steps": 0}, "steps must be a whole number of at least 1, got steps=0"),
         ({"every": 0}, "every=0"),
-        ({"folds": 1}, "folds=1: must be a whole number of at least 2"),
+        ({"folds": 1}, "folds must be a whole number of at least 2, got folds=1"),
         ({"folds": 7}, "6 groups of facts cannot be cut into 7 folds"),
         ({"by": 3}, "by=3"),
         ({"seed": -1}, "seed=-1"),
@@ -283,7 +283,7 @@ def test_the_agreement_of_the_paper():
         ({"max_steps": 3}, "use steps"),
         ({"epochs": 3}, "give one of the two"),
         ({"preset": "tofu-npo"}, "does not learn"),
-        ({"control": "runs/retrain"}, "control is a str"),
+        ({"control": "runs/retrain"}, "control must be a model from dissect.load, got str"),
         ({"blocks": ["attn.W_X"]}, "no parameter block"),
     ],
 )
@@ -295,7 +295,10 @@ def test_wrong_settings_are_refused_before_training(how, said, tiny_pair, monkey
 
 def test_wrong_models_and_facts_are_refused(tiny_pair):
     model = llama(tiny_pair)
-    for control, said in ((model, "the control knows the facts"), (llama(tiny_pair, 0, "gpt2"), "model and control")):
+    for control, said in (
+        (model, "the control must be a model that never"),
+        (llama(tiny_pair, 0, "gpt2"), "model and control"),
+    ):
         with pytest.raises(dissect.DissectError, match=said):
             dissect.relearn(model, people(), control=control, **HOW)
     with pytest.raises(dissect.DissectError, match="facts must be Facts, got list"):

@@ -160,3 +160,23 @@ def test_command(demo, tmp_path, capsys):
     assert "needs BASE, UNLEARNED and --forget" in capsys.readouterr().err
     assert main(["report", "--from", str(tmp_path), "--out", str(out)]) == 2
     assert "holds nothing of a report" in capsys.readouterr().err
+
+
+def test_report_stays_a_function_whatever_of_its_room_is_imported():
+    import inspect
+
+    import dissect.autopsy.page
+
+    assert inspect.isfunction(dissect.report) and "forget" in inspect.signature(dissect.report).parameters
+    with pytest.raises(dissect.DissectError, match="did you mean 'forget'"):
+        dissect.report(None, forgt=None)
+
+
+def test_every_step_has_a_field_of_the_results_and_a_file_of_its_own():
+    from dataclasses import fields
+
+    from dissect.autopsy.results import Results
+    from dissect.autopsy.steps import STEPS
+
+    assert set(STEPS) == {field.name for field in fields(Results)} - {"about", "missing"}
+    assert len({step.file for step in STEPS.values()}) == len(STEPS)

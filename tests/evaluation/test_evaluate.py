@@ -192,9 +192,9 @@ def test_without_answers_measures_refuse(demo, facts):
         ({"options": {"tau": 1}}, "measure.option"),
         ({"forget": [1]}, "must be Facts"),
         ({"template": "no"}, "question"),
-        ({"out": "x.csv"}, "ends in .json"),
+        ({"out": "x.csv"}, "must end in .json"),
         ({"models": []}, "no checkpoint"),
-        ({"models": [3]}, "is a int"),
+        ({"models": [3]}, "must be a directory or a loaded model, got int"),
         ({"retain": dissect.Facts()}, "holds no facts"),
     ],
 )

@@ -138,7 +138,7 @@ def test_what_is_kept_is_not_computed_again(krs, given, monkeypatch):
     done, out = krs
     for name in ("patch", "restore"):
         monkeypatch.setattr(krs_curves, name, None)
-    again = reproduce("D-F2", out, given, **QUIET)
+    again = reproduce("D-F2", out, given, command="dissect reproduce D-F2", **QUIET)
     pd.testing.assert_frame_equal(again.table, done.table)
     assert json.loads((out / "D-F2.json").read_text())["checkpoints"]  # read from what was kept
 
@@ -545,7 +545,7 @@ ONE = {"base": "b", "facts": {"forget": "f.jsonl"}}
         ([], "must be a mapping"),
         ({}, "models: give at least one"),
         ({"model": {}}, "did you mean 'models'"),
-        ({"models": {"a": {}}}, "model 'a': base is missing"),
+        ({"models": {"a": {}}}, "model 'a': base must be the checkpoint"),
         ({"models": {"a": {"base": "b", "unlerned": "c"}}}, "did you mean 'unlearned'"),
         ({"models": {"a": {**ONE, "unlearned": "c_{metod}", "methods": ["x"]}}}, r"\{metod\} \(did you mean 'method'"),
         ({"models": {"a": {**ONE, "unlearned": "c_{id}"}}}, "there are no ids: list them"),
@@ -555,9 +555,9 @@ ONE = {"base": "b", "facts": {"forget": "f.jsonl"}}
         ({"models": {"a": {**ONE, "unlearned": "c_{id}", "ids": [1, 1]}}}, "without repetitions"),
         ({"models": {"a": {**ONE, "unlearned": "c_{id", "ids": [1]}}}, "expected '}'"),
         ({"models": {"a": {"base": "b", "facts": {"forgot": "f"}}}}, "did you mean 'forget'"),
-        ({"models": {"a": {"base": "b", "facts": {"forget": {"concept": "1"}}}}}, "file is missing"),
+        ({"models": {"a": {"base": "b", "facts": {"forget": {"concept": "1"}}}}}, "file must name a file of facts"),
         ({"models": {"a": {"base": "b", "facts": {"forget": "f_{id}"}}}}, "lists no ids"),
-        ({"models": {"a": {"base": "b", "facts": {"forget": "f_{method}"}}}}, r"nothing is put in for \{method\}"),
+        ({"models": {"a": {"base": "b", "facts": {"forget": "f_{method}"}}}}, r"no placeholder \{method\}"),
         ({"models": {"a": ONE}, "settings": {"D-F9": {}}}, "no figure 'D-F9'"),
         ({"models": {"a": ONE}, "settings": {"D-F2": 5}}, "settings of D-F2 must be a mapping"),
         ({"models": {"a": ONE}, "batch_size": 0}, "batch_size"),
