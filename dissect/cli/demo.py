@@ -15,15 +15,11 @@ def demo(
     ),
     running: options.RunOptions,
 ) -> None:
-<<<<<<< HEAD
-    """Run the whole story on a small made-up world.
-=======
     """Run the whole story on a made-up world.
->>>>>>> measures
 
     Trains a base model on fictitious people, unlearns some of them by gradient ascent, NPO and UnDIAL, compares the
     checkpoints, dissects one of them, and writes the results and an HTML page; the page's path is printed last. Takes
-    less than four minutes on two cores; models that an earlier demo left in DIR are reused.
+    about six minutes on two cores; models that an earlier demo left in DIR are reused.
     """
     outputs.check_parent(out)
     running.start()
