@@ -1,1 +1,1 @@
-"""What brings knowledge back that seemed forgotten: one file an attack, and none sees a tested fact."""
+"""Attacks that may bring knowledge back, one a file; `attack.py` says what an attack is, and none sees a tested fact."""

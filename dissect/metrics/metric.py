@@ -35,6 +35,7 @@ NaN (NaN if none is), exp of the mean (of log-probabilities: the geometric mean 
 
 
 @keywords(renamed={"measure": "score"})
+@keywords(renamed={"measure": "score"})
 @dataclass(frozen=True)
 class Metric:
     """A quantity for each scored position, reduced over the positions of a prompt.

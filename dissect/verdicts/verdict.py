@@ -19,6 +19,7 @@ from dissect.evaluation.sources import CheckpointSource, named, place
 from dissect.jobs.items import Items
 from dissect.jobs.journal import key_of
 from dissect.jobs.shared_journals import journals_of
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.models.pair import ModelPair
 from dissect.models.sharding.sharded import is_sharded
@@ -35,6 +36,7 @@ from dissect.verdicts.result import Verdicts
 BASE, RETRAINED = "base", "retrained"
 
 
+@keywords()
 def verdict(
     checkpoints: Any,
     *,

@@ -1,4 +1,4 @@
-"""Forward passes that leave out what is known beforehand.
+"""Forward passes that leave out what is known beforehand; `sweep.runner` decides where a cell begins.
 
 A sweep overwrites activations by others that are known before the pass begins. What only leads up to an overwritten
 activation need not be computed: with a layer's attention output given its attention is skipped, with the coefficients

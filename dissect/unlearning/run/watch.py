@@ -13,6 +13,7 @@ import pandas as pd
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.sweep.results.over_steps import over_steps
 from dissect.sweep.results.sweep_result import SweepResult
 
@@ -22,6 +23,7 @@ Probe = Callable[[HookedTransformer], Any]
 """Function from a model to `Probed`."""
 
 
+@keywords(renamed={"measure": "probe"})
 class Watch:
     """Probes the model at chosen steps: a callback for ``unlearn``.
 
@@ -49,16 +51,13 @@ class Watch:
 
     def __init__(
         self,
-        probe: Probe | None = None,
+        probe: Probe,
         *,
         every: int | None = None,
         steps: Collection[int] | None = None,
         name: str = "watch",
         folder: str | os.PathLike[str] | None = None,
-        measure: object = None,
     ) -> None:
-        if measure is not None:
-            raise DissectError("Watch has no argument 'measure': it is now called 'probe'")
         if not callable(probe):
             raise DissectError(f"probe must be a function of the model, got {type(probe).__name__}")
         if (every is None) == (steps is None):
