@@ -1,1 +1,1 @@
-"""Attacks that may bring knowledge back, one a file; `attack.py` says what an attack is, and none sees a tested fact."""
+"""Attacks that may bring knowledge back, one a file; `attack.py` says what one is. None sees a tested fact."""
