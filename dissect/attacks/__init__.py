@@ -1,1 +1,1 @@
-"""What brings knowledge back that seemed forgotten: one file an attack, and none sees a tested fact."""
+"""Attacks that bring back knowledge that seemed forgotten: one file an attack, and none sees a tested fact."""

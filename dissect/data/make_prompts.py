@@ -119,18 +119,18 @@ def make_prompts(
 
 @dataclass(frozen=True)
 class _How:
-    """What is asked of every fact alike."""
+    """Settings that all facts share."""
 
     form: ChatFormat | None
     template: str
     answered: bool
-    """Whether the model answers, and not the facts."""
+    """True if the model answers, and not the facts."""
     window: int | None
     stride: int | None
 
 
 def _say_oddities(rows: Sequence[PromptRow], tokenizer: Any, form: ChatFormat | None) -> None:
-    """What is no error and is seldom meant; once for each tokenizer."""
+    """Warn of what is no error but is seldom meant; once for each tokenizer."""
     asked = [row for row in rows if row.rendered.prompt]
     if form is not None:
         say_dated(form)

@@ -30,7 +30,7 @@ class Encoded:
         return n
 
     def without_trailing(self) -> "Encoded":
-        """The same without the special tokens after the text: what a model can go on from."""
+        """Return a copy without the special tokens after the text, which a model can continue."""
         end = len(self.ids) - self.trailing
         return Encoded(self.ids[:end], self.offsets[:end], self.special[:end])
 

@@ -1,4 +1,4 @@
-"""The same facts asked in other words: paraphrases, other templates, and prompts with something put before them.
+"""Other wordings of facts: paraphrases, other templates, and prompts with something put before them.
 
 Every function takes facts and gives facts. Those that no such question can be made of are left out, so the result may
 be empty; what else a fact carries rides along.
@@ -17,7 +17,7 @@ from dissect.errors import DissectError
 RESTATED = ("paraphrases", "held_out")
 """The keys of ``extra`` that hold a fact in other words."""
 CLOSING = ".!\"'\u201d\u2019)]"
-"""What may follow the answer at the end of a statement. A question mark may not: it makes a question of it."""
+"""Characters that may follow the answer at the end of a statement. A question mark would make it a question."""
 
 
 def paraphrased(facts: Iterable[Fact]) -> Facts:

@@ -120,7 +120,7 @@ class World:
         return restated(chosen, forms)
 
     def texts(self, people: Iterable[int] | None = None) -> list[str]:
-        """What a model of this world is trained on: sentences, questions with answers, and filler.
+        """Training texts for a model of this world: sentences, questions with answers, and filler.
 
         Leave people out to train a model that never heard of them. An EOS is to be put after each text.
         """

@@ -1,4 +1,4 @@
-"""Measures that have a place on an axis: by layer, by step, by number format; one line a checkpoint."""
+"""Measures that have a place on an axis: by layer, by step, by dtype; one line a checkpoint."""
 
 from collections.abc import Sequence
 

@@ -10,7 +10,7 @@ from dissect.data.chat.said_once import said_once
 from dissect.errors import DissectError
 
 _MARK = "dissect-answer"
-"""What stands for the answer while its place is looked up."""
+"""Placeholder for the answer while its place is looked up."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Turn:
     asked: str
     """The conversation up to and including the generation prompt."""
     lead: str
-    """What the template writes between the generation prompt and the answer: mostly nothing, or a space."""
+    """Text that the template writes between the generation prompt and the answer: mostly none, or a space."""
     answer: str
     """The answer as the template writes it, mostly without white space around it."""
     tail: str
-    """What the template writes after the answer: the end of the turn."""
+    """Text that the template writes after the answer: the end of the turn."""
 
 
 class ChatFormat:

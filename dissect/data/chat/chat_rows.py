@@ -67,7 +67,7 @@ def chat_prompt(fact: Fact, form: ChatFormat, template: str) -> PromptRow:
 
 
 def turn_of(fact: Fact, template: str) -> tuple[str, str | None]:
-    """What the user says and what the assistant answers.
+    """Return the user's turn and the assistant's answer.
 
     A question stands in `template`; a prompt is the user's turn as it is, and its completion the answer without the
     white space that joined the two.

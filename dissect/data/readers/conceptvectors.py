@@ -20,7 +20,7 @@ _KEPT = ("Concept", "Layer", "Dim", "id", "ID")
 
 
 def looks_like_concepts(content: Sequence[Any]) -> bool:
-    """Whether rows read from a JSON file are ConceptVectors records."""
+    """Return True if rows read from a JSON file are ConceptVectors records."""
     return bool(content) and all(
         isinstance(row, Mapping) and {"Concept", "Layer", "Dim"} <= set(row) for row in content
     )

@@ -67,7 +67,7 @@ def _matching(name: str, config: Mapping[str, Any], families: Sequence[Family]) 
 
 
 def _right_layout(family: Family, config: Mapping[str, Any]) -> bool:
-    """Whether the keys are those of the family, where two layouts share names: OLMo's differ in the case of letters."""
+    """Return True if the keys are the family's, where two layouts share names: OLMo's differ in the case of letters."""
     return family.owns is None or family.owns(config)
 
 

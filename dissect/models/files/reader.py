@@ -32,7 +32,7 @@ class TensorSource(Protocol):
         ...
 
     def dtype(self, name: str) -> str:
-        """Number format that a tensor is stored in, for example ``float32``, without reading it."""
+        """Dtype that a tensor is stored in, for example ``float32``, without reading it."""
         ...
 
     def read(self, name: str) -> Shaped[Tensor, "..."]:

@@ -87,7 +87,7 @@ class WeightFiles:
     names: dict[str, str]
     """Name of each tensor of the map in the files."""
     dtype: str
-    """Of most of the stored weights."""
+    """Dtype of most of the stored weights."""
 
     @classmethod
     def open(

@@ -1,4 +1,4 @@
-"""What every figure needs: its models and facts, its settings, and results that are not computed twice."""
+"""Inputs of every figure: its models and facts, its settings, and results that are not computed twice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
