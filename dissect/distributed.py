@@ -217,9 +217,9 @@ def all_gather_objects(value: _Result) -> list[_Result]:
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def summed(values: list[float], *, over: int | None = None) -> list[float]:

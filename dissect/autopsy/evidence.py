@@ -43,8 +43,8 @@ BASE, UNLEARNED = "base", "unlearned"
 
 def evidence(results: Results) -> Evidence:
     """Gather the shares; those that were not measured stay None."""
-    found = results.evaluation
-    shares = _measured(found) if found is not None else {}
+    evaluation = results.evaluation
+    shares = _measured(evaluation) if evaluation is not None else {}
     retain = shares.get("depth_retain")
     readable = retain is None or retain.below(READABLE)
     return Evidence(**shares, **_restored(results), place=place(results, readable))
@@ -152,12 +152,12 @@ def _restored(results: Results) -> dict[str, Any]:
 
 def _controls(sweep: SweepResult, component: str, layer: int, names: Mapping[str, str]) -> dict[str, Share]:
     """Return the recovery of each control in one window, by its words: swaps that carry nothing of the answer."""
-    found = {}
+    controls = {}
     for name, words in names.items():
         control = _best(sweep, f"{component} ({name})", [layer])
         if control is not None:
-            found[words] = control[1]
-    return found
+            controls[words] = control[1]
+    return controls
 
 
 def _best(sweep: SweepResult, component: str, layers: list[int] | None = None) -> tuple[int, Share] | None:

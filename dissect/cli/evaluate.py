@@ -91,23 +91,23 @@ def evaluate(
         outputs.check_file(table, ".csv", option="--table")
     files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
-    chosen = values.measured(option)
+    measure_options = values.measured(option)
     for name in ("max_length", "stride"):
         if getattr(prompting, name) is not None:
-            chosen.setdefault(f"perplexity.{name}", getattr(prompting, name))
+            measure_options.setdefault(f"perplexity.{name}", getattr(prompting, name))
     chat = prompting.chat_choice()
     running.start()
 
     from dissect.evaluation.evaluate import evaluate as measure
 
-    found = measure(
+    result = measure(
         models,
         **read,
         base=base,
         retrained=retrained,
         adapter_base=adapter_base,
         measures=values.listed(measures, "--measures") if measures else None,
-        options=chosen,
+        options=measure_options,
         answers=prompting.answers,
         template=prompting.wording,
         chat=chat,
@@ -124,15 +124,15 @@ def evaluate(
     )
     if not is_main():
         return
-    _report(found)
+    _report(result)
     typer.echo(f"saved {out}")
     if table is not None:
-        found.to_dataframe().to_csv(table, index=False)
+        result.to_dataframe().to_csv(table, index=False)
         typer.echo(f"saved {table}")
     if figure is not None:
         from dissect import plots
 
-        export.write(plots.tradeoff(found), figure)
+        export.write(plots.tradeoff(result), figure)
         typer.echo(f"saved {figure}")
 
 

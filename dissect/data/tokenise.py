@@ -117,10 +117,10 @@ def subject_positions(encoded: Encoded, text: str, subject: str, *, end: int, be
     Returns:
         The positions in order; none where the subject does not stand in the text.
     """
-    found = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)").search(text, begin) if subject else None
-    if found is None:
+    match = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)").search(text, begin) if subject else None
+    if match is None:
         return []
-    first, last = found.span()
+    first, last = match.span()
     return [
         position
         for position, (start, stop) in enumerate(encoded.offsets[:end])

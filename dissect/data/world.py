@@ -113,11 +113,11 @@ class World:
         Raises:
             DissectError: facts that are not of a world.
         """
-        chosen = list(facts)
-        for fact in chosen:
+        stated = list(facts)
+        for fact in stated:
             if forms not in fact.extra or fact.answer is None:
                 raise DissectError(f"{fact.question!r} has no {forms!r} in its extra: take facts of World.facts")
-        return restated(chosen, forms)
+        return restated(stated, forms)
 
     def texts(self, people: Iterable[int] | None = None) -> list[str]:
         """Training texts for a model of this world: sentences, questions with answers, and filler.

@@ -93,7 +93,7 @@ class Change(AbstractContextManager[Value], Generic[Value]):
                 signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """Call the earlier handler, but later where it would come between the doing and the body, or interrupt the undoing."""
+        """Call the earlier handler; wait where this would come between doing and body, or interrupt the undoing."""
         within = frame
         while within is not None:
             if within.f_code in _WAITING and within.f_locals.get("self") is self:

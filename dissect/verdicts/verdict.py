@@ -106,7 +106,7 @@ def verdict(
         ('suppressed', 0.88)
     """
     before, examined, beside = _sources(checkpoints, base, retrained)
-    forget, retain, texts = (_facts(name, given) for name, given in _named(forget, retain, texts))
+    forget, retain, texts = (_facts(name, fact_source) for name, fact_source in _named(forget, retain, texts))
     check_template(template)
     check_windows(max_length, stride)
     chat_format = as_chat(chat)
@@ -120,21 +120,22 @@ def verdict(
         replying = {"chat": asking.chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         forget, retain = (answered(facts, before, template=template, **replying) for facts in (forget, retain))
     questions = paired(forget, template=template, subject=subject, n_folds=n_folds, seed=seed)
-    chosen = chosen_attacks(attacks)
-    if all(attack.name != "as_asked" for attack in chosen):
-        chosen = [available()["as_asked"], *chosen]
-    merged = budgets(chosen, dict(options or {}))
+    selected = chosen_attacks(attacks)
+    if all(attack.name != "as_asked" for attack in selected):
+        selected = [available()["as_asked"], *selected]
+    merged = budgets(selected, dict(options or {}))
     sources: dict[str, CheckpointSource] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
     whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
     kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
-    asked = {str(getattr(fact, fact.kind)) for fact in forget}
+    forget_questions = {str(getattr(fact, fact.kind)) for fact in forget}
     bench = Bench(
         tested=questions,
         forget=forget,
         retain=unrelated(
             retain.filter(
                 lambda fact: (
-                    str(fact.extra.get(subject)) not in questions.names and str(getattr(fact, fact.kind)) not in asked
+                    str(fact.extra.get(subject)) not in questions.names
+                    and str(getattr(fact, fact.kind)) not in forget_questions
                 )
             ),
             questions.names,
@@ -142,7 +143,7 @@ def verdict(
         kept=kept,
         kept_tested=_choice_of(kept, template, subject, seed),
         texts=texts,
-        attacks=tuple(chosen),
+        attacks=tuple(selected),
         budgets=merged,
         asking=asking,
         dtype=dtype,
@@ -150,7 +151,7 @@ def verdict(
         seed=seed,
         progress=progress and is_main(),
     )
-    panel = (ANSWERS, *(attack.name for attack in chosen))
+    panel = (ANSWERS, *(attack.name for attack in selected))
     parts = {name: (ANSWERS, "as_asked") if name == BASE else panel for name in sources}
     spec = {
         "sets": {

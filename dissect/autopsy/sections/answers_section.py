@@ -22,19 +22,19 @@ _N_EXAMPLES = 6
 
 def behaviour(results: Results) -> Section:
     """Tables of behaviour and memorisation; examples of each set."""
-    found = results.evaluation
-    if found is None:
+    evaluation = results.evaluation
+    if evaluation is None:
         return Section("What the models say", [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = [
         "Values are means over facts with 95 % bootstrap intervals. For the definitions of the measures see How it was "
         "measured.",
         measures(
-            found,
+            evaluation,
             ("contains", "exact_match", "rouge_l", "answer_probability", "perplexity"),
             "shares and probabilities",
         ),
-        *_examples(found),
-        Details("All measures of behaviour and memorisation", [measures(found, _all(found), "")]),
+        *_examples(evaluation),
+        Details("All measures of behaviour and memorisation", [measures(evaluation, _all(evaluation), "")]),
     ]
     return Section("What the models say", parts)
 

@@ -40,8 +40,8 @@ _WHOLE = {"prompt_attacks": "best of those that give nothing away"}
 def attacks(results: Results) -> Section:
     """Curves of relearning; tables of rounding and of prompts."""
     heading = "What attacks bring back"
-    found = results.evaluation
-    if found is None:
+    evaluation = results.evaluation
+    if evaluation is None:
         return Section(heading, [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = []
     for name, words, along in (
@@ -49,16 +49,16 @@ def attacks(results: Results) -> Section:
         ("quantisation", _ROUNDING, ""),
         ("prompt_attacks", _PROMPTS, ""),
     ):
-        rows = [row for row in found.rows if row.measure == name]
+        rows = [row for row in evaluation.rows if row.measure == name]
         if not rows:
-            parts.append(f"{words} Not measured here: {_reason(found, name)}.")
+            parts.append(f"{words} Not measured here: {_reason(evaluation, name)}.")
             continue
         parts.append(words)
         if along:
             caption = "Mean over facts held out from the training; the control is the retrained model."
-            parts += figures(found, name, caption, along, of="answer probability")
+            parts += figures(evaluation, name, caption, along, of="answer probability")
         if not along:
-            parts.append(places(found, rows))
+            parts.append(places(evaluation, rows))
     return Section(heading, parts)
 
 

@@ -60,13 +60,13 @@ class ChatOptions:
 
 
 def _arguments(texts: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
             raise DissectError(f"--chat-arg {text!r}: write it as name=value, such as enable_thinking=false")
-        found[name.strip()] = _value(value)
-    return found
+        arguments[name.strip()] = _value(value)
+    return arguments
 
 
 def _value(text: str) -> Any:

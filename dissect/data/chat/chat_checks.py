@@ -85,15 +85,15 @@ def say_line_break(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 
 def _own_end(tokenizer: Any) -> str | None:
-    """Return the text that the chat template writes after the question, with the generation prompt; None without a template."""
+    """Return what the chat template writes after the question, generation prompt included; None without a template."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     try:
-        asked = ChatFormat(tokenizer, Chat()).asked(_PROBE)
+        prompt = ChatFormat(tokenizer, Chat()).asked(_PROBE)
     except DissectError:  # a template that wants arguments: nothing to compare with
         return None
-    _, found, after = asked.rpartition(_PROBE)
-    return after if found else None
+    _, probe, after = prompt.rpartition(_PROBE)
+    return after if probe else None
 
 
 def _adds_bos(tokenizer: Any, bos: int) -> bool:
@@ -105,7 +105,7 @@ def _writes_bos(tokenizer: Any, name: str) -> bool:
     if not getattr(tokenizer, "chat_template", None):
         return False
     try:
-        asked = ChatFormat(tokenizer, Chat()).asked(_PROBE)
+        prompt = ChatFormat(tokenizer, Chat()).asked(_PROBE)
     except DissectError:
         return False
-    return asked.startswith(name) and asked.count(name) == 1
+    return prompt.startswith(name) and prompt.count(name) == 1

@@ -69,7 +69,7 @@ class ChatFormat:
         Raises:
             DissectError: the template refuses the conversation, or changes the answer.
         """
-        asked, marked = self._render(question, None), self._render(question, _MARK)
+        prompt, marked = self._render(question, None), self._render(question, _MARK)
         before, mark, tail = marked.rpartition(_MARK)
         if not mark:
             raise DissectError("the chat template leaves the answer out: is it a template for conversations?")
@@ -86,16 +86,16 @@ class ChatFormat:
             raise DissectError(
                 f"the chat template does not write the answer {answer!r:.60} as it is: change the answer"
             )
-        if before.startswith(asked):
-            return Turn(asked, before[len(asked) :], written, tail)
+        if before.startswith(prompt):
+            return Turn(prompt, before[len(prompt) :], written, tail)
         said_once(
             self.tokenizer,
             "the chat template writes an answered turn in another way (%r) than its generation prompt ends (%r): "
             "answers follow the generation prompt",
             before[-40:],
-            asked[-40:],
+            prompt[-40:],
         )
-        return Turn(asked, "", written, tail)
+        return Turn(prompt, "", written, tail)
 
     @cached_property
     def end_of_turn(self) -> int | None:

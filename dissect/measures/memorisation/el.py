@@ -82,14 +82,14 @@ def _ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
 def _continued(examined: Examined, share: float) -> list[tuple[list[int], list[int]]]:
     """Return the model's continuation of a share of each item, cut to the length of the rest, and the rest."""
     cuts = _cuts(examined.prompts, share)
-    given = [row[:cut] for row, (cut, _) in zip(examined.prompts.tokens, cuts, strict=True)]
+    beginnings = [row[:cut] for row, (cut, _) in zip(examined.prompts.tokens, cuts, strict=True)]
     rests = [row[cut:stop].tolist() for row, (cut, stop) in zip(examined.prompts.tokens, cuts, strict=True)]
-    asked = [i for i, rest in enumerate(rests) if len(rest) > 1]  # the very short ones have no n-grams anyway
+    long_enough = [i for i, rest in enumerate(rests) if len(rest) > 1]  # the very short ones have no n-grams anyway
     said: dict[int, list[int]] = {}
-    if asked:
-        longest = max(len(rests[i]) for i in asked)
-        new = _generated(examined, [given[i] for i in asked], longest)
-        said = {i: ids.tolist() for i, ids in zip(asked, new, strict=True)}
+    if long_enough:
+        longest = max(len(rests[i]) for i in long_enough)
+        new = _generated(examined, [beginnings[i] for i in long_enough], longest)
+        said = {i: ids.tolist() for i, ids in zip(long_enough, new, strict=True)}
     return [(said.get(i, [])[: len(rest)], rest) for i, rest in enumerate(rests)]
 
 

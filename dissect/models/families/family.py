@@ -69,12 +69,12 @@ def refuse(feature: str, supported: str) -> DissectError:
 
 def activation(name: str) -> str:
     """TransformerLens's name for the activation function that transformers calls ``name``."""
-    found = _ACTIVATIONS.get(name, name)
+    translated = _ACTIVATIONS.get(name, name)
     # A trainable xIELU has parameters of its own; "solu" is no function of transformers.
     known = [each for each in SUPPORTED_ACTIVATIONS if each not in ("solu", "solu_ln", "xielu")]
-    if found not in known:
+    if translated not in known:
         raise refuse(f"the activation {name!r}", ", ".join(known))
-    return found
+    return translated
 
 
 def grouped(config: PretrainedConfig) -> int | None:

@@ -144,16 +144,16 @@ def adapted_source(
 def resized_vocabulary(adapter: Path, rows: int) -> int:
     """Rows of the embedding after an adapter that stores it whole; ``rows`` where it does not."""
     tensors = open_source(adapter, "adapter_model", "adapter_model")
-    found = set()
+    sizes = set()
     for name in tensors.names():
         match = _TENSOR.match(name)
         if match is None or match["factor"] or match["original"]:
             continue
         if match["module"].rpartition(".")[2] in ("embed_tokens", "wte", "embed_in", "lm_head", "embed_out"):
-            found.add(tensors.shape(name)[0])
-    if len(found) > 1:
-        raise DissectError(f"{adapter} stores embeddings of {' and '.join(map(str, sorted(found)))} rows")
-    return found.pop() if found else rows
+            sizes.add(tensors.shape(name)[0])
+    if len(sizes) > 1:
+        raise DissectError(f"{adapter} stores embeddings of {' and '.join(map(str, sorted(sizes)))} rows")
+    return sizes.pop() if sizes else rows
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
@@ -233,13 +233,13 @@ class _Change:
 
     def shapes(self) -> list[tuple[int, ...]]:
         """Shapes of the product of the factors and of the whole weight, as far as they are there."""
-        found: list[tuple[int, ...]] = []
+        sizes: list[tuple[int, ...]] = []
         if "A" in self.names:
             out, inner = self.tensors.shape(self.names["B"])[0], self.tensors.shape(self.names["A"])[1]
-            found.append((inner, out) if self.transposed else (out, inner))
+            sizes.append((inner, out) if self.transposed else (out, inner))
         if "whole" in self.names:
-            found.append(self.tensors.shape(self.names["whole"]))
-        return found
+            sizes.append(self.tensors.shape(self.names["whole"]))
+        return sizes
 
     def is_nothing(self) -> bool:
         """Return True if the base's tensor stays as it is: the second factor starts at zero and was never trained."""
