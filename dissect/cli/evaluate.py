@@ -136,17 +136,17 @@ def evaluate(
         typer.echo(f"saved {figure}")
 
 
-def _report(found: Any) -> None:
+def _report(result: Any) -> None:
     from dissect.cli.arguments.summary import columns
 
-    shown = found.table()
+    shown = result.table()
     if len(shown):
         typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
-    curves = sorted({row.measure for row in found.rows if row.at})
+    curves = sorted({row.measure for row in result.rows if row.at})
     if curves:
         typer.echo(f"\ncurves, in the file alone: {', '.join(curves)}")
     reasons: dict[tuple[str, str], list[str]] = {}
-    for refusal in found.refused:
+    for refusal in result.refused:
         reasons.setdefault((refusal.measure, refusal.reason), []).append(f"{refusal.model} on {refusal.set}")
     for (measure, reason), where in reasons.items():
         typer.echo(

@@ -140,18 +140,18 @@ def _say_oddities(rows: Sequence[PromptRow], tokenizer: Any, form: ChatFormat | 
     say_bos(tokenizer, [row.ids for row in questions], chat=form is not None)
 
 
-def _rows_of(fact: Fact, tokenizer: Any, how: _How) -> list[PromptRow]:
+def _rows_of(fact: Fact, tokenizer: Any, shared: _How) -> list[PromptRow]:
     """The rows of a fact: one, or the windows of a long text."""
-    form = how.form
-    if how.answered:
+    form = shared.form
+    if shared.answered:
         plain = form is None or fact.kind == "text"
-        return [plain_prompt(fact, tokenizer, how.template) if plain else chat_prompt(fact, form, how.template)]  # type: ignore[arg-type]
+        return [plain_prompt(fact, tokenizer, shared.template) if plain else chat_prompt(fact, form, shared.template)]  # type: ignore[arg-type]
     if form is not None and fact.kind != "text":
-        return [chat_row(fact, form, how.template)]
-    row = plain_row(fact, tokenizer, how.template)
-    if fact.text is None or how.window is None or len(row.ids) <= how.window:
+        return [chat_row(fact, form, shared.template)]
+    row = plain_row(fact, tokenizer, shared.template)
+    if fact.text is None or shared.window is None or len(row.ids) <= shared.window:
         return [row]
-    return list(windows_of(encode(tokenizer, fact.text), fact.text, size=how.window, stride=how.stride))
+    return list(windows_of(encode(tokenizer, fact.text), fact.text, size=shared.window, stride=shared.stride))
 
 
 def _check_room(row: PromptRow, limit: int | None, fact: Fact, *, answered: bool) -> None:

@@ -218,9 +218,8 @@ class _Run:
         # Resume before the first layer touched, and give what the intervention leaves alone there beside what it gives.
         start = intervention.first_layer
         residual = embed(self.recipient, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
-        activations = {name: own.activations[name] for name in intervention.kept} | intervention.given(
-            batch
-        )  # (b, pos, ...)
+        activations = {name: own.activations[name] for name in intervention.kept}  # (b, pos, ...)
+        activations |= intervention.given(batch)
         return Pass(residual, max(start, 0), activations)
 
 
@@ -238,9 +237,9 @@ def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt p
     return foils
 
 
-def _put(values: Values, index: int, place: slice, row: CellRow) -> None:
+def _put(values: Values, index: int, batch_rows: slice, row: CellRow) -> None:
     for name, numbers in row.items():
-        values[name][index, place] = numbers
+        values[name][index, batch_rows] = numbers
 
 
 def _resid_pre(layer: int) -> str:

@@ -216,17 +216,17 @@ def _named(forget: Any, retain: Any, texts: Any) -> list[tuple[str, Any]]:
     return [("forget", forget), ("retain", retain), ("texts", texts)]
 
 
-def _facts(name: str, given: Any) -> Facts:
+def _facts(name: str, source: Any) -> Facts:
     """Facts, a file of them, or none."""
-    if given is None:
+    if source is None:
         return Facts()
-    if isinstance(given, (str, os.PathLike)):
-        return Facts.read(given)
-    if isinstance(given, Facts):
-        return given
-    if isinstance(given, Iterable):
-        return Facts(given)
-    raise DissectError(f"{name} must be Facts or a file of them, got {type(given).__name__}: use Facts.read")
+    if isinstance(source, (str, os.PathLike)):
+        return Facts.read(source)
+    if isinstance(source, Facts):
+        return source
+    if isinstance(source, Iterable):
+        return Facts(source)
+    raise DissectError(f"{name} must be Facts or a file of them, got {type(source).__name__}: use Facts.read")
 
 
 def _choice_of(kept: Facts, template: str, subject: str, seed: int) -> Tested | None:

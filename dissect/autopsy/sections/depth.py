@@ -58,13 +58,13 @@ def _lens(results: Results) -> list[Any]:
     return [_LENS, drawings[0], *more]
 
 
-def figures(found: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:
+def figures(evaluation: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:
     """The curve of a measure on forget facts; none where it was not measured."""
     try:
-        return [Drawing(plots.measured(found, measure, along=along, **at), caption)]
+        return [Drawing(plots.measured(evaluation, measure, along=along, **at), caption)]
     except DissectError:
         return []
 
 
-def _further(found: Evaluation, name: str) -> bool:
-    return found.measures[name]["family"] == "depth" and name not in dict(_CURVES)
+def _further(evaluation: Evaluation, name: str) -> bool:
+    return evaluation.measures[name]["family"] == "depth" and name not in dict(_CURVES)

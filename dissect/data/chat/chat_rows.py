@@ -82,9 +82,9 @@ def turn_of(fact: Fact, template: str) -> tuple[str, str | None]:
     return filled(fact, template), fact.answer
 
 
-def _turn_begin(asked: str, question: str) -> int:
+def _turn_begin(prompt: str, question: str) -> int:
     """Where the question stands: its subject may be named in the system prompt or in an earlier turn as well."""
-    return max(asked.rfind(question.strip()), 0)
+    return max(prompt.rfind(question.strip()), 0)
 
 
 def _begun(fact: Fact, answer: str) -> str:

@@ -105,7 +105,7 @@ def _cuts(prompts: Prompts, share: float) -> list[tuple[int, int]]:
     return cuts
 
 
-def _generated(examined: Examined, given: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
+def _generated(examined: Examined, beginnings: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
     settings = examined.settings
     shared: dict[str, Any] = {
         "max_new_tokens": longest,
@@ -114,8 +114,8 @@ def _generated(examined: Examined, given: Sequence[Int[Tensor, "_"]], longest: i
         "progress": settings.progress,
     }
     if examined.option(SAMPLING):
-        return sample(examined.model, given, **PUBLISHED, seed=settings.seed, **shared)
-    return greedy(examined.model, given, **shared)
+        return sample(examined.model, beginnings, **PUBLISHED, seed=settings.seed, **shared)
+    return greedy(examined.model, beginnings, **shared)
 
 
 def _listed(value: Any) -> list[Any]:

@@ -110,8 +110,8 @@ def concept_places(examined: Examined) -> list[tuple[int, int]]:
     return [_place(pair, examined.model) for pair in dict.fromkeys(map(_pair, pairs))]
 
 
-def _pair(given: Any) -> tuple[Any, ...]:
-    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
+def _pair(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _place(pair: tuple[Any, ...], model: HookedTransformer) -> tuple[int, int]:

@@ -144,10 +144,10 @@ def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> Swee
     return work.item(label, key, both, None)
 
 
-def _by_checkpoint(model: FigureModel, found: Mapping[tuple[str, str], SweepResult], work: FigureWork) -> pd.DataFrame:
+def _by_checkpoint(model: FigureModel, sweeps: Mapping[tuple[str, str], SweepResult], work: FigureWork) -> pd.DataFrame:
     """The numbers of each checkpoint: those of ``SweepResult.ci``."""
     rows = []
-    for (id, name), sweep in found.items():
+    for (id, name), sweep in sweeps.items():
         table = sweep.ci(work.settings["metric"], seed=work.seed).to_dataframe().reset_index()
         rows.append(table.rename(columns={"mean": "krs"}).assign(model=model.name, method=name, id=id))
     keep = ["model", "method", "id", "component", "layer", "krs", "low", "high", "pooled", "n", "n_undefined"]

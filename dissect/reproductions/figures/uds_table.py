@@ -80,10 +80,10 @@ def _concept(work: FigureWork, model: FigureModel, id: str) -> list[dict[str, An
     return rows
 
 
-def _wide(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _wide(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """One row of many: a column for each number and its interval."""
     wide: dict[str, Any] = {}
-    for row in found:
+    for row in scores:
         name = row["measure"] if row["set"] == "forget" else f"{row['measure']}_{row['set']}"
         wide |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"], f"{name}_n": row["n"]}
     return wide

@@ -110,10 +110,10 @@ def _token(model: HookedTransformer, answer: str) -> int:
     return int(ids[0])
 
 
-def _check(model: HookedTransformer, name: str, place: tuple[int, int]) -> None:
+def _check(model: HookedTransformer, name: str, at: tuple[int, int]) -> None:
     layers, neurons = model.cfg.n_layers, model.cfg.d_mlp or 0
-    if not (0 <= place[0] < layers and 0 <= place[1] < neurons):
+    if not (0 <= at[0] < layers and 0 <= at[1] < neurons):
         raise DissectError(
-            f"concept {name!r} has layer {place[0]}, neuron {place[1]}, the model {layers} layers of {neurons}: take "
+            f"concept {name!r} has layer {at[0]}, neuron {at[1]}, the model {layers} layers of {neurons}: take "
             "the concepts of this model"
         )
