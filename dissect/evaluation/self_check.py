@@ -106,8 +106,8 @@ def self_check(
         ...     print(result)
     """
     model = load(source, device=device, base=base, progress=progress)
-    place = model.embed.W_E.device
-    checked = Checked(model, native_model(model).to(place), _prompts(model))
+    model_device = model.embed.W_E.device
+    checked = Checked(model, native_model(model).to(model_device), _prompts(model))
     results = []
     for name, function in tqdm(CHECKS.items(), desc="checking", unit="check", delay=1.0, disable=not progress):
         try:
