@@ -64,8 +64,8 @@ def set_words(smallest: SmallestSet, n_layers: int) -> str:
         f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {smallest.threshold:g}: it takes "
         f"{len(smallest.members)} of {smallest.n_candidates} blocks, {share:.1%} of the weights. As many blocks of "
         f"the same kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks are "
-        f"restored, unless they are the same ones: at least {_shared(smallest, n_layers)} of the {len(smallest.members)} "
-        "are the same in any draw."
+        f"restored, unless they are the same ones: at least {_shared(smallest, n_layers)} of the "
+        f"{len(smallest.members)} are the same in any draw."
     )
 
 
