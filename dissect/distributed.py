@@ -62,7 +62,7 @@ def world() -> World:
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes what all have in common."""
+    """Return True if this process is the one that writes what all have in common."""
     return world().rank == 0
 
 
@@ -178,7 +178,7 @@ def mesh(*, sweep: int = 1, replicate: int = 1, device: str | None = None) -> "D
 
 
 def on_main(function: Callable[[], _Result]) -> _Result:
-    """What rank 0 gets from ``function``, which it alone calls, on every rank; it is pickled.
+    """Call ``function`` on rank 0 alone and return its result on every rank; it is pickled.
 
     Raises:
         DissectError: on every rank, if the function raises it.
@@ -202,7 +202,7 @@ def on_main(function: Callable[[], _Result]) -> _Result:
 
 
 def tell(value: Any, mesh: "DeviceMesh") -> Any:
-    """What the first rank of a one-dimensional mesh gives, on all of its ranks; it is pickled."""
+    """Return the first rank's value on all ranks of a one-dimensional mesh; it is pickled."""
     import torch
     import torch.distributed as dist
 
@@ -212,14 +212,14 @@ def tell(value: Any, mesh: "DeviceMesh") -> Any:
 
 
 def all_gather_objects(value: _Result) -> list[_Result]:
-    """What each rank gives, in the order of the ranks; it is pickled."""
+    """Return the values of all ranks, in the order of the ranks; they are pickled."""
     if not _initialised():
         return [value]
     import torch.distributed as dist
 
-    found: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(found, value)
-    return found
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
 
 
 def summed(values: list[float], *, over: int | None = None) -> list[float]:
@@ -235,7 +235,7 @@ def summed(values: list[float], *, over: int | None = None) -> list[float]:
 
 
 def _initialised() -> bool:
-    """Whether there is a group of several; where torch was not imported there is none."""
+    """Return True if there is a group of several; where torch was not imported there is none."""
     dist = sys.modules.get("torch.distributed")
     return dist is not None and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
 

@@ -21,11 +21,11 @@ def shadowing() -> str | None:
     """One line if the forensics framework is installed in this environment, else None."""
     for name in OTHERS:
         try:
-            found = version(name)
+            release = version(name)
         except PackageNotFoundError:
             continue
         return (
-            f"the forensics framework ({name} {found}) is installed in this environment, and its modules are called "
+            f"the forensics framework ({name} {release}) is installed in this environment, and its modules are called "
             f"dissect.* as well: one hides the other. Install {NAME} in an environment of its own"
         )
     return None

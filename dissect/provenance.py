@@ -8,10 +8,10 @@ from dissect.distribution import own_version
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the packages that numbers depend on."""
-    found = {"python": platform.python_version(), "dissect": own_version()}
+    installed = {"python": platform.python_version(), "dissect": own_version()}
     for name in ("torch", "transformer-lens", "transformers", "numpy", "scipy", "xarray"):
         try:
-            found[name] = version(name)
+            installed[name] = version(name)
         except PackageNotFoundError:
-            found[name] = "not installed"
-    return found
+            installed[name] = "not installed"
+    return installed

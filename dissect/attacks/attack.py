@@ -95,7 +95,7 @@ class Target:
     memo: dict[Any, Any] = field(default_factory=dict, repr=False)
     """Kept from attack to attack on the same facts, e.g. tokens; of a model only under its fingerprint."""
     notes: list[str] = field(default_factory=list)
-    """What the attack has to say beside its numbers, a sentence each: the layer it read, the rate it trained at."""
+    """Notes of the attack beside its numbers, a sentence each: the layer it read, the rate it trained at."""
 
     @property
     def tokenizer(self) -> Any:

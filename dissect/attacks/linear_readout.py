@@ -44,13 +44,13 @@ def linear_readout(target: Target, *, third: str) -> Scores:
     best = (-np.inf, 0, 0)
     for layer in layers_of(third, model.cfg.n_layers):
         choices = _cross_validated(states[layer], embedded, answers, folds)
-        best = max(best, *((choice, layer, place) for place, choice in enumerate(choices)))
-    choice, layer, place = best
+        best = max(best, *((choice, layer, index) for index, choice in enumerate(choices)))
+    choice, layer, index = best
     target.notes.append(f"Read off layer {layer}, where it tells held-out retain facts apart with {choice:.2f}.")
 
-    asked, where = questions_of(target)
-    tested = last_states(model, asked, batch_size)[layer]
-    predicted = ridge_path(states[layer], embedded, tested, PENALTIES)[place]  # (question, d_model)
+    questions, where = questions_of(target)
+    tested = last_states(model, questions, batch_size)[layer]
+    predicted = ridge_path(states[layer], embedded, tested, PENALTIES)[index]  # (question, d_model)
     return _matrices(target, predicted - embedded.mean(0), embedded.mean(0), where)
 
 
@@ -82,10 +82,10 @@ def _cross_validated(
         other = answers[out][:, None] != answers[out][None]  # (question, answer): equal answers are no foils
         rows = other.any(1)
         counted += int(rows.sum())
-        for place, cosines in enumerate(similar):
+        for index, cosines in enumerate(similar):
             own = np.diag(cosines)[:, None]
             below = (cosines < own) + 0.5 * (cosines == own)
-            totals[place] += ((below * other).sum(1)[rows] / other.sum(1)[rows]).sum()
+            totals[index] += ((below * other).sum(1)[rows] / other.sum(1)[rows]).sum()
     return totals / max(1, counted)
 
 

@@ -55,7 +55,7 @@ def split(retain: Sequence[Fact], seed: int) -> Split:
 def strongest(
     target: Target, parts: Split, read: Callable[[], T], *, steps: int, lora_rank: int, label: str
 ) -> tuple[T, float]:
-    """What ``read`` gives after training at the highest rate that harms nothing, and that rate.
+    """Return the result of ``read`` after training at the highest rate that harms nothing, and that rate.
 
     Args:
         target: under attack; the rate is kept in its ``memo`` for other attacks on the same weights.
@@ -102,7 +102,7 @@ def harmless_rate(target: Target, parts: Split, *, steps: int, lora_rank: int) -
 def until_learnt(
     target: Target, facts: Sequence[Fact], read: Callable[[], T], *, steps: int, lora_rank: int, label: str
 ) -> tuple[T, float]:
-    """What ``read`` gives at the lowest rate at which the facts trained on are learnt, or the highest, and that rate.
+    """Return the result of ``read`` at the lowest rate that teaches the facts, or the highest, and that rate.
 
     For lack of retain facts; none of ``facts`` is read.
     """
@@ -126,7 +126,7 @@ def until_learnt(
 
 
 def learnt(target: Target, facts: Sequence[Fact]) -> bool:
-    """Whether the model, as it is now, has learnt these facts by `LEARNT`."""
+    """Return True if the model, as it is now, has learnt these facts by `LEARNT`."""
     return bool(np.exp(_logprob(target, target.asking.prompts(facts, target.model))) >= LEARNT)
 
 
@@ -137,7 +137,7 @@ def _logprob(target: Target, prompts: Prompts) -> float:
 
 
 def _key(target: Target, steps: int, lora_rank: int) -> Any:
-    """What the choice depends on; None for a model without a fingerprint."""
+    """Key of everything that the choice depends on; None for a model without a fingerprint."""
     checkpoint = checkpoint_or_none(target.model)
     if checkpoint is None:
         return None

@@ -54,7 +54,7 @@ def relearn_others(target: Target, *, mixed: bool, steps: int, lr: float | None,
 
 
 def _taught(target: Target, fold: int, parts: Split | None) -> Sequence[Fact]:
-    """What is trained on before a fold is read: facts of the others, and as many retain facts of ``parts``."""
+    """Facts to train on before a fold is read: facts of the others, and as many retain facts of ``parts``."""
     facts = list(target.others(fold))
     if parts is None:
         return facts

@@ -27,12 +27,12 @@ def sampling(target: Target, *, samples: int, k: int, temperature: float, top_p:
     if not 1 <= k <= samples:
         raise NotPossible(f"leak@k needs 1 <= k <= samples, got k={k} and samples={samples}")
     prompts, where = questions_of(target)
-    asked = [row[:n] for row, n in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
+    questions = [row[:n] for row, n in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
     texts = {" " + answer.strip() for sheet in target.sheets for ask in sheet.asks for answer in ask.answers}
     longest = max(len(ids) for ids in target.tokenizer(sorted(texts), add_special_tokens=False)["input_ids"])
     new = sample(
         target.model,
-        [ids for ids in asked for _ in range(samples)],
+        [ids for ids in questions for _ in range(samples)],
         max_new_tokens=longest + EXTRA_TOKENS,
         temperature=temperature,
         top_p=top_p,
@@ -47,7 +47,7 @@ def sampling(target: Target, *, samples: int, k: int, temperature: float, top_p:
         matrix = np.full(sheet.shape, np.nan)
         for ask, (row, places) in zip(sheet.asks, asks, strict=True):
             if places:
-                answers = [said[place * samples : (place + 1) * samples] for place in places]
+                answers = [said[number * samples : (number + 1) * samples] for number in places]
                 matrix[row, list(ask.columns)] = np.mean([_leaks(ask.answers, each, k) for each in answers], axis=0)
         matrices.append(matrix)
     return matrices

@@ -55,7 +55,7 @@ def _telling(sheets: Iterable[Sheet], wording: str) -> set[str]:
 
 
 def _cut(ask: Ask, question: Question) -> bool:
-    """Whether it is a statement cut before the answer: a prompt, where the fact itself is a question."""
+    """Return True for a statement cut before the answer: a prompt, where the fact itself is a question."""
     return question.fact.question is None and any(own.fact.question is not None for own in ask.asked())
 
 

@@ -43,51 +43,51 @@ BASE, UNLEARNED = "base", "unlearned"
 
 def evidence(results: Results) -> Evidence:
     """Gather the shares; those that were not measured stay None."""
-    found = results.evaluation
-    shares = _measured(found) if found is not None else {}
+    evaluation = results.evaluation
+    shares = _measured(evaluation) if evaluation is not None else {}
     retain = shares.get("depth_retain")
     readable = retain is None or retain.below(READABLE)
     return Evidence(**shares, **_restored(results), place=place(results, readable))
 
 
-def _measured(found: Evaluation) -> dict[str, Any]:
+def _measured(evaluation: Evaluation) -> dict[str, Any]:
     """Behaviour, depth and relearning."""
-    answered = _answered(found)
-    said = {words: share for set, words in WORDINGS.items() if (share := _share(found, answered, set)) is not None}
-    known = _row(found, BASE, answered, "forget")
+    answered = _answered(evaluation)
+    said = {words: share for set, words in WORDINGS.items() if (share := _share(evaluation, answered, set)) is not None}
+    known = _row(evaluation, BASE, answered, "forget")
     return {
         "known": None if known is None else _of(known),
         "said": said,
-        "retain": _share(found, answered, "retain"),
-        "perplexity": _perplexity(found),
-        "depth": _first(_row(found, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
+        "retain": _share(evaluation, answered, "retain"),
+        "perplexity": _perplexity(evaluation),
+        "depth": _first(_row(evaluation, UNLEARNED, name, "forget") for name in ("uds", "erasure_depth")),
         # UDS is not defined on retain facts: a retrained model's states lack nothing of them
-        "depth_retain": _first([_row(found, UNLEARNED, "erasure_depth", "retain")]),
-        "depth_alike": _first([_row(found, UNLEARNED, "erasure_depth", "forget")]),
-        **_relearned(found),
+        "depth_retain": _first([_row(evaluation, UNLEARNED, "erasure_depth", "retain")]),
+        "depth_alike": _first([_row(evaluation, UNLEARNED, "erasure_depth", "forget")]),
+        **_relearned(evaluation),
     }
 
 
-def _answered(found: Evaluation) -> str:
+def _answered(evaluation: Evaluation) -> str:
     """The measure of answering: of the short answers where all have one, else what the base model does well on."""
-    short, n_facts = _row(found, BASE, SHORT, "forget"), found.spec.get("sets", {}).get("forget", {}).get("n")
+    short, n_facts = _row(evaluation, BASE, SHORT, "forget"), evaluation.spec.get("sets", {}).get("forget", {}).get("n")
     if short is not None and short.n == n_facts:
         return SHORT
     for name in ANSWERED:
-        row = _row(found, BASE, name, "forget")
+        row = _row(evaluation, BASE, name, "forget")
         if row is not None and row.value >= KNOWN:
             return name
     return ANSWERED[0]
 
 
-def _share(found: Evaluation, measure: str, set: str) -> Share | None:
+def _share(evaluation: Evaluation, measure: str, set: str) -> Share | None:
     """The unlearned model's mean over the base model's, over the same facts; subjects are drawn for the interval."""
-    rows = [_row(found, name, measure, set) for name in (UNLEARNED, BASE)]
+    rows = [_row(evaluation, name, measure, set) for name in (UNLEARNED, BASE)]
     if any(row is None or row.items is None for row in rows):
         return None
     after, before = (np.array(row.items) for row in rows if row is not None)
     both = ~(np.isnan(after) | np.isnan(before))
-    groups = found.subjects(set)
+    groups = evaluation.subjects(set)
     groups = None if groups is None or len(groups) != len(both) else groups[both]
     after, before = after[both], before[both]
     if not len(before) or before.mean() == 0:
@@ -97,16 +97,16 @@ def _share(found: Evaluation, measure: str, set: str) -> Share | None:
     return Share(float(after.mean() / before.mean()), low, high, len(before))
 
 
-def _perplexity(found: Evaluation) -> float | None:
-    rows = [_row(found, name, "perplexity", "texts") for name in (UNLEARNED, BASE)]
+def _perplexity(evaluation: Evaluation) -> float | None:
+    rows = [_row(evaluation, name, "perplexity", "texts") for name in (UNLEARNED, BASE)]
     return None if any(row is None for row in rows) else rows[0].value / rows[1].value  # type: ignore[union-attr]
 
 
-def _relearned(found: Evaluation) -> dict[str, Share | None]:
+def _relearned(evaluation: Evaluation) -> dict[str, Share | None]:
     """Recovered shares of both models; the difference of their gains as a share of what was lost."""
 
     def at(model: str = UNLEARNED, **place: Any) -> ScoredRow | None:
-        return _row(found, model, "relearning", "forget", place)
+        return _row(evaluation, model, "relearning", "forget", place)
 
     back, control = at(whose="itself", of="recovered"), at(whose="control", of="recovered")
     gain, more = at(whose="itself", of="gain"), at(whose="difference", of="gain")
@@ -152,12 +152,12 @@ def _restored(results: Results) -> dict[str, Any]:
 
 def _controls(sweep: SweepResult, component: str, layer: int, names: Mapping[str, str]) -> dict[str, Share]:
     """Return the recovery of each control in one window, by its words: swaps that carry nothing of the answer."""
-    found = {}
+    controls = {}
     for name, words in names.items():
         control = _best(sweep, f"{component} ({name})", [layer])
         if control is not None:
-            found[words] = control[1]
-    return found
+            controls[words] = control[1]
+    return controls
 
 
 def _best(sweep: SweepResult, component: str, layers: list[int] | None = None) -> tuple[int, Share] | None:
@@ -200,26 +200,25 @@ def place(results: Results, readable: bool = True) -> str:
     return " ".join(sentences)
 
 
-def _set_words(found: SmallestSet) -> str:
-    names = [label(part) for part in found.members]
+def _set_words(smallest: SmallestSet) -> str:
+    names = [label(part) for part in smallest.members]
     shown = ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-    share = found.path[-1].n_weights / found.n_weights
+    share = smallest.path[-1].n_weights / smallest.n_weights
     if share > _FEW:
         return (
             f"The change is spread out: a search for few blocks of the base model's weights took {len(names)} of "
-            f"{found.n_candidates} ({share:.0%} of the weights) to restore {found.recovery:.0%} of its behaviour."
+            f"{smallest.n_candidates} ({share:.0%} of the weights) to restore {smallest.recovery:.0%} of its behaviour."
         )
-    text = (
-        f"The base model's {shown} ({share:.1%} of the weights) put back restore {found.recovery:.0%} of its behaviour"
-    )
-    if found.random and max(found.random) < RESTORED:
-        return f"{text}, as many blocks in other layers at most {max(found.random):.0%}."
+    restored = f"{smallest.recovery:.0%} of its behaviour"
+    text = f"The base model's {shown} ({share:.1%} of the weights) put back restore {restored}"
+    if smallest.random and max(smallest.random) < RESTORED:
+        return f"{text}, as many blocks in other layers at most {max(smallest.random):.0%}."
     return f"{text}."
 
 
-def _first_lost(found: Evaluation) -> int | None:
+def _first_lost(evaluation: Evaluation) -> int | None:
     """The first layer whose states cost the base model more than half of the answer's probability: log 2 nats."""
-    rows = [r for r in found.rows if (r.model, r.measure, r.set) == (UNLEARNED, "erasure_curve", "forget")]
+    rows = [r for r in evaluation.rows if (r.model, r.measure, r.set) == (UNLEARNED, "erasure_curve", "forget")]
     hit = [int(row.at["layer"]) for row in rows if _of(row).above(log(2))]
     return min(hit) if hit else None
 

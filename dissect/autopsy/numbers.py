@@ -6,25 +6,25 @@ from dissect.autopsy.page import Number, Numbers
 from dissect.autopsy.shares import Evidence, Share, most_said
 
 
-def numbers(found: Evidence) -> list[Numbers]:
+def numbers(evidence: Evidence) -> list[Numbers]:
     """Return the numbers that were measured, as tiles; nothing where none was."""
-    wording, said = most_said(found) or ("", None)
-    depth = found.depth_alike or found.depth
+    wording, said = most_said(evidence) or ("", None)
+    depth = evidence.depth_alike or evidence.depth
     tiles = [
         _tile(f"of the forget facts still answered, {wording}", said),
-        _tile("of the retain facts still answered", found.retain),
-        _tile("of the forget facts erased from hidden states", depth, "of the retain facts", found.depth_retain),
+        _tile("of the retain facts still answered", evidence.retain),
+        _tile("of the forget facts erased from hidden states", depth, "of the retain facts", evidence.depth_retain),
         _tile(
             "of the lost answer probability regained by relearning other facts",
-            found.returned,
+            evidence.returned,
             "in a model that never knew",
-            found.returned_control,
+            evidence.returned_control,
         ),
         _tile(
             "recovered with the base model's value vectors",
-            found.values,
+            evidence.values,
             "with early coefficients",
-            found.coefficients,
+            evidence.coefficients,
         ),
     ]
     shown = [tile for tile in tiles if tile is not None]

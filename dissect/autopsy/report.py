@@ -90,13 +90,13 @@ def report(
         raise DissectError(f"expected a pair from dissect.load_pair, got {type(pair).__name__}")
     named = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named | dict(sets or {}))
-    chosen, page = check_settings(settings), check_page(out)
+    checked, page = check_settings(settings), check_page(out)
     where = Path(folder) if folder is not None else page.with_name(f"{page.name}.results")
 
     def save(results: Results) -> None:
         build(results, page, title=title, lead=lead, extra=extra)
 
-    results = gather(pair, facts, where, chosen, command=command, task=task, save=save, progress=progress)
+    results = gather(pair, facts, where, checked, command=command, task=task, save=save, progress=progress)
     return Report(page, verdict_of(results), results)
 
 
@@ -109,8 +109,8 @@ def draw(
         DissectError: the folder holds no report.
     """
     results = Results.read(folder)
-    path, found = build(results, check_page(out), title=title)
-    return Report(path, found, results)
+    path, findings = build(results, check_page(out), title=title)
+    return Report(path, findings, results)
 
 
 def check_page(out: str | os.PathLike[str]) -> Path:

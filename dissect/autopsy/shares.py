@@ -72,6 +72,6 @@ class Evidence:
     """Place of the change that matters, in words."""
 
 
-def most_said(found: Evidence) -> tuple[str, Share] | None:
+def most_said(evidence: Evidence) -> tuple[str, Share] | None:
     """Return the wording that the unlearned model answers most, with the share; None where nothing was measured."""
-    return max(found.said.items(), key=lambda item: item[1].value, default=None)
+    return max(evidence.said.items(), key=lambda item: item[1].value, default=None)

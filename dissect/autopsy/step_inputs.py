@@ -26,8 +26,8 @@ class StepInputs:
         """The forget facts that sweeps run on."""
         if self._prompts is None:
             facts = self.sets["forget"]
-            chosen = Facts(facts[number] for number in evenly(len(facts), self.settings.max_facts))
-            self._prompts = chosen.prompts(
+            drawn = Facts(facts[number] for number in evenly(len(facts), self.settings.max_facts))
+            self._prompts = drawn.prompts(
                 self.pair.base,
                 template=self.settings.template,
                 chat=self.settings.chat,

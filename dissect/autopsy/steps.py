@@ -65,14 +65,14 @@ def _verdict(inputs: StepInputs, out: Path) -> None:
 def _evaluation(inputs: StepInputs, out: Path) -> None:
     """Measure all models."""
     sets, settings = dict(inputs.sets), inputs.settings
-    asked = FAMILIES if settings.measures is None else settings.measures
+    measures = FAMILIES if settings.measures is None else settings.measures
     evaluate(
         {"unlearned": inputs.pair.unlearned},
         forget=sets.pop("forget"),
         sets=sets,
         base=inputs.pair.base,
         retrained=inputs.pair.retrained,
-        measures=[measure.name for measure in chosen_measures(asked)],
+        measures=[measure.name for measure in chosen_measures(measures)],
         answers="base" if inputs.unanswered else "gold",
         template=settings.template,
         chat=settings.chat,
@@ -144,10 +144,10 @@ def chosen_steps(names: Iterable[str] | None) -> tuple[str, ...]:
     Raises:
         DissectError: a step that does not exist.
     """
-    chosen = tuple(STEPS) if names is None else tuple(names)
-    for name in chosen:
+    steps = tuple(STEPS) if names is None else tuple(names)
+    for name in steps:
         if name not in STEPS:
             raise DissectError(
                 f"no step {name!r}{near_miss(str(name), STEPS)} in a report: choose from {', '.join(STEPS)}"
             )
-    return chosen
+    return steps

@@ -95,23 +95,23 @@ def evaluate(
         outputs.check_file(table, ".csv", option="--table")
     files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
-    chosen = values.measured(option)
+    measure_options = values.measured(option)
     for name in ("max_length", "stride"):
         if getattr(prompting, name) is not None:
-            chosen.setdefault(f"perplexity.{name}", getattr(prompting, name))
+            measure_options.setdefault(f"perplexity.{name}", getattr(prompting, name))
     chat = prompting.chat_choice()
     running.start()
 
     from dissect.evaluation.evaluate import evaluate as measure
 
-    found = measure(
+    result = measure(
         models,
         **read,
         base=base,
         retrained=retrained,
         adapter_base=adapter_base,
         measures=values.listed(measures, "--measures") if measures else None,
-        options=chosen,
+        options=measure_options,
         answers=prompting.answers,
         template=prompting.wording,
         chat=chat,
@@ -128,29 +128,29 @@ def evaluate(
     )
     if not is_main():
         return
-    _report(found)
+    _report(result)
     typer.echo(f"saved {out}")
     if table is not None:
-        found.to_dataframe().to_csv(table, index=False)
+        result.to_dataframe().to_csv(table, index=False)
         typer.echo(f"saved {table}")
     if figure is not None:
         from dissect import plots
 
-        export.write(plots.tradeoff(found), figure)
+        export.write(plots.tradeoff(result), figure)
         typer.echo(f"saved {figure}")
 
 
-def _report(found: Any) -> None:
+def _report(result: Any) -> None:
     from dissect.cli.arguments.summary import columns
 
-    shown = found.table()
+    shown = result.table()
     if len(shown):
         typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
-    curves = sorted({row.measure for row in found.rows if row.at})
+    curves = sorted({row.measure for row in result.rows if row.at})
     if curves:
         typer.echo(f"\ncurves, in the file alone: {', '.join(curves)}")
     reasons: dict[tuple[str, str], list[str]] = {}
-    for refusal in found.refused:
+    for refusal in result.refused:
         reasons.setdefault((refusal.measure, refusal.reason), []).append(f"{refusal.model} on {refusal.set}")
     for (measure, reason), where in reasons.items():
         typer.echo(

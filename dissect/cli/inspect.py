@@ -56,12 +56,12 @@ def inspect(
     from dissect.models.files.load import load
     from dissect.models.pair import load_pair
 
-    how: dict[str, Any] = {"dtype": running.dtype, "device": running.device, "progress": running.progress}
-    model = load(base, base=adapter_base_of(base, given=adapter_base), **how)
+    loading: dict[str, Any] = {"dtype": running.dtype, "device": running.device, "progress": running.progress}
+    model = load(base, base=adapter_base_of(base, given=adapter_base), **loading)
     if unlearned is None:
         typer.echo(describe(model))
         return
-    pair = load_pair(model, unlearned, adapter_base=adapter_base, allow_extra_rows=allow_extra_rows, **how)
+    pair = load_pair(model, unlearned, adapter_base=adapter_base, allow_extra_rows=allow_extra_rows, **loading)
     typer.echo(describe(model))
     typer.echo(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
     if drift is not None:

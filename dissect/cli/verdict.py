@@ -76,8 +76,8 @@ def verdict(
 
         outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure")
         export.check_path(figure)
-    given = {"forget": forget, "retain": retain, "texts": texts}
-    facts: dict[str, Any] = {name: prompting.facts(path) for name, path in given.items() if path is not None}
+    paths = {"forget": forget, "retain": retain, "texts": texts}
+    facts: dict[str, Any] = {name: prompting.facts(path) for name, path in paths.items() if path is not None}
     told = values.measured(option)
     chat = prompting.chat_choice()
     running.start()

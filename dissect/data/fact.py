@@ -39,9 +39,9 @@ class Fact:
     def __post_init__(self) -> None:
         """Check the form, so that whatever holds a Fact need not."""
         object.__setattr__(self, "extra", {k: v for k, v in self.extra.items() if v is not None})
-        given = [kind for kind in get_args(FactKind) if getattr(self, kind) is not None]
-        if len(given) != 1:
-            seen = f"both {given[0]!r} and {given[1]!r}" if given else f"keys {_names(self)}"
+        kinds = [kind for kind in get_args(FactKind) if getattr(self, kind) is not None]
+        if len(kinds) != 1:
+            seen = f"both {kinds[0]!r} and {kinds[1]!r}" if kinds else f"keys {_names(self)}"
             raise DissectError(f"a fact needs one of 'question', 'prompt', 'text', got {seen}: give exactly one")
         for key in FACT_KEYS:
             value = getattr(self, key)

@@ -24,12 +24,12 @@ def foil_text(fact: Fact) -> str | None:
         DissectError: what stands there is no text.
     """
     key = "foil" if "foil" in fact.extra else "perturbed"
-    found: Any = fact.extra.get(key)
-    if isinstance(found, (list, tuple)):
-        found = found[0] if found else None
-    if found is not None and not isinstance(found, str):
-        raise DissectError(f"extra[{key!r}] must be text or a list of texts, got {found!r:.60}: put it in quotes")
-    return found or None
+    foil: Any = fact.extra.get(key)
+    if isinstance(foil, (list, tuple)):
+        foil = foil[0] if foil else None
+    if foil is not None and not isinstance(foil, str):
+        raise DissectError(f"extra[{key!r}] must be text or a list of texts, got {foil!r:.60}: put it in quotes")
+    return foil or None
 
 
 def foil_targets(prompts: Prompts) -> Int[Tensor, "prompt pos"]:

@@ -92,16 +92,16 @@ def make_prompts(
     limit = n_ctx if n_ctx is not None else None if model is None else model.cfg.n_ctx
     window = max_length if limit is None or max_length is None else min(max_length, limit)
     form = None if settings is None else ChatFormat(tokenizer, settings)
-    how = _How(form, user_template(template, settings), answers == "base", window, stride)
+    shared = _How(form, user_template(template, settings), answers == "base", window, stride)
     if chat is None and template == DEFAULT_TEMPLATE and any(fact.kind == "question" for fact in facts):
         say_unused(tokenizer)
     rows: list[PromptRow] = []
     owners: list[Fact] = []
     for i, fact in enumerate(facts):
         try:
-            made = _rows_of(fact, tokenizer, how)
+            made = _rows_of(fact, tokenizer, shared)
             for row in made:
-                _check_room(row, limit, fact, answered=how.answered)
+                _check_room(row, limit, fact, answered=shared.answered)
         except DissectError as error:
             raise DissectError(f"fact {i} ({getattr(fact, fact.kind)!r:.60}): {error}") from error
         rows += made
@@ -109,7 +109,7 @@ def make_prompts(
     if model is not None:
         _check_vocabulary(rows, model)
     _say_oddities(rows, tokenizer, form)
-    if how.answered:
+    if shared.answered:
         rows = answered_rows(
             rows, model, form, limit, max_new_tokens=max_new_tokens, batch_size=batch_size, progress=progress
         )
@@ -119,39 +119,39 @@ def make_prompts(
 
 @dataclass(frozen=True)
 class _How:
-    """What is asked of every fact alike."""
+    """Settings that all facts share."""
 
     form: ChatFormat | None
     template: str
     answered: bool
-    """Whether the model answers, and not the facts."""
+    """True if the model answers, and not the facts."""
     window: int | None
     stride: int | None
 
 
 def _say_oddities(rows: Sequence[PromptRow], tokenizer: Any, form: ChatFormat | None) -> None:
-    """What is no error and is seldom meant; once for each tokenizer."""
-    asked = [row for row in rows if row.rendered.prompt]
+    """Warn of what is no error but is seldom meant; once for each tokenizer."""
+    questions = [row for row in rows if row.rendered.prompt]
     if form is not None:
         say_dated(form)
         say_unread(form)
     else:
-        say_line_break(tokenizer, [row.rendered.prompt for row in asked])
-    say_bos(tokenizer, [row.ids for row in asked], chat=form is not None)
+        say_line_break(tokenizer, [row.rendered.prompt for row in questions])
+    say_bos(tokenizer, [row.ids for row in questions], chat=form is not None)
 
 
-def _rows_of(fact: Fact, tokenizer: Any, how: _How) -> list[PromptRow]:
+def _rows_of(fact: Fact, tokenizer: Any, shared: _How) -> list[PromptRow]:
     """The rows of a fact: one, or the windows of a long text."""
-    form = how.form
-    if how.answered:
+    form = shared.form
+    if shared.answered:
         plain = form is None or fact.kind == "text"
-        return [plain_prompt(fact, tokenizer, how.template) if plain else chat_prompt(fact, form, how.template)]  # type: ignore[arg-type]
+        return [plain_prompt(fact, tokenizer, shared.template) if plain else chat_prompt(fact, form, shared.template)]  # type: ignore[arg-type]
     if form is not None and fact.kind != "text":
-        return [chat_row(fact, form, how.template)]
-    row = plain_row(fact, tokenizer, how.template)
-    if fact.text is None or how.window is None or len(row.ids) <= how.window:
+        return [chat_row(fact, form, shared.template)]
+    row = plain_row(fact, tokenizer, shared.template)
+    if fact.text is None or shared.window is None or len(row.ids) <= shared.window:
         return [row]
-    return list(windows_of(encode(tokenizer, fact.text), fact.text, size=how.window, stride=how.stride))
+    return list(windows_of(encode(tokenizer, fact.text), fact.text, size=shared.window, stride=shared.stride))
 
 
 def _check_room(row: PromptRow, limit: int | None, fact: Fact, *, answered: bool) -> None:

@@ -22,7 +22,7 @@ class PromptRow:
     subject: Sequence[int]
     rendered: Rendered
     tail: str = ""
-    """What a chat template writes after the answer."""
+    """Text that a chat template writes after the answer."""
 
 
 def plain_row(fact: Fact, tokenizer: Any, template: str) -> PromptRow:
@@ -69,7 +69,7 @@ def without_target(fact: Fact, encoded: Encoded, prompt: str, begin: int = 0) ->
 
 
 def without_answer(fact: Fact) -> str:
-    """What is wrong with a fact that has no answer: the keys that it has instead, and where it comes from."""
+    """Describe a fact that has no answer: the keys that it has instead, and where it comes from."""
     seen = ", ".join(map(repr, fact.row()))
     where = f"; {fact.where}" if fact.where else ""
     return f"it has no answer (keys: {seen}{where}): add one, or ask for the model's own with answers='base'"

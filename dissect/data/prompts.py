@@ -168,8 +168,8 @@ class Prompts:
             IndexError: no such row.
         """
         if not isinstance(key, (int, slice)):
-            chosen = torch.as_tensor(key)
-            key = chosen if chosen.dtype == torch.bool else chosen.long()  # an empty list would be floats
+            index = torch.as_tensor(key)
+            key = index if index.dtype == torch.bool else index.long()  # an empty list would be floats
         rows = torch.arange(len(self))[key].reshape(-1)
         width = int(self.lengths[rows].max()) if len(rows) else 0
         return Prompts(

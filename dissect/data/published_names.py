@@ -34,34 +34,34 @@ def known_names(row: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         DissectError: an answer that is none of the choices.
     """
-    found = stripped_names(row)
-    if not any(_given(found, key) for key in ("question", "prompt", "text")):
-        _move(found, QUESTION_NAMES, "question")
-    if _given(found, "question") and not _given(found, "completion"):
-        _move(found, ANSWER_NAMES, "answer")
-    elif _given(found, "prompt") and not (_given(found, "answer") or _given(found, "text")):
-        joined = _move(found, ANSWER_NAMES, "completion")
-        found = _joined(found) if joined else found
+    renamed = stripped_names(row)
+    if not any(_given(renamed, key) for key in ("question", "prompt", "text")):
+        _move(renamed, QUESTION_NAMES, "question")
+    if _given(renamed, "question") and not _given(renamed, "completion"):
+        _move(renamed, ANSWER_NAMES, "answer")
+    elif _given(renamed, "prompt") and not (_given(renamed, "answer") or _given(renamed, "text")):
+        joined = _move(renamed, ANSWER_NAMES, "completion")
+        renamed = _joined(renamed) if joined else renamed
     for key in LISTS:
-        if isinstance(found.get(key), str):
-            found[key] = listed_cell(found[key])
-    if found.get("choices") is not None and _given(found, "question"):
-        _choose(found)
+        if isinstance(renamed.get(key), str):
+            renamed[key] = listed_cell(renamed[key])
+    if renamed.get("choices") is not None and _given(renamed, "question"):
+        _choose(renamed)
     for published, ours in RENAMED.items():
-        if found.get(published) is not None and found.get(ours) is None:
-            value = found[published]
-            found[ours] = list(value) if isinstance(value, (list, tuple)) else [value]
-    return found
+        if renamed.get(published) is not None and renamed.get(ours) is None:
+            value = renamed[published]
+            renamed[ours] = list(value) if isinstance(value, (list, tuple)) else [value]
+    return renamed
 
 
 def stripped_names(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row with its names stripped, and the core names in lower case where that hides no other."""
-    found = {(key.strip() if isinstance(key, str) else key): value for key, value in row.items()}
-    for key in list(found):
+    stripped = {(key.strip() if isinstance(key, str) else key): value for key, value in row.items()}
+    for key in list(stripped):
         lower = key.lower() if isinstance(key, str) else key
-        if lower in _CORE and lower not in found:
-            found[lower] = found.pop(key)
-    return found
+        if lower in _CORE and lower not in stripped:
+            stripped[lower] = stripped.pop(key)
+    return stripped
 
 
 def _given(row: Mapping[str, Any], key: str) -> bool:
@@ -92,17 +92,17 @@ def _choose(row: dict[str, Any]) -> None:
     key = "answer" if _given(row, "answer") else next((name for name in _INDEX_NAMES if _given(row, name)), None)
     if key is None or not texts:
         return
-    place = _place(row[key], names, texts)
-    if place is None:
+    right_index = _place(row[key], names, texts)
+    if right_index is None:
         if isinstance(row[key], str) and key == "answer":
             return  # an answer in its own words, beside which the choices ride along
         raise DissectError(
             f"{key!r} is {row[key]!r:.60} and names none of the {len(texts)} choices: give a number from 0 to "
             f"{len(texts) - 1}, a letter or the text"
         )
-    row["answer"], row["answer_index"] = texts[place], place
+    row["answer"], row["answer_index"] = texts[right_index], right_index
     if row.get("perturbed") is None and row.get("perturbed_answer") is None:
-        row["perturbed"] = texts[:place] + texts[place + 1 :]
+        row["perturbed"] = texts[:right_index] + texts[right_index + 1 :]
 
 
 def _choices(value: Any) -> tuple[list[str], list[str]]:

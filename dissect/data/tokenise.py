@@ -30,7 +30,7 @@ class Encoded:
         return n
 
     def without_trailing(self) -> "Encoded":
-        """The same without the special tokens after the text: what a model can go on from."""
+        """Return a copy without the special tokens after the text, which a model can continue."""
         end = len(self.ids) - self.trailing
         return Encoded(self.ids[:end], self.offsets[:end], self.special[:end])
 
@@ -117,10 +117,10 @@ def subject_positions(encoded: Encoded, text: str, subject: str, *, end: int, be
     Returns:
         The positions in order; none where the subject does not stand in the text.
     """
-    found = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)").search(text, begin) if subject else None
-    if found is None:
+    match = re.compile(rf"(?<!\w){re.escape(subject)}(?!\w)").search(text, begin) if subject else None
+    if match is None:
         return []
-    first, last = found.span()
+    first, last = match.span()
     return [
         position
         for position, (start, stop) in enumerate(encoded.offsets[:end])

@@ -1,4 +1,4 @@
-"""The same facts asked in other words: paraphrases, other templates, and prompts with something put before them.
+"""Other wordings of facts: paraphrases, other templates, and prompts with something put before them.
 
 Every function takes facts and gives facts. Those that no such question can be made of are left out, so the result may
 be empty; what else a fact carries rides along.
@@ -17,7 +17,7 @@ from dissect.errors import DissectError
 RESTATED = ("paraphrases", "held_out")
 """The keys of ``extra`` that hold a fact in other words."""
 CLOSING = ".!\"'\u201d\u2019)]"
-"""What may follow the answer at the end of a statement. A question mark may not: it makes a question of it."""
+"""Characters that may follow the answer at the end of a statement. A question mark would make it a question."""
 
 
 def paraphrased(facts: Iterable[Fact]) -> Facts:
@@ -43,7 +43,7 @@ def restated(facts: Iterable[Fact], key: str) -> Facts:
     Raises:
         DissectError: ``extra[key]`` holds something other than text.
     """
-    found = []
+    variants = []
     for fact in facts:
         value = fact.extra.get(key, ())
         kept = {k: v for k, v in fact.extra.items() if k not in RESTATED}
@@ -51,8 +51,8 @@ def restated(facts: Iterable[Fact], key: str) -> Facts:
             if not isinstance(text, str) or not text.strip():
                 raise DissectError(f"{key!r} of {_start(fact)!r:.60} must hold texts, got {text!r:.60}: mend the facts")
             if (other := _other_words(fact, text, kept)) is not None:
-                found.append(other)
-    return Facts(found)
+                variants.append(other)
+    return Facts(variants)
 
 
 def other_template(facts: Iterable[Fact], template: str) -> Facts:
@@ -93,19 +93,19 @@ def answer_begun(facts: Iterable[Fact], template: str, *, n_words: int = 1, chat
         raise DissectError(f"n_words must be at least 1, got {n_words}")
     begun = []
     for fact in facts:
-        asked = None if fact.text is not None else _as_prompt(fact, "", template)
-        cut = re.match(rf"\s*\S+(?:\s+\S+){{{n_words - 1}}}(?=\s+\S)", asked.completion or "") if asked else None
-        if asked and asked.completion and cut:
+        prompted = None if fact.text is not None else _as_prompt(fact, "", template)
+        cut = re.match(rf"\s*\S+(?:\s+\S+){{{n_words - 1}}}(?=\s+\S)", prompted.completion or "") if prompted else None
+        if prompted and prompted.completion and cut:
             start = cut.end()
             if chat:
-                given = asked.completion[:start].lstrip()
-                begun.append(replace(fact, extra=dict(fact.extra) | {BEGUN: given}))
+                start_of_answer = prompted.completion[:start].lstrip()
+                begun.append(replace(fact, extra=dict(fact.extra) | {BEGUN: start_of_answer}))
                 continue
             begun.append(
                 Fact(
-                    prompt=f"{asked.prompt}{asked.completion[:start]}",
-                    completion=asked.completion[start:],
-                    extra=asked.extra,
+                    prompt=f"{prompted.prompt}{prompted.completion[:start]}",
+                    completion=prompted.completion[start:],
+                    extra=prompted.extra,
                 )
             )
     return Facts(begun)

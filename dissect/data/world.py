@@ -113,14 +113,14 @@ class World:
         Raises:
             DissectError: facts that are not of a world.
         """
-        chosen = list(facts)
-        for fact in chosen:
+        stated = list(facts)
+        for fact in stated:
             if forms not in fact.extra or fact.answer is None:
                 raise DissectError(f"{fact.question!r} has no {forms!r} in its extra: take facts of World.facts")
-        return restated(chosen, forms)
+        return restated(stated, forms)
 
     def texts(self, people: Iterable[int] | None = None) -> list[str]:
-        """What a model of this world is trained on: sentences, questions with answers, and filler.
+        """Training texts for a model of this world: sentences, questions with answers, and filler.
 
         Leave people out to train a model that never heard of them. An EOS is to be put after each text.
         """

@@ -1,4 +1,4 @@
-"""What the embedded world is written with: names, attributes, the sentences that state them, and filler.
+"""Texts of the embedded world: names, attributes, the sentences that state them, and filler.
 
 All of it is invented. Names and values mix one and several words, so that answers and subjects have several tokens.
 """

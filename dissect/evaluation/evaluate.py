@@ -104,7 +104,7 @@ def evaluate(
         >>> result.get("npo", "exact_match", "forget").value < 0.9
         True
     """
-    chosen = chosen_measures(measures)
+    selected = chosen_measures(measures)
     check_template(template)
     named_sets = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named_sets | dict(sets or {}))
@@ -125,8 +125,8 @@ def evaluate(
     catalogue.check_options(settings.options)
     checkpoints = named(models)
     part_of_job = check_shared([base, retrained, *checkpoints.values()], out, task, overwrite=overwrite)
-    given: dict[str, CheckpointSource | None] = {BASE: base, RETRAINED: retrained}
-    references = {name: source for name, source in given.items() if source is not None}
+    named_references: dict[str, CheckpointSource | None] = {BASE: base, RETRAINED: retrained}
+    references = {name: source for name, source in named_references.items() if source is not None}
     # in a list the base model is not measured twice; who gives a name means it
     named_by_hand = isinstance(models, Mapping)
     taken = set() if named_by_hand else {place(source) for source in references.values()} - {None}
@@ -135,7 +135,7 @@ def evaluate(
         raise DissectError(f"{sorted(twice)[0]!r} is the name of a role: give the checkpoint another, in a mapping")
     spec = {
         "sets": {name: {"n": len(each), "fingerprint": fingerprint(each)} for name, each in facts.items()},
-        "measures": [m.name for m in chosen],
+        "measures": [m.name for m in selected],
         "answers": answers,
         "template": template,
         "max_new_tokens": max_new_tokens,
@@ -154,7 +154,7 @@ def evaluate(
     def part(name: str) -> Evaluation:
         examined = loader.examined(name, sources[name])
         about = _about(examined.model, role=name if name in references else None)
-        return measured(examined, chosen, about=about, spec=spec, n_examples=n_examples)
+        return measured(examined, selected, about=about, spec=spec, n_examples=n_examples)
 
     if out is None:
         return joined([part(name) for name in sources])
@@ -173,18 +173,18 @@ def chosen_measures(wanted: Any) -> list[Measure]:
     names = [wanted] if isinstance(wanted, str) else list(wanted) if isinstance(wanted, Iterable) else [str(wanted)]
     if not names:
         raise DissectError("no measures named: name some, or leave measures out")
-    chosen: dict[str, Measure] = {}
+    selected: dict[str, Measure] = {}
     for name in names:
         if name == "all":
-            chosen |= known
+            selected |= known
         elif name in FAMILIES:
-            chosen |= {m.name: m for m in known.values() if m.family == name and not m.slow}
+            selected |= {m.name: m for m in known.values() if m.family == name and not m.slow}
         elif name in known:
-            chosen[name] = known[name]
+            selected[name] = known[name]
         else:
             every = [*FAMILIES, "all", *known]
             raise DissectError(f"no measure {name!r}{near_miss(str(name), every)}: choose from {', '.join(every)}")
-    return [measure for measure in known.values() if measure.name in chosen]
+    return [measure for measure in known.values() if measure.name in selected]
 
 
 def _about(model: HookedTransformer, *, role: str | None) -> dict[str, Any]:

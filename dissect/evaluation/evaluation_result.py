@@ -103,11 +103,11 @@ class Evaluation(StoredRecord):
         Args:
             curves: include the points of curves.
         """
-        chosen = [row for row in self.rows if curves or not row.at]
-        keys = list(dict.fromkeys((r.measure, r.set, _place(r.at), r.n) for r in chosen))
+        rows = [row for row in self.rows if curves or not row.at]
+        keys = list(dict.fromkeys((r.measure, r.set, _place(r.at), r.n) for r in rows))
         # how many items there are may differ between models (facts for which a ratio is not defined)
         keys = list({key[:3]: key for key in reversed(keys)}.values())[::-1]
-        cells = {(r.measure, r.set, _place(r.at), r.model): r.text for r in chosen}
+        cells = {(r.measure, r.set, _place(r.at), r.model): r.text for r in rows}
         data = [
             {
                 "measure": self.measures.get(key[0], {}).get("label", key[0]),

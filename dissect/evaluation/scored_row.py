@@ -26,11 +26,11 @@ class ScoredRow:
     """Value of each fact, in order, where the number is their mean and no point of a curve."""
 
     @classmethod
-    def of(cls, model: str, measure: str, set: str, found: Estimate) -> "ScoredRow":
+    def of(cls, model: str, measure: str, set: str, estimate: Estimate) -> "ScoredRow":
         """Build a row from an estimate."""
-        items = None if found.items is None or found.at else tuple(float(x) for x in found.items)
-        value, low, high = float(found.value), float(found.low), float(found.high)
-        return cls(model, measure, set, value, low, high, int(found.n), found.unit, dict(found.at), items)
+        items = None if estimate.items is None or estimate.at else tuple(float(x) for x in estimate.items)
+        value, low, high = float(estimate.value), float(estimate.low), float(estimate.high)
+        return cls(model, measure, set, value, low, high, int(estimate.n), estimate.unit, dict(estimate.at), items)
 
     @property
     def text(self) -> str:

@@ -47,7 +47,7 @@ class Check:
     passed: bool | None
     """None where it does not apply, for instance because the checkpoint has no tokenizer."""
     detail: str
-    """What was measured, with the numbers, or why the check does not apply."""
+    """Measured numbers, or the reason why the check does not apply."""
 
     def __str__(self) -> str:
         word = {True: "ok", False: "FAILED", None: "skipped"}[self.passed]
@@ -56,7 +56,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Checked:
-    """What every check is given: the hooked model, transformers' own with the same weights, and some prompts."""
+    """Inputs of every check: the hooked model, transformers' own with the same weights, and some prompts."""
 
     model: HookedTransformer
     native: PreTrainedModel
@@ -106,8 +106,8 @@ def self_check(
         ...     print(result)
     """
     model = load(source, device=device, base=base, progress=progress)
-    place = model.embed.W_E.device
-    checked = Checked(model, native_model(model).to(place), _prompts(model))
+    model_device = model.embed.W_E.device
+    checked = Checked(model, native_model(model).to(model_device), _prompts(model))
     results = []
     for name, function in tqdm(CHECKS.items(), desc="checking", unit="check", delay=1.0, disable=not progress):
         try:

@@ -25,7 +25,7 @@ def named(models: Any) -> dict[str, CheckpointSource]:
         DissectError: no checkpoint, something else than a checkpoint, or two of one name.
     """
     if isinstance(models, Mapping):
-        given = {str(name): source for name, source in models.items()}
+        sources = {str(name): source for name, source in models.items()}
     else:
         several = models if isinstance(models, Sequence) and not isinstance(models, str) else [models]
         for n_parts in (1, 2, 3):
@@ -35,15 +35,15 @@ def named(models: Any) -> dict[str, CheckpointSource]:
         else:
             twice = next(name for name in names if names.count(name) > 1)
             raise DissectError(f"two checkpoints are called {twice!r}: give them as a mapping from names")
-        given = dict(zip(names, several, strict=True))
-    if not given:
+        sources = dict(zip(names, several, strict=True))
+    if not sources:
         raise DissectError("no checkpoint to measure: give at least one")
-    for name, source in given.items():
+    for name, source in sources.items():
         if not isinstance(source, (str, os.PathLike, HookedTransformer)):
             raise DissectError(
                 f"checkpoint {name!r} must be a directory or a loaded model, got {type(source).__name__}"
             )
-    return given
+    return sources
 
 
 def place(source: CheckpointSource) -> str | None:

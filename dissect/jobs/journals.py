@@ -133,8 +133,8 @@ class Journals:
 
     def _others(self) -> list[Path]:
         own, name = self._path(self.task.number), f"{self.out.name}.partial"
-        found = sorted(self.out.parent.glob(f"{glob.escape(name)}*"))
-        return [path for path in found if path != own and re.fullmatch(r"(-\d+)?", path.name.removeprefix(name))]
+        paths = sorted(self.out.parent.glob(f"{glob.escape(name)}*"))
+        return [path for path in paths if path != own and re.fullmatch(r"(-\d+)?", path.name.removeprefix(name))]
 
     def _read(self) -> int:
         """Read what the others added; a number that changes when they did anything."""
@@ -226,12 +226,12 @@ class JournalSection:
         return [self.rows(number)[0] for number in range(len(items))]
 
     def _missing(self) -> Missing:
-        found: dict[int, list[str]] = {}
+        missing: dict[int, list[str]] = {}
         for batch, owners in enumerate(self._owners):
             for index, owner in enumerate(owners):
                 if index not in self.rows(batch):
-                    found.setdefault(owner, []).append("")
-        return found
+                    missing.setdefault(owner, []).append("")
+        return missing
 
 
 def _listed(missing: Sequence[str]) -> str:
@@ -239,5 +239,5 @@ def _listed(missing: Sequence[str]) -> str:
 
 
 def _add(rows: Finished, into: Finished) -> None:
-    for batch, found in rows.items():
-        into.setdefault(batch, {}).update(found)
+    for batch, new in rows.items():
+        into.setdefault(batch, {}).update(new)

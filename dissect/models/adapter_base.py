@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 def adapter_base_of(
     source: Source, *, given: Source | None = None, stand_in: Source | HookedTransformer | None = None
 ) -> Source | None:
-    """What ``dissect.load`` takes as ``base`` for ``source``; None for a whole checkpoint or an adapter with its own.
+    """Find the ``base`` of ``dissect.load`` for ``source``; None for a whole checkpoint or an adapter with its own.
 
     Args:
         source: a directory, a hub id or an adapter.

@@ -1,4 +1,4 @@
-"""Number formats that a model can have."""
+"""Dtypes that a model can have."""
 
 import torch
 

@@ -96,7 +96,7 @@ class RotaryTable:
     inv_freq: tuple[float, ...]
     """Radians a position, for each pair of components."""
     scaling: float = 1.0
-    """What sines and cosines are multiplied with."""
+    """Factor of the sines and cosines."""
 
     def __call__(
         self, rotary_dim: int, n_ctx: int, base: float = 0.0, dtype: torch.dtype = torch.float32

@@ -13,7 +13,7 @@ from dissect.models.families.family import Family
 from dissect.models.families.weights import Weight
 
 _INNER = re.compile(r"(?<![^.])(?:_orig_mod|_fsdp_wrapped_module|_checkpoint_wrapped_module)\.")
-"""What ``torch.compile``, FSDP and activation checkpointing put before the names within the modules they wrap."""
+"""Prefixes that ``torch.compile``, FSDP and activation checkpointing put before names in the modules they wrap."""
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def without_wrapper(name: str) -> str:
 
 
 def _spelling(names: Collection[str], family: Family, *, tied: bool) -> tuple[str, str]:
-    """What a wrapper left before all names, and how the model's prefix is spelled, by the embedding's name."""
+    """Find the prefix that a wrapper left before all names, and the model's own, from the embedding's name."""
     prefixes = (family.prefix, *family.other_prefixes, "")
     ways = [(prefix + family.embedding, prefix) for prefix in prefixes]
     heads = [(head, family.prefix) for head in (family.head, *family.other_heads)] if tied else []

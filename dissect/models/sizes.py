@@ -1,4 +1,4 @@
-"""What a checkpoint's parameters are, from its ``config.json`` alone: no weights are read."""
+"""Sizes of a checkpoint's parameters, from its ``config.json`` alone: no weights are read."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,13 +21,13 @@ class Sizes:
     act_fn: str
     gated: bool
     parallel: bool
-    """Whether attention and MLP read the same residual stream."""
+    """True if attention and MLP read the same residual stream."""
     rms: bool
-    """Whether norms are RMS norms; else layer norms."""
+    """True if norms are RMS norms; else they are layer norms."""
     fused: bool
-    """Whether attention runs as one operation that keeps no scores."""
+    """True if attention runs as one operation that keeps no scores."""
     soft_cap: bool
-    """Whether the logits have a soft cap."""
+    """True if the logits have a soft cap."""
     tied: bool
     parameters: Mapping[str, int]
     """Numbers of each parameter that the checkpoint has, by its name in the hooked model."""

@@ -61,9 +61,9 @@ def compare(scores: Float[np.ndarray, "row column"], block: Block) -> Compared:
     equal = (z[:, None, :] == own[:, :, None]) & columns
     n = columns.sum(axis=2)
     with np.errstate(divide="ignore", invalid="ignore"):
-        place = n - lower.sum(axis=2) - equal.sum(axis=2) / 2 + 1
-        below = (n + 1 - place) / n
-        score = -np.log(place / (n + 1))
+        rank = n - lower.sum(axis=2) - equal.sum(axis=2) / 2 + 1
+        below = (n + 1 - rank) / n
+        score = -np.log(rank / (n + 1))
         others = np.where(columns, z[:, None, :], -np.inf)
         logp = own - np.logaddexp(own, np.logaddexp.reduce(others, axis=2))
     return Compared(*(np.where(valid, each, np.nan) for each in (below, score, logp)))

@@ -76,8 +76,8 @@ def in_folds(classes: Sequence[Sequence[str]], n_folds: int) -> dict[str, int]:
     for members in classes:
         whole = len(members) < 2 * n_folds
         start = int(np.argmin(filled))
-        for place, subject in enumerate(members):
-            fold = start if whole else (start + place) % n_folds
+        for nth, subject in enumerate(members):
+            fold = start if whole else (start + nth) % n_folds
             fold_of[subject] = fold
             filled[fold] += 1
     return fold_of

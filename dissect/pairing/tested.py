@@ -212,10 +212,10 @@ def _move(members: Sequence[int], blocks: Sequence[tuple[Block, int]]) -> Move:
     for block, start in blocks:
         if not all(subject in block.slots_of for subject in members):
             continue
-        for place, subject in enumerate(members):
+        for slot, subject in enumerate(members):
             for nth, row in enumerate(np.flatnonzero(block.subjects == subject)):
                 slots = [block.slots_of[other] for other in members]
-                tables[place][start + int(row)] = np.array([held[nth % len(held)] for held in slots])
+                tables[slot][start + int(row)] = np.array([held[nth % len(held)] for held in slots])
     return Move(tuple(tables))
 
 

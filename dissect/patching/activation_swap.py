@@ -107,21 +107,21 @@ class ActivationSwap(Intervention):
 
     def _positions(self, batch: Batch) -> Bool[Tensor, "batch pos"]:
         if self.where == "all":  # the padding too: it is never read, and so a whole swap is exactly whole
-            chosen = torch.ones_like(batch.tokens, dtype=torch.bool)
+            swapped = torch.ones_like(batch.tokens, dtype=torch.bool)
         else:
-            chosen = positions.mask(self.where, batch.prompts).to(batch.tokens.device)
+            swapped = positions.mask(self.where, batch.prompts).to(batch.tokens.device)
         valid = self.donor.valid(batch)
-        return chosen if valid is None else chosen & valid.to(chosen.device)
+        return swapped if valid is None else swapped & valid.to(swapped.device)
 
-    def _chosen(self, name: str, activation: Tensor, chosen: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "..."]:
+    def _chosen(self, name: str, activation: Tensor, swapped: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "..."]:
         """Mask of the entries that are overwritten, in a shape that broadcasts to the activation's."""
         site = next(site for site in SITES.values() if name.endswith(f".{site.hook}"))
         shape = [1] * activation.ndim
-        shape[0], shape[2 if site.head_axis == 1 else 1] = chosen.shape
-        entries = chosen.reshape(shape)
+        shape[0], shape[2 if site.head_axis == 1 else 1] = swapped.shape
+        entries = swapped.reshape(shape)
         for axis, only in ((site.head_axis, self.heads), (activation.ndim - 1, self.neurons)):
             if axis is not None and only is not None:
                 index = torch.zeros(activation.shape[axis], dtype=torch.bool, device=activation.device)
                 index[list(only)] = True
-                entries = entries & index.reshape([-1 if place == axis else 1 for place in range(activation.ndim)])
+                entries = entries & index.reshape([-1 if dim == axis else 1 for dim in range(activation.ndim)])
         return entries

@@ -75,18 +75,18 @@ def logit_lens(
     positions = single_positions("each", prompts)
     shape = (len(names), held[names[0]].cfg.n_layers, len(positions), len(prompts))
     k = min(k, held[names[0]].cfg.d_vocab)
-    said, found = np.full((*shape, k), NONE), np.full((*shape, k + 2), np.nan)
+    said, scores = np.full((*shape, k), NONE), np.full((*shape, k + 2), np.nan)
     with tqdm(total=len(names) * len(prompts), desc="logit lens", unit="prompt", disable=not progress) as bar:
         for start in range(0, len(prompts), batch_size):
             part = prompts[list(range(start, min(start + batch_size, len(prompts))))]
-            for place, name in enumerate(names):
+            for model_index, name in enumerate(names):
                 lens = lens_of(held[name if head == "own" else head])
                 for layer, (best, numbers, row, offset) in enumerate(_read(held[name], part, lens, k)):
-                    at = (place, layer, offset - positions[0], row + start)
-                    said[at], found[at] = best, numbers
+                    at = (model_index, layer, offset - positions[0], row + start)
+                    said[at], scores[at] = best, numbers
                 bar.update(len(part))
     spec = {"kind": "logit lens", "head": head, "k": k} | pair.provenance() | prompts.provenance()
-    return _labelled(said, found, prompts, {"model": names, "position": positions}, spec)
+    return _labelled(said, scores, prompts, {"model": names, "position": positions}, spec)
 
 
 def _read(model: HookedTransformer, prompts: Prompts, lens: Lens, k: int) -> Any:
@@ -112,8 +112,8 @@ def _best(
     logs = logits.log_softmax(-1)
     top = logs.topk(k)
     own = logs.gather(-1, wanted.clamp(min=0)[:, None])
-    place = 1 + (logs > own).sum(-1, keepdim=True)
-    of_next = torch.cat([place.to(own.dtype), own], 1).masked_fill((wanted == NONE)[:, None], float("nan"))
+    rank = 1 + (logs > own).sum(-1, keepdim=True)
+    of_next = torch.cat([rank.to(own.dtype), own], 1).masked_fill((wanted == NONE)[:, None], float("nan"))
     return top.indices, torch.cat([top.values.exp(), of_next], 1)
 
 

@@ -31,7 +31,7 @@ class Job:
     n_facts: int = 400
     """Number of facts."""
     gpu: bool = False
-    """Whether it runs on a GPU. A CPU computes some things in another way, and keeps memory that was freed."""
+    """True if it runs on a GPU. A CPU computes some things in another way, and keeps memory that was freed."""
 
     sequential: bool = False
     """Sweeps: hold one model in memory at a time."""

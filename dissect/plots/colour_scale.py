@@ -56,7 +56,7 @@ class Scale:
         texts = [self.ends[0] + texts[0], *texts[1:-1], self.ends[1] + texts[-1]]
         marked = {"tickvals": ticks.tolist(), "ticktext": [text + _PAD for text in texts]}
         return {
-            "colorscale": [[place / last, colour] for place, colour in enumerate(self.colours)],
+            "colorscale": [[index / last, colour] for index, colour in enumerate(self.colours)],
             "cmin": self.low,
             "cmax": self.high,
             "colorbar": {

@@ -30,11 +30,11 @@ def looks_of(names: Sequence[str]) -> dict[str, Look]:
     controls = _control_looks([kind for kind in kinds if kind not in style.CONTROLS])
     looks = {}
     for name, (of, control) in split.items():
-        place = bases.index(of if of in names else name) % len(style.PALETTE)
+        index = bases.index(of if of in names else name) % len(style.PALETTE)
         if control and of in names:
-            looks[name] = Look(style.PALETTE[place], *controls[control], control=True)
+            looks[name] = Look(style.PALETTE[index], *controls[control], control=True)
         else:
-            looks[name] = Look(style.PALETTE[place], style.DASHES[place], style.SYMBOLS[place])
+            looks[name] = Look(style.PALETTE[index], style.DASHES[index], style.SYMBOLS[index])
     return looks
 
 
@@ -43,7 +43,7 @@ def _control_looks(others: Sequence[str]) -> dict[str, tuple[str, str]]:
     dashes, symbols = zip(*style.CONTROLS.values(), strict=True)
     n = len(dashes)
     return style.CONTROLS | {
-        kind: (dashes[place % n], symbols[(place + 1 + place // n) % n]) for place, kind in enumerate(others)
+        kind: (dashes[index % n], symbols[(index + 1 + index // n) % n]) for index, kind in enumerate(others)
     }
 
 

@@ -104,7 +104,7 @@ def _drawn(data: xr.Dataset, names: Sequence[str]) -> go.Figure:
     figure.update_xaxes(type="category", showgrid=False, showline=False, ticks="", showticklabels=False)
     figure.update_xaxes(showticklabels=True, row=len(names), col=1)
     figure.update_yaxes(title_text="after layer", showgrid=False, showline=False, ticks="", dtick=1 + n_layers // 24)
-    colours = [[place / (len(style.SEQUENTIAL) - 1), colour] for place, colour in enumerate(style.SEQUENTIAL)]
+    colours = [[index / (len(style.SEQUENTIAL) - 1), colour] for index, colour in enumerate(style.SEQUENTIAL)]
     bar = {"title": {"text": "probability", "side": "right", "font": {"size": 12.5}}, "thickness": 12, "len": 1.0}
     return figure.update_layout(
         height=height + 85 + _TITLE + 100,
@@ -121,16 +121,16 @@ def _cells(data: xr.Dataset) -> tuple[list[list[str]], list[list[str]]]:
     )
     rank = data["rank"].isel(prompt=0).transpose("layer", "position").values
     text, hover = np.full(rank.shape, "", dtype=object), np.full(rank.shape, "", dtype=object)
-    for place in np.ndindex(rank.shape):
-        first = labels.plain(_cut(readable(str(said[place][0])), _ROOM // rank.shape[1]))
-        text[place] = f"<b>{first}</b>" if rank[place] == 1 else first
+    for cell in np.ndindex(rank.shape):
+        first = labels.plain(_cut(readable(str(said[cell][0])), _ROOM // rank.shape[1]))
+        text[cell] = f"<b>{first}</b>" if rank[cell] == 1 else first
         lines = [
             f"{labels.plain(readable(str(token)))} {labels.number(float(p))}"
-            for token, p in zip(said[place], probability[place], strict=True)
+            for token, p in zip(said[cell], probability[cell], strict=True)
         ]
-        if np.isfinite(rank[place]):
-            lines.append(f"the token that comes next has rank {int(rank[place])}")
-        hover[place] = "<br>".join(lines)
+        if np.isfinite(rank[cell]):
+            lines.append(f"the token that comes next has rank {int(rank[cell])}")
+        hover[cell] = "<br>".join(lines)
     return text.tolist(), hover.tolist()
 
 

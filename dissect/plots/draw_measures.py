@@ -1,4 +1,4 @@
-"""Measures that have a place on an axis: by layer, by step, by number format; one line a checkpoint."""
+"""Measures that have a place on an axis: by layer, by step, by dtype; one line a checkpoint."""
 
 from collections.abc import Sequence
 
@@ -44,8 +44,8 @@ def measured(
     figure = go.Figure()
     names = [name for name in evaluation.names if name in list(table["model"])]
     kinds = list(dict.fromkeys(tuple(row) for row in table[others].to_numpy().tolist())) if others else [()]
-    for place, name in enumerate(names):
-        colour = style.PALETTE[place % len(style.PALETTE)]
+    for index, name in enumerate(names):
+        colour = style.PALETTE[index % len(style.PALETTE)]
         for kind_place, kind in enumerate(kinds):
             rows = table[table["model"] == name]
             for key, value in zip(others, kind, strict=True):
@@ -53,7 +53,7 @@ def measured(
             if not len(rows):
                 continue
             text = ", ".join([name, *(str(value) for value in kind)])
-            _line(figure, rows, along, text, colour, kind_place + (0 if others else place))
+            _line(figure, rows, along, text, colour, kind_place + (0 if others else index))
     about = evaluation.measures.get(measure, {})
     label = labels.plain(about.get("label", measure))
     style.headed(figure, title or f"{label}, {labels.plain(set)}", _counted(table["n"]))

@@ -57,11 +57,11 @@ def panel(
         x_range=(-0.02, 1.02),
     )
     known = verdicts.base["forced_choice"]["value"]
-    for place, dash, text in ((CHANCE, "dash", "chance"), (known, "dot", "base, as asked")):
+    for level, dash, text in ((CHANCE, "dash", "chance"), (known, "dot", "base, as asked")):
         figure.add_vline(
-            x=place,
+            x=level,
             line={"color": style.MUTED, "width": 1.2, "dash": dash},
             annotation={"text": labels.plain(text), "font": {"size": 10.5, "color": style.MUTED}, "yanchor": "bottom"},
-            annotation_position="top" if place == CHANCE else "top left",
+            annotation_position="top" if level == CHANCE else "top left",
         )
     return figure

@@ -53,33 +53,33 @@ def panels(
     figure = make_subplots(
         rows=rows,
         cols=width,
-        subplot_titles=[labels.plain(str(place)) for place in places],
+        subplot_titles=[labels.plain(str(key)) for key in places],
         horizontal_spacing=0.09 if width > 1 else 0.0,
         vertical_spacing=0.22 / rows if rows > 1 else 0.0,
     )
     looks = {name: number for number, name in enumerate(names)}
-    for number, place in enumerate(places):
+    for number, key in enumerate(places):
         where = {"row": number // width + 1, "col": number % width + 1}
-        part = table[table[panel] == place]
+        part = table[table[panel] == key]
         for name in dict.fromkeys(part[curve]):
             drawn = part[(part[curve] == name) & part["value"].apply(math.isfinite)]
-            shown = _first(table, panel, curve, place, name)
+            shown = _first(table, panel, curve, key, name)
             for trace in _line(drawn, x, str(name), looks[name], shown):
                 figure.add_trace(trace, **where)
         if references is not None:
             ends = [float(part[x].min()), float(part[x].max())]
-            _references(figure, references[references["panel"] == place], ends, where)
+            _references(figure, references[references["panel"] == key], ends, where)
         figure.update_xaxes(title_text=x_title or labels.axis(x), **where)
         if log_x:
             ticks = sorted(set(table[x]))
             figure.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{tick:g}" for tick in ticks], **where)
         elif table[x].dtype.kind in "iu" and table[x].max() - table[x].min() <= 12:
             figure.update_xaxes(dtick=1, **where)  # no ticks between whole numbers
-        if place in log_y:
+        if key in log_y:
             figure.update_yaxes(**log_axis(part["value"]), **where)
         elif y_range is not None:
             figure.update_yaxes(range=list(y_range), **where)
-        figure.update_yaxes(title_text=(y_titles or {}).get(place, ""), **where)
+        figure.update_yaxes(title_text=(y_titles or {}).get(key, ""), **where)
     return finished(figure, title, subtitle, caption, rows=rows, names=[str(name) for name in names])
 
 
@@ -143,9 +143,9 @@ def _line(drawn: pd.DataFrame, x: str, name: str, look: int, shown: bool) -> lis
     colour = style.PALETTE[look % len(style.PALETTE)]
     known = drawn[drawn["low"].apply(math.isfinite) & drawn["high"].apply(math.isfinite)]
     text = [
-        f"<b>{labels.plain(name)}</b><br>{labels.axis(x)} {place:g}<br>{labels.number(value)}"
+        f"<b>{labels.plain(name)}</b><br>{labels.axis(x)} {at:g}<br>{labels.number(value)}"
         + (f" ({labels.number(low)} to {labels.number(high)})" if math.isfinite(low) else "")
-        for place, value, low, high in zip(drawn[x], drawn["value"], drawn["low"], drawn["high"], strict=True)
+        for at, value, low, high in zip(drawn[x], drawn["value"], drawn["low"], drawn["high"], strict=True)
     ]
     traces = []
     if len(known) > 1:
@@ -181,9 +181,9 @@ def _line(drawn: pd.DataFrame, x: str, name: str, look: int, shown: bool) -> lis
 
 def _references(figure: go.Figure, lines: pd.DataFrame, ends: list[float], where: Mapping[str, int]) -> None:
     """Grey lines across the panel; their names stand at its left and right end in turn."""
-    for place, (name, value) in enumerate(zip(lines["name"], lines["value"], strict=True)):
+    for index, (name, value) in enumerate(zip(lines["name"], lines["value"], strict=True)):
         if math.isfinite(value):
-            at_left = place % 2 == 0
+            at_left = index % 2 == 0
             figure.add_trace(
                 go.Scatter(
                     x=ends,

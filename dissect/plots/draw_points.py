@@ -56,30 +56,30 @@ def points(
     figure = make_subplots(
         rows=rows,
         cols=width,
-        subplot_titles=[labels.plain(str(place)) for place in places],
+        subplot_titles=[labels.plain(str(key)) for key in places],
         horizontal_spacing=0.11 if width > 1 else 0.0,
         vertical_spacing=0.24 / rows if rows > 1 else 0.0,
     )
     told: set[Any] = set()
-    for number, place in enumerate(places):
+    for number, key in enumerate(places):
         where = {"row": number // width + 1, "col": number % width + 1}
         for look, name in enumerate(names):
-            part = table[(table[panel] == place) & (table[group] == name)]
+            part = table[(table[panel] == key) & (table[group] == name)]
             if len(part):
-                for trace in _traces(part, str(name), look, line, fit and place not in log_x, name not in told):
+                for trace in _traces(part, str(name), look, line, fit and key not in log_x, name not in told):
                     figure.add_trace(trace, **where)
                 told.add(name)
         if references is not None:
-            for trace in _fixed(references[references["panel"] == place]):
+            for trace in _fixed(references[references["panel"] == key]):
                 figure.add_trace(trace, **where)
-        horizontal, vertical = (titles or {}).get(place, ("", ""))
+        horizontal, vertical = (titles or {}).get(key, ("", ""))
         figure.update_xaxes(title_text=horizontal, showgrid=True, **where)
         figure.update_yaxes(title_text=vertical, **where)
-        if place in log_x:
-            figure.update_xaxes(**log_axis(table[table[panel] == place]["x"]), **where)
-        if place in reversed_x:
+        if key in log_x:
+            figure.update_xaxes(**log_axis(table[table[panel] == key]["x"]), **where)
+        if key in reversed_x:
             figure.update_xaxes(autorange="reversed", **where)
-        if place in reversed_y:
+        if key in reversed_y:
             figure.update_yaxes(autorange="reversed", **where)
     return finished(figure, title, subtitle, caption, rows=rows, names=[str(name) for name in names])
 

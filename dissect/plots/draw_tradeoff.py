@@ -48,9 +48,9 @@ def tradeoff(
             f"nothing to draw: no checkpoint has both {utility} on {utility_set} and {forgetting} on {forget_set}"
         )
     figure = go.Figure()
-    for place, (name, role, kept, left) in enumerate(points):
-        colour = style.MUTED if role else style.PALETTE[place % len(style.PALETTE)]
-        symbol = _ROLE_SYMBOLS.get(str(role), style.SYMBOLS[place % len(style.SYMBOLS)])
+    for index, (name, role, kept, left) in enumerate(points):
+        colour = style.MUTED if role else style.PALETTE[index % len(style.PALETTE)]
+        symbol = _ROLE_SYMBOLS.get(str(role), style.SYMBOLS[index % len(style.SYMBOLS)])
         figure.add_scatter(
             x=[kept.value],
             y=[left.value],

@@ -50,10 +50,10 @@ def say(
     progress: bool = False,
 ) -> list[Answer]:
     """The model's greedy answers to the prompts, as text: until an EOS, the end of a turn or ``max_new_tokens``."""
-    asked = [row[:length] for row, length in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
+    questions = [row[:length] for row, length in zip(prompts.tokens, prompts.prompt_lengths.tolist(), strict=True)]
     new = greedy(
         model,
-        asked,
+        questions,
         max_new_tokens=max_new_tokens,
         eos_ids=eos_token_ids(model) | prompts.ends,
         batch_size=batch_size,

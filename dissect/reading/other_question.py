@@ -98,17 +98,17 @@ def drops_between(
     ``donors`` have the same answers, after other prompts: each state goes to where the same token of the answer is
     predicted.
     """
-    found: list[Float[np.ndarray, "layer batch"]] = []
+    drops: list[Float[np.ndarray, "layer batch"]] = []
     for part, giving in zip(prompts.batches(batch_size), donors.batches(batch_size), strict=True):
-        own, given = _residuals(model, part), _residuals(model, giving)
+        own, other = _residuals(model, part), _residuals(model, giving)
         full = _answer_logprob(model, own[-1], part)
         rows = []
-        for layer, (mine, theirs) in enumerate(zip(own, given, strict=True)):
+        for layer, (mine, theirs) in enumerate(zip(own, other, strict=True)):
             patched = mine.clone()
             patched[part.predicting_mask] = theirs[giving.predicting_mask]
             rows.append(full - _answer_logprob(model, run_layers(model, patched, start=layer + 1), part))
-        found.append(np.stack(rows))
-    return np.concatenate(found, axis=1)
+        drops.append(np.stack(rows))
+    return np.concatenate(drops, axis=1)
 
 
 def _residuals(model: HookedTransformer, part: Prompts) -> Sequence[Float[Tensor, "batch pos d_model"]]:

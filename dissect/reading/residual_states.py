@@ -46,8 +46,8 @@ def mask_of(prompts: Prompts, positions: Positions) -> Bool[Tensor, "prompt pos"
     if positions == "predicting":
         return prompts.predicting_mask
     places = torch.arange(prompts.tokens.shape[1])
-    chosen = prompts.prompt_lengths[:, None] - 1 if positions == "last_prompt" else torch.zeros(len(prompts), 1)
-    return places == chosen
+    position = prompts.prompt_lengths[:, None] - 1 if positions == "last_prompt" else torch.zeros(len(prompts), 1)
+    return places == position
 
 
 @without_gradients()
@@ -69,8 +69,8 @@ def states(
 
 def _keeper(kept: list[Tensor], where: Bool[Tensor, "batch pos"]) -> Callable[..., None]:
     def keep(activation: Tensor, hook: HookPoint) -> None:
-        chosen = activation[where]
-        kept.append((chosen if chosen.dtype == torch.float64 else chosen.float()).cpu())
+        selected = activation[where]
+        kept.append((selected if selected.dtype == torch.float64 else selected.float()).cpu())
 
     return keep
 

@@ -59,6 +59,6 @@ def token_scores(model: HookedTransformer, prompts: Prompts, *, batch_size: int 
         for column, values in zip(columns, (rows, own, places, mean, deviation), strict=True):
             column.append(values.cpu().numpy().astype(np.int64 if values is rows else np.float64))
         start += len(part)
-    found = (np.concatenate(column) for column in columns)
-    row, logprob, ranks, means, deviations = found
+    joined = (np.concatenate(column) for column in columns)
+    row, logprob, ranks, means, deviations = joined
     return TokenScores(row, logprob, ranks, means, deviations, len(prompts))

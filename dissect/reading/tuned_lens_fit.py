@@ -57,23 +57,25 @@ def fit(
     Layers are fitted side by side, as many at a time as their logits allow; the result is the same as one by one, up to
     rounding. The same arguments give the same lens.
     """
-    how = settings or FitSettings()
+    fitting = settings or FitSettings()
     n_layers, n_tokens, width = states.shape
-    at_once = max(1, LOGITS_AT_ONCE // (min(how.batch_size, n_tokens) * head.cfg.d_vocab))
+    at_once = max(1, LOGITS_AT_ONCE // (min(fitting.batch_size, n_tokens) * head.cfg.d_vocab))
     groups = torch.arange(n_layers - 1).split(at_once)
     scale = states[:-1].square().mean((1, 2)).sqrt()  # of a component, by layer
     weights = [states.new_zeros(len(group), width, width).requires_grad_() for group in groups]
     biases = [states.new_zeros(len(group), width).requires_grad_() for group in groups]
-    rates = [{"params": weights, "lr": how.lr / width**0.5}, {"params": biases, "lr": how.lr}]
+    rates = [{"params": weights, "lr": fitting.lr / width**0.5}, {"params": biases, "lr": fitting.lr}]
     adam = torch.optim.Adam(rates)
-    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / max(1, how.steps))
-    generator = torch.Generator().manual_seed(how.seed)
-    for _ in tqdm(range(how.steps if n_layers > 1 else 0), desc="tuned lens", unit="step", disable=not how.progress):
-        chosen = torch.randint(n_tokens, (min(how.batch_size, n_tokens),), generator=generator).to(states.device)
+    schedule = torch.optim.lr_scheduler.LambdaLR(adam, lambda step: 1 - step / max(1, fitting.steps))
+    generator = torch.Generator().manual_seed(fitting.seed)
+    for _ in tqdm(
+        range(fitting.steps if n_layers > 1 else 0), desc="tuned lens", unit="step", disable=not fitting.progress
+    ):
+        batch = torch.randint(n_tokens, (min(fitting.batch_size, n_tokens),), generator=generator).to(states.device)
         with without_gradients():
-            target = _logs(head, states[-1:, chosen])
+            target = _logs(head, states[-1:, batch])
         for group, weight, bias in zip(groups, weights, biases, strict=True):
-            moved = _moved(states[group][:, chosen], weight, bias * scale[group, None])
+            moved = _moved(states[group][:, batch], weight, bias * scale[group, None])
             # only the translators' gradients: those of the model's own parameters are not touched
             weight.grad, bias.grad = torch.autograd.grad(_divergence(target, _logs(head, moved)), (weight, bias))
         adam.step()

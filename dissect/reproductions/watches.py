@@ -1,4 +1,4 @@
-"""What is commonly watched while a model forgets: probes for ``dissect.Watch``."""
+"""Common probes for ``dissect.Watch``, to follow a model while it forgets."""
 
 from collections.abc import Sequence
 

@@ -85,10 +85,10 @@ def train_base(
         DissectError: ``out`` is taken, or the questions are not all answered after ``max_steps``.
     """
     check_new_directory(Path(out), overwrite=overwrite)
-    chosen = None if people is None else list(people)
+    names = None if people is None else list(people)
     tokenizer = world.tokenizer()
-    questions = world.facts(chosen).prompts(tokenizer)
-    ids = [torch.tensor([*tokenizer(text).input_ids, tokenizer.eos_token_id]) for text in world.texts(chosen)]
+    questions = world.facts(names).prompts(tokenizer)
+    ids = [torch.tensor([*tokenizer(text).input_ids, tokenizer.eos_token_id]) for text in world.texts(names)]
     max_steps = max(MIN_STEPS, MAX_PASSES * len(ids) // batch_size) if max_steps is None else max_steps
     shape = world.config(n_layers=n_layers, d_model=d_model, n_heads=n_heads, d_mlp=d_mlp)
     model = _new_model(shape, seed).to(device)  # type: ignore[arg-type]  # the stubs know no device here

@@ -69,10 +69,10 @@ def of_sums(
     np.add.at(sums, where, columns)
     drawn = np.random.default_rng(seed).multinomial(len(names), np.full(len(names), 1 / len(names)), size=n_resamples)
     with np.errstate(divide="ignore", invalid="ignore"):
-        found = statistic(drawn @ sums)
-    if not np.isfinite(found).all():  # a ratio whose denominator vanishes in some draws has no interval
+        values = statistic(drawn @ sums)
+    if not np.isfinite(values).all():  # a ratio whose denominator vanishes in some draws has no interval
         return float("nan"), float("nan")
-    low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
 

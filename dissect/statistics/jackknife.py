@@ -10,9 +10,9 @@ GROUPS = 50
 
 def groups_of(row: Int[np.ndarray, "item"], *, n_groups: int = GROUPS, seed: int = 0) -> Int[np.ndarray, "item"]:
     """The group, from 0, of each item: items of one fact stay together, facts are dealt at random."""
-    facts, place = np.unique(row, return_inverse=True)
+    facts, inverse = np.unique(row, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(facts))
-    return (order % n_groups)[place]
+    return (order % n_groups)[inverse]
 
 
 def jackknife(

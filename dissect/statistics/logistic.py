@@ -82,5 +82,5 @@ def _solve(
     start = np.zeros((d + 1) * n_classes)
     # the loss curves by 1/c at least: weights are then within 1e-6 of the best
     options = {"gtol": 1e-6 * min(1.0, 1 / c), "maxiter": MAX_ITERATIONS}
-    found = optimize.minimize(loss, start, jac=True, hessp=curved, method="trust-ncg", options=options).x
-    return found[:-n_classes].reshape(d, n_classes), found[-n_classes:]
+    solution = optimize.minimize(loss, start, jac=True, hessp=curved, method="trust-ncg", options=options).x
+    return solution[:-n_classes].reshape(d, n_classes), solution[-n_classes:]

@@ -54,18 +54,18 @@ def batches(
     """
     scored = scored_positions(prompts, scoring)
     for index, start in enumerate(range(0, len(prompts), batch_size)):
-        place = slice(start, min(start + batch_size, len(prompts)))
-        part = prompts[place]
-        where = scored[place, : part.tokens.shape[1]]
+        rows = slice(start, min(start + batch_size, len(prompts)))
+        part = prompts[rows]
+        where = scored[rows, : part.tokens.shape[1]]
         yield Batch(
             index=index,
-            place=place,
+            place=rows,
             prompts=part,
             tokens=part.tokens.to(device),
             scored=where.to(device),
             rows=where.nonzero()[:, 0].to(device),
             targets=_following(part)[where].to(device),
-            foils=None if foils is None else foils[place, : part.tokens.shape[1]][where].to(device),
+            foils=None if foils is None else foils[rows, : part.tokens.shape[1]][where].to(device),
         )
 
 

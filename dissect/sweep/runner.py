@@ -84,9 +84,9 @@ def run(
     if journal is not None:
         journal.gather()
         for number in range(n_batches):
-            place = slice(number * batch_size, (number + 1) * batch_size)
+            batch_rows = slice(number * batch_size, (number + 1) * batch_size)
             for index, row in journal.rows(number).items():
-                _put(values, index, place, row)
+                _put(values, index, batch_rows, row)
     return values
 
 
@@ -218,8 +218,9 @@ class _Run:
         # Resume before the first layer touched, and give what the intervention leaves alone there beside what it gives.
         start = intervention.first_layer
         residual = embed(self.recipient, batch.tokens) if start == EMBEDDING else own.activations[_resid_pre(start)]
-        given = {name: own.activations[name] for name in intervention.kept} | intervention.given(batch)  # (b, pos, ...)
-        return Pass(residual, max(start, 0), given)
+        activations = {name: own.activations[name] for name in intervention.kept}  # (b, pos, ...)
+        activations |= intervention.given(batch)
+        return Pass(residual, max(start, 0), activations)
 
 
 def _stackable(intervention: Intervention, batch: Batch) -> bool:
@@ -236,9 +237,9 @@ def _foils(prompts: Prompts, metrics: Sequence[Metric]) -> Int[Tensor, "prompt p
     return foils
 
 
-def _put(values: Values, index: int, place: slice, row: CellRow) -> None:
+def _put(values: Values, index: int, batch_rows: slice, row: CellRow) -> None:
     for name, numbers in row.items():
-        values[name][index, place] = numbers
+        values[name][index, batch_rows] = numbers
 
 
 def _resid_pre(layer: int) -> str:

@@ -1,1 +1,1 @@
-"""What is changed for a while and undone exactly, whenever Ctrl-C comes: the mechanism, gradient mode, random state."""
+"""Temporary changes, undone exactly whenever Ctrl-C comes: the mechanism, gradient mode, random state."""

@@ -37,7 +37,7 @@ class Change(AbstractContextManager[Value], Generic[Value]):
         """
         self._value, self.do, self.undo, self._at_once = value, do, undo, at_once
         self._before: Any = None
-        """What handled Ctrl-C until now; None where this thread does not get it, or nothing of Python's handles it."""
+        """Handler of Ctrl-C until now; None where this thread does not get it, or nothing of Python's handles it."""
         self._begun = self._doing = self._interrupted = False
 
     @no_type_check  # tests wrap what is checked in a function, and Ctrl-C in that one would not be seen to be in here
@@ -93,7 +93,7 @@ class Change(AbstractContextManager[Value], Generic[Value]):
                 signal.signal(signal.SIGINT, self._interrupt)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
-        """As before, but later where it would come between the doing and the body, or interrupt the undoing."""
+        """Call the earlier handler; wait where this would come between doing and body, or interrupt the undoing."""
         within = frame
         while within is not None:
             if within.f_code in _WAITING and within.f_locals.get("self") is self:

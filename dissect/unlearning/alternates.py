@@ -53,8 +53,8 @@ def alternates(prompts: Prompts, model: object, *, answers: Sequence[str] | None
             continue
         space = "" if prompt[-1].isspace() or answer[:1].isspace() else " "
         rows.append(Fact(prompt=prompt, completion=space + answer))
-    how: dict[str, Any] = {"template": prompts.template, "chat": prompts.chat or False}
-    return make_prompts(Facts(rows), model, progress=False, **how)
+    prompting: dict[str, Any] = {"template": prompts.template, "chat": prompts.chat or False}
+    return make_prompts(Facts(rows), model, progress=False, **prompting)
 
 
 def _answered_by(fact: Fact, answer: str) -> Fact:

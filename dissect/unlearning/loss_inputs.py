@@ -17,7 +17,7 @@ class TokenInputs:
     targets: Int[Tensor, "row"]
     """The tokens."""
     in_answer: Bool[Tensor, "row"]
-    """Whether a token is one of the answer's; always, unless whole texts are scored."""
+    """True where a token is one of the answer's; everywhere, unless whole texts are scored."""
     reference: Float[Tensor, "row d_vocab"] | TopK | None = None
     """The reference's logits for the same tokens, or its most likely tokens, where the method needs them."""
 

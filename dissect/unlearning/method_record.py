@@ -59,9 +59,9 @@ class Method:
     variants: Mapping[str, PublishedForm] = field(default_factory=dict)
     """Published forms by name, the default first; the loss takes the name as ``variant``."""
     focus: bool = False
-    """Whether focus strings may weigh the tokens of an answer."""
+    """True if focus strings may weigh the tokens of an answer."""
     alternates: bool = False
-    """Whether it needs an alternate answer to every forget question."""
+    """True if it needs an alternate answer to every forget question."""
     retain: RetainRule = "optional"
     """Rule for a loss on retained facts."""
     skips: int = 0

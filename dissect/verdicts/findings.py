@@ -196,8 +196,8 @@ def _reading(
             np.stack([columns[:, 0], np.ones(len(columns))], axis=1), _ratio, groups=groups, level=1 - 2 * ALPHA
         )
         beyond = low > 0
-    asked = np.isfinite(items)
-    choice = Interval(float(items[asked].mean()), *mean_interval(items[asked], subjects[asked], seed=seed))
+    finite = np.isfinite(items)
+    choice = Interval(float(items[finite].mean()), *mean_interval(items[finite], subjects[finite], seed=seed))
     return Reading(
         name=attack.name,
         label=attack.label,

@@ -168,8 +168,8 @@ def _kept(bench: Bench, before: JournalRow, after: JournalRow, subject: str) -> 
 
 def _choices(bench: Bench, row: JournalRow) -> Float[np.ndarray, "row"]:
     assert bench.kept_tested is not None
-    asked = available()["as_asked"]
-    return Panel.of(bench.kept_tested, [asked], {asked.name: matrices(row, "kept ")}).items[asked.name]
+    attack = available()["as_asked"]
+    return Panel.of(bench.kept_tested, [attack], {attack.name: matrices(row, "kept ")}).items[attack.name]
 
 
 def _choice_ends(bench: Bench, items: Float[np.ndarray, "row"]) -> tuple[float, float]:

@@ -177,13 +177,13 @@ class Verdicts(Sequence[Verdict]):
 def _shown(verdict: Verdict) -> dict[str, str]:
     made = [row for row in verdict.attacks if not row.not_possible]
     best = max(made, key=lambda row: row.forced_choice, default=None)
-    asked = next((row for row in made if row.name == "as_asked"), None)
+    as_asked = next((row for row in made if row.name == "as_asked"), None)
     return {
         "checkpoint": verdict.name,
         "verdict": verdict.verdict,
         "share left": str(verdict.share_left),
         "p": f"{verdict.p_adjusted:.4f}",
         "kept": "" if verdict.kept is None else str(verdict.kept),
-        "as asked": "" if asked is None else f"{asked.forced_choice:.2f}",
+        "as asked": "" if as_asked is None else f"{as_asked.forced_choice:.2f}",
         "highest": "" if best is None else f"{best.forced_choice:.2f} ({best.label})",
     }

@@ -108,7 +108,7 @@ def verdict(
         ('suppressed', 0.88)
     """
     before, examined, beside = _sources(checkpoints, base, retrained)
-    forget, retain, texts = (_facts(name, given) for name, given in _named(forget, retain, texts))
+    forget, retain, texts = (_facts(name, fact_source) for name, fact_source in _named(forget, retain, texts))
     check_template(template)
     check_windows(max_length, stride)
     chat_format = as_chat(chat)
@@ -122,21 +122,22 @@ def verdict(
         replying = {"chat": asking.chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         forget, retain = (answered(facts, before, template=template, **replying) for facts in (forget, retain))
     questions = paired(forget, template=template, subject=subject, n_folds=n_folds, seed=seed)
-    chosen = chosen_attacks(attacks)
-    if all(attack.name != "as_asked" for attack in chosen):
-        chosen = [available()["as_asked"], *chosen]
-    merged = budgets(chosen, dict(options or {}))
+    selected = chosen_attacks(attacks)
+    if all(attack.name != "as_asked" for attack in selected):
+        selected = [available()["as_asked"], *selected]
+    merged = budgets(selected, dict(options or {}))
     sources: dict[str, CheckpointSource] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
     whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
     kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
-    asked = {str(getattr(fact, fact.kind)) for fact in forget}
+    forget_questions = {str(getattr(fact, fact.kind)) for fact in forget}
     bench = Bench(
         tested=questions,
         forget=forget,
         retain=unrelated(
             retain.filter(
                 lambda fact: (
-                    str(fact.extra.get(subject)) not in questions.names and str(getattr(fact, fact.kind)) not in asked
+                    str(fact.extra.get(subject)) not in questions.names
+                    and str(getattr(fact, fact.kind)) not in forget_questions
                 )
             ),
             questions.names,
@@ -144,7 +145,7 @@ def verdict(
         kept=kept,
         kept_tested=_choice_of(kept, template, subject, seed),
         texts=texts,
-        attacks=tuple(chosen),
+        attacks=tuple(selected),
         budgets=merged,
         asking=asking,
         dtype=dtype,
@@ -152,7 +153,7 @@ def verdict(
         seed=seed,
         progress=progress and is_main(),
     )
-    panel = (ANSWERS, *(attack.name for attack in chosen))
+    panel = (ANSWERS, *(attack.name for attack in selected))
     parts = {name: (ANSWERS, "as_asked") if name == BASE else panel for name in sources}
     spec = {
         "sets": {
@@ -217,17 +218,17 @@ def _named(forget: Any, retain: Any, texts: Any) -> list[tuple[str, Any]]:
     return [("forget", forget), ("retain", retain), ("texts", texts)]
 
 
-def _facts(name: str, given: Any) -> Facts:
+def _facts(name: str, source: Any) -> Facts:
     """Facts, a file of them, or none."""
-    if given is None:
+    if source is None:
         return Facts()
-    if isinstance(given, (str, os.PathLike)):
-        return Facts.read(given)
-    if isinstance(given, Facts):
-        return given
-    if isinstance(given, Iterable):
-        return Facts(given)
-    raise DissectError(f"{name} must be Facts or a file of them, got {type(given).__name__}: use Facts.read")
+    if isinstance(source, (str, os.PathLike)):
+        return Facts.read(source)
+    if isinstance(source, Facts):
+        return source
+    if isinstance(source, Iterable):
+        return Facts(source)
+    raise DissectError(f"{name} must be Facts or a file of them, got {type(source).__name__}: use Facts.read")
 
 
 def _choice_of(kept: Facts, template: str, subject: str, seed: int) -> Tested | None:

@@ -35,8 +35,8 @@ def folds_of(groups: Int[np.ndarray, "fact"], n_folds: int, *, seed: int) -> Int
             "by=None to hold out single facts"
         )
     filled, fold_of = [0] * n_folds, {}
-    for place in random.Random(seed).sample(range(len(names)), len(names)):
+    for number in random.Random(seed).sample(range(len(names)), len(names)):
         fold = filled.index(min(filled))
-        fold_of[int(names[place])] = fold
-        filled[fold] += int(sizes[place])
+        fold_of[int(names[number])] = fold
+        filled[fold] += int(sizes[number])
     return np.array([fold_of[int(group)] for group in groups])

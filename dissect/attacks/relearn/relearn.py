@@ -93,15 +93,15 @@ def relearn(
     models = _models(model, control, base)
     plan = plan_of(model, facts, on, folds, by, template, chat, seed, settings, steps, every)
     runs = {name: each for name, each in (("model", model), ("control", control)) if each is not None}
-    found: dict[str, list[tuple[FoldScores, list[float]]]] = {name: [] for name in runs}
+    scores: dict[str, list[tuple[FoldScores, list[float]]]] = {name: [] for name in runs}
     with tqdm(total=len(runs) * plan.n_folds * plan.steps, desc="relearning", disable=not progress) as bar:
         for name, each in runs.items():
             for fold in range(plan.n_folds):
                 bar.set_postfix_str(f"{name}, fold {fold + 1} of {plan.n_folds}")
-                found[name].append(_followed(each, plan, fold, test_batch_size, bar))
+                scores[name].append(_followed(each, plan, fold, test_batch_size, bar))
     before = None if base is None else _tested(base, plan.prompts, test_batch_size)
     spec = plan.spec | {"models": {name: _about(each) for name, each in models.items()}}
-    return Relearning(_dataset(plan, found, before, spec))
+    return Relearning(_dataset(plan, scores, before, spec))
 
 
 def _followed(
@@ -168,8 +168,8 @@ def _dataset(
 
 
 def _models(model: Any, control: Any, base: Any) -> dict[str, HookedTransformer]:
-    given = {"model": model, "control": control, "base": base}
-    models = {name: each for name, each in given.items() if each is not None or name == "model"}
+    sources = {"model": model, "control": control, "base": base}
+    models = {name: each for name, each in sources.items() if each is not None or name == "model"}
     for name, each in models.items():
         if not isinstance(each, HookedTransformer):
             raise DissectError(f"{name} must be a model from dissect.load, got {type(each).__name__}")

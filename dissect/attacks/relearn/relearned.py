@@ -71,8 +71,8 @@ class Relearning(StoredDataset):
             }
             row: dict[str, Any] = {"model": name}
             for key, each in columns.items():
-                found = self._mean(each, level, seed)
-                row |= {key: found["value"], f"{key}_low": found["low"], f"{key}_high": found["high"]}
+                estimate = self._mean(each, level, seed)
+                row |= {key: estimate["value"], f"{key}_low": estimate["low"], f"{key}_high": estimate["high"]}
             if f"base_{of}" in self.data and name != "difference":
                 row |= self._recovered(values, self.data[f"base_{of}"].values, level, seed)
             rows.append(row)
@@ -101,8 +101,8 @@ class Relearning(StoredDataset):
         if "trained" not in self.data or "base_probability" not in self.data:
             return None
         values = self.data["trained"].sel(model="model").values
-        found = self._recovered(values, self.data["base_probability"].values, level, seed)
-        return {key.replace("recovered", "taught"): value for key, value in found.items()}
+        recovered = self._recovered(values, self.data["base_probability"].values, level, seed)
+        return {key.replace("recovered", "taught"): value for key, value in recovered.items()}
 
     def beside(self, control: "Relearning") -> "Relearning":
         """Return the result with the model of another result as its control.

@@ -108,20 +108,20 @@ def plan_of(
 
 def _config(sizes: list[int], steps: int | None, seed: int, settings: Mapping[str, Any]) -> TrainConfig:
     named = settings.get("preset")
-    given = (DEFAULTS if named is None else preset(named)) | {k: v for k, v in settings.items() if k != "preset"}
-    if (method := given.pop("method", "learn" if named is None else None)) != "learn":
+    options = (DEFAULTS if named is None else preset(named)) | {k: v for k, v in settings.items() if k != "preset"}
+    if (method := options.pop("method", "learn" if named is None else None)) != "learn":
         what = f"method={method!r}" if "method" in settings else f"preset={named!r}"
         raise DissectError(f"{what} does not learn: use preset='relearn-uds', or single settings, e.g. lr")
     for name, instead in _OWN.items():
-        if name in given:
-            raise DissectError(f"{name}={given[name]!r} is not an option of relearning: use {instead}")
+        if name in options:
+            raise DissectError(f"{name}={options[name]!r} is not an option of relearning: use {instead}")
     if steps is not None:
         _count("steps", steps, 1)
         if "epochs" in settings:
             raise DissectError(f"steps={steps} and epochs={settings['epochs']} exclude each other: give one of the two")
-    config = make_config({**given, "method": "learn", "seed": seed})
+    config = make_config({**options, "method": "learn", "seed": seed})
     per_epoch = [math.ceil(size / config.step_size) for size in sizes]
-    total = steps or (config.epochs * max(per_epoch) if "epochs" in given else STEPS)
+    total = steps or (config.epochs * max(per_epoch) if "epochs" in options else STEPS)
     return replace(config, max_steps=total, epochs=math.ceil(total / min(per_epoch)))
 
 

@@ -40,8 +40,8 @@ _WHOLE = {"prompt_attacks": "best of those that give nothing away"}
 def attacks(results: Results) -> Section:
     """Curves of relearning; tables of rounding and of prompts."""
     heading = "What attacks bring back"
-    found = results.evaluation
-    if found is None:
+    evaluation = results.evaluation
+    if evaluation is None:
         return Section(heading, [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = []
     for name, words, along in (
@@ -49,20 +49,20 @@ def attacks(results: Results) -> Section:
         ("quantisation", _ROUNDING, ""),
         ("prompt_attacks", _PROMPTS, ""),
     ):
-        rows = [row for row in found.rows if row.measure == name]
+        rows = [row for row in evaluation.rows if row.measure == name]
         if not rows:
-            parts.append(f"{words} Not measured here: {_reason(found, name)}.")
+            parts.append(f"{words} Not measured here: {_reason(evaluation, name)}.")
             continue
         parts.append(words)
         if along:
             caption = "Mean over facts held out from the training; the control is the retrained model."
-            parts += figures(found, name, caption, along, of="answer probability")
+            parts += figures(evaluation, name, caption, along, of="answer probability")
         if not along:
-            parts.append(places(found, rows))
+            parts.append(places(evaluation, rows))
     return Section(heading, parts)
 
 
-def places(found: Evaluation, rows: list[ScoredRow]) -> Table:
+def places(evaluation: Evaluation, rows: list[ScoredRow]) -> Table:
     """A row for each place of a measure, a column a checkpoint."""
     keys = list(dict.fromkeys((row.set, tuple(row.at.items())) for row in rows if row.at or row.measure in _WHOLE))
     cells = {(row.model, row.set, tuple(row.at.items())): row.text for row in rows}
@@ -70,17 +70,17 @@ def places(found: Evaluation, rows: list[ScoredRow]) -> Table:
         (
             SETS.get(set, set),
             _where(at) or _WHOLE[rows[0].measure],
-            *(cells.get((name, set, at), "") for name in found.names),
+            *(cells.get((name, set, at), "") for name in evaluation.names),
         )
         for set, at in keys
     ]
-    return Table(("facts", "how", *found.names), body)
+    return Table(("facts", "how", *evaluation.names), body)
 
 
 def _where(at: tuple[tuple[str, float | int | str], ...]) -> str:
     return ", ".join(_PLACES.get(str(value), str(value)) for _, value in at)
 
 
-def _reason(found: Evaluation, measure: str) -> str:
-    reasons = [refusal.reason for refusal in found.refused if refusal.measure == measure]
+def _reason(evaluation: Evaluation, measure: str) -> str:
+    reasons = [refusal.reason for refusal in evaluation.refused if refusal.measure == measure]
     return reasons[0].rstrip(".") if reasons else "it was not requested"

@@ -53,14 +53,14 @@ def curves(results: Results) -> Section:
 
 def _controlled(joined: SweepResult, of: str) -> Drawing | str:
     """One component beside its controls."""
-    chosen = [name for name in names_of(joined) if split_control(name)[0] == of]
-    return drawn(lambda: plots.curves(joined, component=chosen, title=label(of)), f"{label(of)} and its controls.")
+    components = [name for name in names_of(joined) if split_control(name)[0] == of]
+    return drawn(lambda: plots.curves(joined, component=components, title=label(of)), f"{label(of)} and its controls.")
 
 
 def together(results: Results) -> SweepResult | None:
     """Activation and parameter sweeps as one, or the one that there is."""
-    found = [sweep for sweep in (results.activations, results.parameters) if sweep is not None]
-    return concat(*found) if found else None
+    sweeps = [sweep for sweep in (results.activations, results.parameters) if sweep is not None]
+    return concat(*sweeps) if sweeps else None
 
 
 def names_of(result: SweepResult) -> list[str]:

@@ -27,9 +27,9 @@ _LENS = (
 
 def depth(results: Results) -> Section:
     """Curves by layer and the numbers that sum them up."""
-    found = results.evaluation
+    evaluation = results.evaluation
     heading = "What its states still hold"
-    if found is None:
+    if evaluation is None:
         return Section(heading, [absent(results, "evaluation", "The evaluation")])
     words = (
         "The unlearned model reads the question; its state after one layer is put into the base model where the answer "
@@ -37,10 +37,12 @@ def depth(results: Results) -> Section:
         "changed lies after that layer. In early layers every model passes: the base model reads the question again. "
         "The same reading on retain facts says whether the states of the two models can be exchanged at all."
     )
-    parts: list[Any] = [words, measures(found, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
-    parts += [figure for name, caption in _CURVES for figure in figures(found, name, caption)]
+    parts: list[Any] = [words, measures(evaluation, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
+    parts += [figure for name, caption in _CURVES for figure in figures(evaluation, name, caption)]
     parts += _lens(results)
-    more = [figure for name in found.measures for figure in figures(found, name, "") if _further(found, name)]
+    more = [
+        figure for name in evaluation.measures for figure in figures(evaluation, name, "") if _further(evaluation, name)
+    ]
     if more:
         parts.append(Details("Lenses, probes and similarity of representations by layer", more))
     return Section(heading, parts)
@@ -56,13 +58,13 @@ def _lens(results: Results) -> list[Any]:
     return [_LENS, drawings[0], *more]
 
 
-def figures(found: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:
+def figures(evaluation: Evaluation, measure: str, caption: str, along: str = "layer", **at: str) -> list[Drawing]:
     """The curve of a measure on forget facts; none where it was not measured."""
     try:
-        return [Drawing(plots.measured(found, measure, along=along, **at), caption)]
+        return [Drawing(plots.measured(evaluation, measure, along=along, **at), caption)]
     except DissectError:
         return []
 
 
-def _further(found: Evaluation, name: str) -> bool:
-    return found.measures[name]["family"] == "depth" and name not in dict(_CURVES)
+def _further(evaluation: Evaluation, name: str) -> bool:
+    return evaluation.measures[name]["family"] == "depth" and name not in dict(_CURVES)

@@ -31,15 +31,15 @@ def maps(results: Results) -> Section:
         )
         data = results.positions.data
         for prompt in data["prompt"].values.tolist():
-            asked = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
+            question = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
             answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
-            parts.append(drawn(partial(_positions, results.positions, prompt), f"{asked} → {answer}"))
+            parts.append(drawn(partial(_positions, results.positions, prompt), f"{question} → {answer}"))
     if results.heads is None:
         parts.append(absent(results, "heads", "The map over heads"))
     else:
         spec, n = results.heads.spec, results.heads.data.sizes["prompt"]
-        how = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
-        caption = f"Outputs z of single heads of the base model, {how}; {counted(n, 'fact')}."
+        precision = "estimated to first order" if spec.get("kind") == "attribution" else "each swapped alone, exactly"
+        caption = f"Outputs z of single heads of the base model, {precision}; {counted(n, 'fact')}."
         parts.append(drawn(partial(plots.heatmap, results.heads, x="head", y="layer", title=_HEADS), caption))
         if "agreement" in results.heads.data.attrs:
             checked = "Heads that were also swapped exactly: how far the estimates above can be trusted."

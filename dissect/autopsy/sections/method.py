@@ -9,9 +9,9 @@ from dissect.autopsy.results import Results
 def method(results: Results) -> Section:
     """Everything that a reader needs to judge or repeat a number."""
     about = results.about
-    asked = dict(about["identity"]["settings"])
-    chat, answers = asked.pop("chat", None), asked.get("answers")
-    settings = [(name, value) for name, value in asked.items() if value is not None]
+    options = dict(about["identity"]["settings"])
+    chat, answers = options.pop("chat", None), options.get("answers")
+    settings = [(name, value) for name, value in options.items() if value is not None]
     parts: list[Any] = []
     if about.get("command"):
         parts += ["To repeat it:", Code(about["command"])]
@@ -22,11 +22,11 @@ def method(results: Results) -> Section:
     )
     parts.append(_asked(chat, answers))
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
-    found = results.evaluation
-    if found is not None:
-        rows = [(measure["label"], measure["definition"]) for measure in found.measures.values()]
+    evaluation = results.evaluation
+    if evaluation is not None:
+        rows = [(measure["label"], measure["definition"]) for measure in evaluation.measures.values()]
         parts.append(Details("Definitions of all measures", [Table(("measure", "definition"), rows)]))
-        refused = list(dict.fromkeys((refusal.measure, refusal.set, refusal.reason) for refusal in found.refused))
+        refused = list(dict.fromkeys((refusal.measure, refusal.set, refusal.reason) for refusal in evaluation.refused))
         if refused:
             table = Table(("measure", "facts", "reason"), refused)
             parts.append(Details(f"{len(refused)} measures that are not defined here", [table]))

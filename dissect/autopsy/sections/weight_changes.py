@@ -54,23 +54,23 @@ def weights(results: Results) -> Section:
     return Section("Which weights", parts)
 
 
-def set_words(found: SmallestSet, n_layers: int) -> str:
+def set_words(smallest: SmallestSet, n_layers: int) -> str:
     """Say how many blocks it takes, and what as many random ones restore."""
-    share = found.path[-1].n_weights / found.n_weights
-    reached = "reaches" if found.reached else "does not reach"
-    random = f"{min(found.random):.3f} to {max(found.random):.3f}" if found.random else "not tried"
-    n = counted(found.spec["n_prompts"], "fact") if "n_prompts" in found.spec else "the facts"
+    share = smallest.path[-1].n_weights / smallest.n_weights
+    reached = "reaches" if smallest.reached else "does not reach"
+    random = f"{min(smallest.random):.3f} to {max(smallest.random):.3f}" if smallest.random else "not tried"
+    n = counted(smallest.spec["n_prompts"], "fact") if "n_prompts" in smallest.spec else "the facts"
     return (
-        f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {found.threshold:g}: it takes "
-        f"{len(found.members)} of {found.n_candidates} blocks, {share:.1%} of the weights. As many blocks of the same "
-        f"kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks are restored, "
-        f"unless they are the same ones: at least {_shared(found, n_layers)} of the {len(found.members)} are the same "
-        "in any draw."
+        f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {smallest.threshold:g}: it takes "
+        f"{len(smallest.members)} of {smallest.n_candidates} blocks, {share:.1%} of the weights. As many blocks of "
+        f"the same kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks are "
+        f"restored, unless they are the same ones: at least {_shared(smallest, n_layers)} of the "
+        f"{len(smallest.members)} are the same in any draw."
     )
 
 
-def _shared(found: SmallestSet, n_layers: int) -> int:
+def _shared(smallest: SmallestSet, n_layers: int) -> int:
     """Blocks that every set of the same kinds must share with this one: there are only so many layers."""
-    counts = Counter(part[1] for part in found.members if not isinstance(part, str))
-    outside = sum(isinstance(part, str) for part in found.members)
+    counts = Counter(part[1] for part in smallest.members if not isinstance(part, str))
+    outside = sum(isinstance(part, str) for part in smallest.members)
     return outside + sum(max(0, 2 * count - n_layers) for count in counts.values())

@@ -16,7 +16,7 @@ _WORDS = {"true": True, "false": False, "none": None, "null": None}
 
 @dataclass(frozen=True, kw_only=True)
 class ChatOptions:
-    """Whether questions are put in the checkpoint's own chat template, and with which arguments."""
+    """Options that put questions in the checkpoint's own chat template, and the arguments of the template."""
 
     chat: Annotated[
         bool | None,
@@ -42,7 +42,7 @@ class ChatOptions:
     ] = False
 
     def chat_choice(self) -> "ChatChoice":
-        """What was chosen, as `chat` of `Facts.prompts` takes it.
+        """Return the options in the form that `chat` of `Facts.prompts` takes.
 
         Raises:
             DissectError: an argument that is no NAME=VALUE, or settings of a chat beside --no-chat.
@@ -60,13 +60,13 @@ class ChatOptions:
 
 
 def _arguments(texts: Any) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals or not name.strip().isidentifier():
             raise DissectError(f"--chat-arg {text!r}: write it as name=value, such as enable_thinking=false")
-        found[name.strip()] = _value(value)
-    return found
+        arguments[name.strip()] = _value(value)
+    return arguments
 
 
 def _value(text: str) -> Any:

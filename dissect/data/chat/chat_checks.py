@@ -1,4 +1,4 @@
-"""What can go wrong between a tokenizer's chat template and the prompts that are made, said in one line each."""
+"""One-line warnings about what can go wrong between a tokenizer's chat template and the prompts that are made."""
 
 import re
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from dissect.data.chat.said_once import said_once
 from dissect.errors import DissectError
 
 _PROBE = "dissect-question"
-"""What stands for the question while the end of the template's own prompt is looked up."""
+"""Placeholder for the question while the end of the template's own prompt is looked up."""
 
 
 def say_unused(tokenizer: Any) -> None:
@@ -85,15 +85,15 @@ def say_line_break(tokenizer: Any, prompts: Sequence[str]) -> None:
 
 
 def _own_end(tokenizer: Any) -> str | None:
-    """What the chat template writes after the question, the generation prompt included; None without a template."""
+    """Return what the chat template writes after the question, generation prompt included; None without a template."""
     if not getattr(tokenizer, "chat_template", None):
         return None
     try:
-        asked = ChatFormat(tokenizer, Chat()).asked(_PROBE)
+        prompt = ChatFormat(tokenizer, Chat()).asked(_PROBE)
     except DissectError:  # a template that wants arguments: nothing to compare with
         return None
-    _, found, after = asked.rpartition(_PROBE)
-    return after if found else None
+    _, probe, after = prompt.rpartition(_PROBE)
+    return after if probe else None
 
 
 def _adds_bos(tokenizer: Any, bos: int) -> bool:
@@ -101,11 +101,11 @@ def _adds_bos(tokenizer: Any, bos: int) -> bool:
 
 
 def _writes_bos(tokenizer: Any, name: str) -> bool:
-    """Whether the chat template begins with a BOS; as the opening of every turn (ChatML) the token is none."""
+    """Return True if the chat template begins with a BOS; a token that opens every turn (ChatML) is none."""
     if not getattr(tokenizer, "chat_template", None):
         return False
     try:
-        asked = ChatFormat(tokenizer, Chat()).asked(_PROBE)
+        prompt = ChatFormat(tokenizer, Chat()).asked(_PROBE)
     except DissectError:
         return False
-    return asked.startswith(name) and asked.count(name) == 1
+    return prompt.startswith(name) and prompt.count(name) == 1

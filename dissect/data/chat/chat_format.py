@@ -10,7 +10,7 @@ from dissect.data.chat.said_once import said_once
 from dissect.errors import DissectError
 
 _MARK = "dissect-answer"
-"""What stands for the answer while its place is looked up."""
+"""Placeholder for the answer while its place is looked up."""
 
 
 @dataclass(frozen=True)
@@ -20,11 +20,11 @@ class Turn:
     asked: str
     """The conversation up to and including the generation prompt."""
     lead: str
-    """What the template writes between the generation prompt and the answer: mostly nothing, or a space."""
+    """Text that the template writes between the generation prompt and the answer: mostly none, or a space."""
     answer: str
     """The answer as the template writes it, mostly without white space around it."""
     tail: str
-    """What the template writes after the answer: the end of the turn."""
+    """Text that the template writes after the answer: the end of the turn."""
 
 
 class ChatFormat:
@@ -69,7 +69,7 @@ class ChatFormat:
         Raises:
             DissectError: the template refuses the conversation, or changes the answer.
         """
-        asked, marked = self._render(question, None), self._render(question, _MARK)
+        prompt, marked = self._render(question, None), self._render(question, _MARK)
         before, mark, tail = marked.rpartition(_MARK)
         if not mark:
             raise DissectError("the chat template leaves the answer out: is it a template for conversations?")
@@ -86,16 +86,16 @@ class ChatFormat:
             raise DissectError(
                 f"the chat template does not write the answer {answer!r:.60} as it is: change the answer"
             )
-        if before.startswith(asked):
-            return Turn(asked, before[len(asked) :], written, tail)
+        if before.startswith(prompt):
+            return Turn(prompt, before[len(prompt) :], written, tail)
         said_once(
             self.tokenizer,
             "the chat template writes an answered turn in another way (%r) than its generation prompt ends (%r): "
             "answers follow the generation prompt",
             before[-40:],
-            asked[-40:],
+            prompt[-40:],
         )
-        return Turn(asked, "", written, tail)
+        return Turn(prompt, "", written, tail)
 
     @cached_property
     def end_of_turn(self) -> int | None:

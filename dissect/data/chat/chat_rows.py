@@ -26,7 +26,7 @@ def chat_row(fact: Fact, form: ChatFormat, template: str) -> PromptRow:
     if answer is None:
         raise DissectError(without_answer(fact))
     turn = form.turn(question, answer)
-    asked, lead = turn.asked, turn.lead
+    before, lead = turn.asked, turn.lead
     if lead.strip():
         said_once(
             form.tokenizer,
@@ -34,9 +34,9 @@ def chat_row(fact: Fact, form: ChatFormat, template: str) -> PromptRow:
             "argument of the template may say otherwise, such as enable_thinking=false)",
             lead,
         )
-        asked, lead = asked + lead, ""
-    given = _begun(fact, turn.answer)
-    prompt, target = (asked + lead + given, turn.answer[len(given) :]) if given else (asked, lead + turn.answer)
+        before, lead = before + lead, ""
+    begun = _begun(fact, turn.answer)
+    prompt, target = (before + lead + begun, turn.answer[len(begun) :]) if begun else (before, lead + turn.answer)
     text = prompt + target + turn.tail
     encoded = encode(form.tokenizer, text, specials=False)
     start = answer_start(encoded, len(prompt))
@@ -44,7 +44,7 @@ def chat_row(fact: Fact, form: ChatFormat, template: str) -> PromptRow:
     check_span(target, start, stop)
     if form.chat.end_of_turn:
         ends = ending_ids(form.tokenizer)
-        last = next((place for place in range(stop, len(encoded.ids)) if encoded.ids[place] in ends), None)
+        last = next((index for index in range(stop, len(encoded.ids)) if encoded.ids[index] in ends), None)
         if last is None:
             raise DissectError(
                 f"the chat template ends a turn with {turn.tail!r} and no token of its own: leave end_of_turn out"
@@ -67,7 +67,7 @@ def chat_prompt(fact: Fact, form: ChatFormat, template: str) -> PromptRow:
 
 
 def turn_of(fact: Fact, template: str) -> tuple[str, str | None]:
-    """What the user says and what the assistant answers.
+    """Return the user's turn and the assistant's answer.
 
     A question stands in `template`; a prompt is the user's turn as it is, and its completion the answer without the
     white space that joined the two.
@@ -82,11 +82,11 @@ def turn_of(fact: Fact, template: str) -> tuple[str, str | None]:
     return filled(fact, template), fact.answer
 
 
-def _turn_begin(asked: str, question: str) -> int:
+def _turn_begin(prompt: str, question: str) -> int:
     """Where the question stands: its subject may be named in the system prompt or in an earlier turn as well."""
-    return max(asked.rfind(question.strip()), 0)
+    return max(prompt.rfind(question.strip()), 0)
 
 
 def _begun(fact: Fact, answer: str) -> str:
-    given = fact.extra.get(BEGUN)
-    return given if isinstance(given, str) and answer.startswith(given) and given != answer else ""
+    begun = fact.extra.get(BEGUN)
+    return begun if isinstance(begun, str) and answer.startswith(begun) and begun != answer else ""

@@ -26,7 +26,7 @@ class Chat:
     shots: tuple[tuple[str, str], ...] = ()
     """Questions and answers of earlier turns, before the one that is asked."""
     end_of_turn: bool = False
-    """Whether the token that ends the assistant's turn is scored after the answer, as open-unlearning does."""
+    """True if the token that ends the assistant's turn is scored after the answer, as open-unlearning does."""
     arguments: Mapping[str, Any] = field(default_factory=dict)
     """Further arguments of the template, such as `date_string` or `enable_thinking`."""
 

@@ -20,7 +20,7 @@ _KEPT = ("Concept", "Layer", "Dim", "id", "ID")
 
 
 def looks_like_concepts(content: Sequence[Any]) -> bool:
-    """Whether rows read from a JSON file are ConceptVectors records."""
+    """Return True if rows read from a JSON file are ConceptVectors records."""
     return bool(content) and all(
         isinstance(row, Mapping) and {"Concept", "Layer", "Dim"} <= set(row) for row in content
     )
@@ -49,12 +49,12 @@ def concept_facts(
     """
     if part not in get_args(ConceptPart):
         raise DissectError(f"no ConceptVectors part {part!r}: choose one of {', '.join(get_args(ConceptPart))}")
-    chosen = [record for record in records if concept is None or _is(record, concept)]
-    if not chosen:
+    matching = [record for record in records if concept is None or _is(record, concept)]
+    if not matching:
         known = ", ".join(f"{r.get('id', '-')} {r.get('Concept', '?')}" for r in records)
         raise DissectError(f"{where}: no concept {concept!r}: choose an id or a name of {known}")
     facts: list[Fact] = []
-    for record in chosen:
+    for record in matching:
         name = f"{where}, concept {record.get('Concept')!r}"
         try:
             facts.extend(replace(fact, where=name) for fact in _part(record, part))

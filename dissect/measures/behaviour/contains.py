@@ -51,7 +51,7 @@ def short_answers(fact: Fact) -> Sequence[str]:
 
 
 def stands_in(short: str, reply: str) -> bool:
-    """Whether `short` stands in `reply` at word boundaries, case and accents folded.
+    """Return True if `short` stands in `reply` at word boundaries, case and accents folded.
 
     Both are brought to compatibility form (NFKD), combining marks are dropped, case is folded and white space counts as
     one space. A letter, digit or underscore may touch neither end of the match; an end that is punctuation, or a
@@ -76,7 +76,7 @@ def folded(text: str) -> str:
 
 
 def _bounded(character: str) -> bool:
-    """Whether a word that ends in this character has a boundary there."""
+    """Return True if a word that ends in this character has a boundary there."""
     wide = unicodedata.east_asian_width(character) == "W"
     spaceless = unicodedata.name(character, "").startswith(_UNSPACED)
     return (character.isalnum() or character == "_") and not (wide or spaceless)

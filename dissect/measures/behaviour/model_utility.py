@@ -51,7 +51,7 @@ def _scores(examined: Examined) -> dict[str, np.ndarray]:
         "ROUGE-L recall": rouge_l_scores(examined)[1],
         "truth ratio": _defined(lambda: truth_ratio_scores(examined)),
     }
-    return {name: found for name, found in scores.items() if found is not None and not np.isnan(found).all()}
+    return {name: values for name, values in scores.items() if values is not None and not np.isnan(values).all()}
 
 
 def _probability(examined: Examined) -> np.ndarray:

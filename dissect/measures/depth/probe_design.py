@@ -42,10 +42,10 @@ class Design:
 
     def per_fact(self, right: Callable[[int, Split], np.ndarray]) -> np.ndarray:
         """``right(number, split)`` of every split, for its test facts, as one value a measured fact; NaN elsewhere."""
-        found = np.full(self.n_measured, np.nan)
+        correct = np.full(self.n_measured, np.nan)
         for number, split in enumerate(self.splits):
-            found[split.test - self.n_others] = right(number, split)
-        return found
+            correct[split.test - self.n_others] = right(number, split)
+        return correct
 
 
 def design(facts: Sequence[Fact], others: Sequence[Fact] | None, *, seed: int = 0) -> Design:

@@ -75,21 +75,21 @@ def fitted(base: Examined) -> Fitted:
 
 
 def _fitted(base: Examined) -> Fitted:
-    how = FitSettings(steps=base.option(STEPS), seed=base.settings.seed, progress=base.settings.progress)
+    settings = FitSettings(steps=base.option(STEPS), seed=base.settings.seed, progress=base.settings.progress)
     limit = base.option(MAX_TOKENS)
     seen, held_out = _material(base)
     share, parts = max(1, limit // len(seen)), []
     for prompts in seen:
         mask = _behind_the_first(prompts)
-        rows = torch.as_tensor(drawn(mask.sum(1).numpy(), share, seed=how.seed))
+        rows = torch.as_tensor(drawn(mask.sum(1).numpy(), share, seed=settings.seed))
         if len(rows):
-            chosen = prompts[rows]
-            mask = _behind_the_first(chosen)
-            parts.append(states(base.model, chosen, mask, batch_size=base.settings.batch_size).values)
+            sample = prompts[rows]
+            mask = _behind_the_first(sample)
+            parts.append(states(base.model, sample, mask, batch_size=base.settings.batch_size).values)
     if not parts:
         raise Undefined(f"tuned_lens.max_tokens={limit}: fewer than the shortest text has")
     values = torch.from_numpy(np.concatenate(parts, axis=1)).to(base.device)
-    return Fitted(fit(base.model, values, how), held_out, values.shape[1])
+    return Fitted(fit(base.model, values, settings), held_out, values.shape[1])
 
 
 def _material(base: Examined) -> tuple[list[Prompts], dict[str, Prompts]]:

@@ -82,14 +82,14 @@ def _ngrams(ids: Sequence[int], n: int) -> set[tuple[int, ...]]:
 def _continued(examined: Examined, share: float) -> list[tuple[list[int], list[int]]]:
     """Return the model's continuation of a share of each item, cut to the length of the rest, and the rest."""
     cuts = _cuts(examined.prompts, share)
-    given = [row[:cut] for row, (cut, _) in zip(examined.prompts.tokens, cuts, strict=True)]
+    beginnings = [row[:cut] for row, (cut, _) in zip(examined.prompts.tokens, cuts, strict=True)]
     rests = [row[cut:stop].tolist() for row, (cut, stop) in zip(examined.prompts.tokens, cuts, strict=True)]
-    asked = [i for i, rest in enumerate(rests) if len(rest) > 1]  # the very short ones have no n-grams anyway
+    long_enough = [i for i, rest in enumerate(rests) if len(rest) > 1]  # the very short ones have no n-grams anyway
     said: dict[int, list[int]] = {}
-    if asked:
-        longest = max(len(rests[i]) for i in asked)
-        new = _generated(examined, [given[i] for i in asked], longest)
-        said = {i: ids.tolist() for i, ids in zip(asked, new, strict=True)}
+    if long_enough:
+        longest = max(len(rests[i]) for i in long_enough)
+        new = _generated(examined, [beginnings[i] for i in long_enough], longest)
+        said = {i: ids.tolist() for i, ids in zip(long_enough, new, strict=True)}
     return [(said.get(i, [])[: len(rest)], rest) for i, rest in enumerate(rests)]
 
 
@@ -105,7 +105,7 @@ def _cuts(prompts: Prompts, share: float) -> list[tuple[int, int]]:
     return cuts
 
 
-def _generated(examined: Examined, given: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
+def _generated(examined: Examined, beginnings: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
     settings = examined.settings
     shared: dict[str, Any] = {
         "max_new_tokens": longest,
@@ -114,8 +114,8 @@ def _generated(examined: Examined, given: Sequence[Int[Tensor, "_"]], longest: i
         "progress": settings.progress,
     }
     if examined.option(SAMPLING):
-        return sample(examined.model, given, **PUBLISHED, seed=settings.seed, **shared)
-    return greedy(examined.model, given, **shared)
+        return sample(examined.model, beginnings, **PUBLISHED, seed=settings.seed, **shared)
+    return greedy(examined.model, beginnings, **shared)
 
 
 def _listed(value: Any) -> list[Any]:

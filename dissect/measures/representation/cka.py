@@ -38,12 +38,12 @@ def _by_layer(examined: Examined, positions: Positions) -> list[Estimate]:
     base, ours = beside_base(examined, positions, max_tokens=examined.option(MAX_TOKENS))
     if len(base.row) < MIN_TOKENS:
         raise Undefined(f"it needs {MIN_TOKENS} tokens to compare, and these facts have {len(base.row)}: give more")
-    groups, found = groups_of(base.row, seed=examined.settings.seed), []
+    groups, estimates = groups_of(base.row, seed=examined.settings.seed), []
     for layer in range(base.n_layers):
         value, without = debiased_cka(base.layer(layer), ours.layer(layer), groups)
         low, high = jackknife(value, without, lowest=-1.0, highest=1.0)
-        found.append(Estimate(value, len(base.row), low, high, "tokens", {"layer": layer, "positions": positions}))
-    return found
+        estimates.append(Estimate(value, len(base.row), low, high, "tokens", {"layer": layer, "positions": positions}))
+    return estimates
 
 
 def _published(examined: Examined) -> list[Estimate]:
@@ -56,11 +56,11 @@ def _published(examined: Examined) -> list[Estimate]:
             f"({examined.model.tokenizer.decode([int(first[0])])!r}): its state is the same in every text, and CKA is "
             "0/0. Leave cka.published out"
         )
-    n, found = len(base.row), []
+    n, estimates = len(base.row), []
     for layer in range(base.n_layers):
         value = biased_cka(base.layer(layer), ours.layer(layer))
-        found.append(Estimate(value, n, unit="tokens", at={"layer": layer, "positions": "first"}))
-    return found
+        estimates.append(Estimate(value, n, unit="tokens", at={"layer": layer, "positions": "first"}))
+    return estimates
 
 
 def biased_cka(x: Float[np.ndarray, "item d"], y: Float[np.ndarray, "item e"]) -> float:
@@ -117,8 +117,8 @@ def hsic(k: Gram, m: Gram, groups: Int[np.ndarray, "item"]) -> Float[np.ndarray,
     joint = (k_sums * m_sums).sum(0)
     product = k_sums.sum(0) * m_sums.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
-        found = (trace + product / ((n - 1) * (n - 2)) - 2 / (n - 2) * joint) / (n * (n - 3))
-    return np.where(n > 3, found, np.nan)
+        unbiased = (trace + product / ((n - 1) * (n - 2)) - 2 / (n - 2) * joint) / (n * (n - 3))
+    return np.where(n > 3, unbiased, np.nan)
 
 
 MEASURE = Measure(

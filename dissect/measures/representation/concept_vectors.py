@@ -88,7 +88,7 @@ def cosine(old: Float[Tensor, "d"], new: Float[Tensor, "d"]) -> float:
 
 def _mean(examined: Examined, of: Callable[[Tensor, Tensor], float]) -> Estimate:
     base, places = examined.base.model, concept_places(examined)
-    values = [of(value_vector(base, *place), value_vector(examined.model, *place)) for place in places]
+    values = [of(value_vector(base, *at), value_vector(examined.model, *at)) for at in places]
     return mean_of(np.array(values), unit="vectors")
 
 
@@ -98,20 +98,20 @@ def concept_places(examined: Examined) -> list[tuple[int, int]]:
     Raises:
         Undefined: there is none, or the model has no such neuron.
     """
-    given = examined.option(VECTORS)
-    if given is None:
+    pairs = examined.option(VECTORS)
+    if pairs is None:
         marked = [fact.extra for fact in examined.facts if "Layer" in fact.extra and "Dim" in fact.extra]
-        given = [(extra["Layer"], extra["Dim"]) for extra in marked]
-        if not given:
+        pairs = [(extra["Layer"], extra["Dim"]) for extra in marked]
+        if not pairs:
             raise Undefined(
                 "no concept vector is annotated: use a ConceptVectors file (Layer and Dim in extra), or give "
                 "(layer, neuron) pairs as the option concept.vectors"
             )
-    return [_place(pair, examined.model) for pair in dict.fromkeys(map(_pair, given))]
+    return [_place(pair, examined.model) for pair in dict.fromkeys(map(_pair, pairs))]
 
 
-def _pair(given: Any) -> tuple[Any, ...]:
-    return tuple(given) if isinstance(given, (list, tuple)) else (given,)
+def _pair(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, (list, tuple)) else (value,)
 
 
 def _place(pair: tuple[Any, ...], model: HookedTransformer) -> tuple[int, int]:

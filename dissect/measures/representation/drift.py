@@ -47,25 +47,25 @@ def drift(pair: ModelPair, *, spectra: bool = True, progress: bool = True) -> Dr
     else:
         base = _finder(pair.base)
     inside, outside = stored_layer_blocks(pair.unlearned), stored_outside_blocks(pair.unlearned)
-    chosen = [name for name in MEASURES if spectra or name not in _SPECTRAL]
+    measures = [name for name in MEASURES if spectra or name not in _SPECTRAL]
     with tqdm(total=len(inside) * pair.unlearned.cfg.n_layers + len(outside), disable=not progress) as bar:
         bar.set_description("drift")
 
         def measured(names: Sequence[str]) -> dict[str, float]:
-            found = _measured(base, _finder(pair.unlearned), names, spectra)
+            scores = _measured(base, _finder(pair.unlearned), names, spectra)
             bar.update()
-            return found
+            return scores
 
         grid = {block: [measured(names) for names in layers] for block, layers in inside.items()}
         single = {block: measured(names) for block, names in outside.items()}
-    tables = {name: np.array([[cell[name] for cell in row] for row in grid.values()]) for name in chosen}
+    tables = {name: np.array([[cell[name] for cell in row] for row in grid.values()]) for name in measures}
     layers = xr.Dataset(
         {name: (("block", "layer"), table) for name, table in tables.items()},
         coords={"block": list(grid), "layer": list(range(pair.unlearned.cfg.n_layers))},
         attrs=pair.provenance(),
     )
     rest = xr.Dataset(
-        {name: ("block", np.array([cell[name] for cell in single.values()])) for name in chosen},
+        {name: ("block", np.array([cell[name] for cell in single.values()])) for name in measures},
         coords={"block": list(single)},
     )
     return Drift(layers, rest)
@@ -81,16 +81,16 @@ _SPECTRAL = ("spectral_norm", "relative_spectral_norm", "stable_rank", "effectiv
 @without_gradients()
 def _measured(base: Find, other: Find, names: Sequence[str], spectra: bool) -> dict[str, float]:
     """All measures over the parameters ``names`` together; those of a matrix where they are one."""
-    found = dict.fromkeys(MEASURES, np.nan)
+    scores = dict.fromkeys(MEASURES, np.nan)
     if not names:
-        return found
-    found["relative_norm"], found["cosine"], found["moved"] = compare(base, other, names)
+        return scores
+    scores["relative_norm"], scores["cosine"], scores["moved"] = compare(base, other, names)
     matrices = [name for name in names if other(name).ndim > 1]
     if matrices:
-        found["moved_8bit"], found["moved_4bit"] = _moved_after_rounding(base, other, matrices)
+        scores["moved_8bit"], scores["moved_4bit"] = _moved_after_rounding(base, other, matrices)
     if len(matrices) == 1 and spectra:
-        found |= _spectral(matrices[0], base(matrices[0]), other(matrices[0]))
-    return found
+        scores |= _spectral(matrices[0], base(matrices[0]), other(matrices[0]))
+    return scores
 
 
 def _moved_after_rounding(base: Find, other: Find, names: Iterable[str]) -> tuple[float, float]:

@@ -21,13 +21,11 @@ def states_of(examined: Examined, positions: Positions, *, max_tokens: int | Non
     def make() -> States:
         prompts = examined.prompts
         mask = mask_of(prompts, positions)
-        chosen = drawn(mask.sum(1).numpy(), max_tokens, seed=examined.settings.seed)
-        rows = torch.as_tensor(chosen)
+        drawn_positions = drawn(mask.sum(1).numpy(), max_tokens, seed=examined.settings.seed)
+        rows = torch.as_tensor(drawn_positions)
         part = prompts[rows]
-        found = states(
-            examined.model, part, mask[rows, : part.tokens.shape[1]], batch_size=examined.settings.batch_size
-        )
-        return States(found.values, chosen[found.row])
+        kept = states(examined.model, part, mask[rows, : part.tokens.shape[1]], batch_size=examined.settings.batch_size)
+        return States(kept.values, drawn_positions[kept.row])
 
     return examined.memo(("states", examined.set, positions, max_tokens), make)
 

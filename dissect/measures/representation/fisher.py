@@ -70,7 +70,7 @@ def squared_gradients(
     what stands in ``.grad`` is left alone.
     """
     wanted = sorted({name for group in names.values() for name in group})
-    found = {key: np.zeros(len(prompts)) for key in names}
+    squared = {key: np.zeros(len(prompts)) for key in names}
     device = model.embed.W_E.device
     with with_gradients(), _squared(model, wanted) as squares:
         for i, one in enumerate(prompts.batches(1)):
@@ -79,8 +79,8 @@ def squared_gradients(
             targets = one.tokens[one.answer_mask].to(device)
             logits.log_softmax(-1).gather(-1, targets[:, None]).sum().backward()
             for key, group in names.items():
-                found[key][i] = sum(float(squares.get(name, 0.0)) for name in group)
-    return found
+                squared[key][i] = sum(float(squares.get(name, 0.0)) for name in group)
+    return squared
 
 
 @undone
@@ -88,7 +88,7 @@ def _squared(model: HookedTransformer, names: list[str]) -> Iterator[dict[str, T
     """In the body a backward pass leaves the squared norm of each named parameter's gradient, and no gradient."""
     squares: dict[str, Tensor] = {}
     parameters = dict(model.named_parameters())
-    asked = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    required = {name: parameter.requires_grad for name, parameter in parameters.items()}
     kept = {name: parameters[name].grad for name in names}
     handles = []
 
@@ -111,7 +111,7 @@ def _squared(model: HookedTransformer, names: list[str]) -> Iterator[dict[str, T
         for handle in handles:
             handle.remove()
         for name, parameter in parameters.items():
-            parameter.requires_grad_(asked[name])
+            parameter.requires_grad_(required[name])
         for name in names:
             parameters[name].grad = kept[name]
 
@@ -126,9 +126,9 @@ def _traces(examined: Examined) -> dict[tuple[int, str], Float[np.ndarray, "fact
         n = len(examined.prompts)
         rows = drawn(np.ones(n, dtype=np.int64), limit, seed=examined.settings.seed)
         names = _names(examined.model)
-        found = squared_gradients(examined.model, examined.prompts[torch.as_tensor(rows)], names)
-        spread = {key: np.full(n, np.nan) for key in found}
-        for key, values in found.items():
+        traces = squared_gradients(examined.model, examined.prompts[torch.as_tensor(rows)], names)
+        spread = {key: np.full(n, np.nan) for key in traces}
+        for key, values in traces.items():
             spread[key][rows] = values
         return spread
 

@@ -81,9 +81,9 @@ def _estimates(examined: Examined, value: Callable[[TokenScores], np.ndarray]) -
 
     A fact with several prompts under a change counts by their mean.
     """
-    asked, n = _asked(examined), len(examined.facts)
+    prompts_by_attack, n = _asked(examined), len(examined.facts)
     best, estimates = np.zeros(n), []
-    for name, prompts in asked.items():
+    for name, prompts in prompts_by_attack.items():
         values = value(prompts.scores)
         counts = np.bincount(prompts.facts, minlength=n)
         sums = np.bincount(prompts.facts, weights=values, minlength=n)

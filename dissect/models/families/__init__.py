@@ -65,9 +65,9 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> Pretrained
         DissectError: transformers refuses it.
     """
     native = config if family.translate is None else family.translate(config)
-    given = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
+    settings = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
     try:
-        return AutoConfig.for_model(family.native_type or family.model_type, **given)
+        return AutoConfig.for_model(family.native_type or family.model_type, **settings)
     except Exception as error:  # its validators raise whatever the field's type raises
         reason = " ".join(str(error).split())
         raise DissectError(f"config.json: not a valid {family.model_type} configuration: {reason}") from error

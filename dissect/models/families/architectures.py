@@ -36,16 +36,16 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
         }
         matches += [(family, False) for family, spelled in types.items() if model_type in spelled][:1]
     what = ", ".join(names) or f"model_type {model_type!r}"
-    chosen = [match for match in matches if match is not None]
-    if not chosen or len({family.architecture for family, _ in chosen}) > 1 or len(chosen) < len(matches):
+    matched = [match for match in matches if match is not None]
+    if not matched or len({family.architecture for family, _ in matched}) > 1 or len(matched) < len(matches):
         raise _unsupported(what, [*names, str(model_type)], families)
-    family = chosen[0][0]
+    family = matched[0][0]
     if model_type not in (None, family.model_type, *family.other_types):
         raise DissectError(
             f"config.json contradicts itself: architecture {family.architecture} but model_type {model_type!r} "
             f"(expected {family.model_type!r})"
         )
-    return family, all(headless for _, headless in chosen)
+    return family, all(headless for _, headless in matched)
 
 
 def _matching(name: str, config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Family, bool] | None:
@@ -67,7 +67,7 @@ def _matching(name: str, config: Mapping[str, Any], families: Sequence[Family]) 
 
 
 def _right_layout(family: Family, config: Mapping[str, Any]) -> bool:
-    """Whether the keys are those of the family, where two layouts share names: OLMo's differ in the case of letters."""
+    """Return True if the keys are the family's, where two layouts share names: OLMo's differ in the case of letters."""
     return family.owns is None or family.owns(config)
 
 

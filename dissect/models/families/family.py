@@ -1,4 +1,4 @@
-"""What a family of architectures has to say, and what all of them say alike."""
+"""Description of a family of architectures, and the parts that all families share."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,25 +19,25 @@ class Family:
     """How the checkpoints of one architecture become hooked models."""
 
     architecture: str
-    """As in the ``architectures`` of ``config.json``."""
+    """Name in the ``architectures`` of ``config.json``."""
     model_type: str
-    """As in the ``model_type`` of ``config.json``."""
+    """Name in the ``model_type`` of ``config.json``."""
     settings: Callable[[PretrainedConfig], dict[str, Any]]
     """Fields of ``HookedTransformerConfig``; refuses what a hooked model cannot express."""
     weights: Callable[[PretrainedConfig, HookedTransformerConfig], list[Weight]]
     """Every tensor of the checkpoint but the output head, which `dissect.models.families.weight_map` adds."""
     prefix: str = "model."
-    """What stands before the names of all tensors but the output head's."""
+    """Prefix of the names of all tensors but the output head's."""
     embedding: str = "embed_tokens.weight"
     """Name of the token embedding, without the prefix."""
     head: str = "lm_head.weight"
     """Name of the output head, as transformers writes it into files."""
     unit_norms: bool = False
-    """Whether the norms have no weights in the checkpoint, so that TransformerLens's stay at one."""
+    """True if the norms have no weights in the checkpoint, so that TransformerLens's stay at one."""
     adapt: Callable[[HookedTransformer], None] | None = None
     """Replaces modules of the empty hooked model where TransformerLens's own compute from other parameters."""
     keys: Keys = field(default_factory=Keys)
-    """What becomes of each key of ``config.json`` that transformers reads."""
+    """Treatment of each key of ``config.json`` that transformers reads."""
     other_types: tuple[str, ...] = ()
     """Further spellings of ``model_type``."""
     other_prefixes: tuple[str, ...] = ()
@@ -51,7 +51,7 @@ class Family:
     translate: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
     """From the contents of ``config.json`` to the keys of the transformers configuration, where they differ."""
     owns: Callable[[Mapping[str, Any]], bool] | None = None
-    """Whether a ``config.json`` is of this layout, where another family has the same names."""
+    """Test that a ``config.json`` is of this layout, where another family has the same names."""
     carried: str = ""
     """Regular expression for tensors that are no part of the language model, and are saved along as they were."""
 
@@ -69,12 +69,12 @@ def refuse(feature: str, supported: str) -> DissectError:
 
 def activation(name: str) -> str:
     """TransformerLens's name for the activation function that transformers calls ``name``."""
-    found = _ACTIVATIONS.get(name, name)
+    translated = _ACTIVATIONS.get(name, name)
     # A trainable xIELU has parameters of its own; "solu" is no function of transformers.
     known = [each for each in SUPPORTED_ACTIVATIONS if each not in ("solu", "solu_ln", "xielu")]
-    if found not in known:
+    if translated not in known:
         raise refuse(f"the activation {name!r}", ", ".join(known))
-    return found
+    return translated
 
 
 def grouped(config: PretrainedConfig) -> int | None:

@@ -51,7 +51,7 @@ def adapt(model: HookedTransformer) -> None:
 
 
 GEMMA = (*DECODER, "attention_bias")
-"""What every Gemma honours."""
+"""Keys that every Gemma honours."""
 GEMMA2 = Family(
     "Gemma2ForCausalLM",
     "gemma2",

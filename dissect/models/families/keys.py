@@ -1,4 +1,4 @@
-"""What becomes of each key of a ``config.json``: honoured, harmless, or required to have one value.
+"""Treatment of each key of a ``config.json``: honoured, harmless, or required to have one value.
 
 A key that transformers' modelling code reads and that nothing here honours would change the numbers in silence. So
 every family lists the keys that it honours and those that it can have in one value only; what is harmless is listed
@@ -48,7 +48,7 @@ _COMMON_FIXED: dict[str, tuple[Any, ...]] = {
 
 @dataclass(frozen=True)
 class Keys:
-    """What a family does with the keys of its configuration."""
+    """Treatment of the keys of a family's configuration."""
 
     honoured: frozenset[str] = frozenset()
     """Keys that enter the settings or the weight map."""
@@ -58,7 +58,7 @@ class Keys:
     """Keys that transformers stores, but whose values enter nothing that it computes for this family."""
 
     def known(self, key: str) -> bool:
-        """Whether it is said what becomes of ``key``."""
+        """Return True if the treatment of ``key`` is declared."""
         return key in HARMLESS | ALWAYS | self.honoured | self.unread or key in self.fixed or key in _COMMON_FIXED
 
     def check(self, config: PretrainedConfig) -> None:
@@ -91,4 +91,4 @@ DECODER = (
     *("num_key_value_heads", "head_dim", "intermediate_size", "hidden_act", "max_position_embeddings"),
     *("rope_parameters", "rms_norm_eps"),
 )
-"""What decoders with rotary positions and RMS norms honour."""
+"""Keys that decoders with rotary positions and RMS norms honour."""

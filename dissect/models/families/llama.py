@@ -14,7 +14,7 @@ NORMS = {"input_layernorm": "ln1", "post_attention_layernorm": "ln2"}
 
 
 def decoder_settings(config: PretrainedConfig, *, act: str | None = None, **settings: Any) -> dict[str, Any]:
-    """What every decoder with a gated MLP and rotary positions has; ``settings`` adds to it or overrides it.
+    """Settings of every decoder with a gated MLP and rotary positions; ``settings`` adds to or overrides them.
 
     ``act`` is transformers' name of the activation function where the configuration has it under another key.
     """

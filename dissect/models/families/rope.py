@@ -138,9 +138,9 @@ def _scaling(kind: str, parameters: dict[str, Any], config: PretrainedConfig) ->
 
 def _yarn_attention_factor(parameters: dict[str, Any], factor: float) -> float:
     """How much YaRN scales sines and cosines, as transformers computes it (arXiv:2309.00071, section 3.4)."""
-    given = parameters.get("attention_factor")
-    if given is not None:
-        return float(given)
+    attention_factor = parameters.get("attention_factor")
+    if attention_factor is not None:
+        return float(attention_factor)
 
     def scale(weight: float) -> float:
         return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0

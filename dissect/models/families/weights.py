@@ -19,9 +19,9 @@ class Weight:
     """
 
     name: str
-    """As transformers calls it."""
+    """Name in transformers."""
     params: tuple[str, ...]
-    """As ``HookedTransformer.named_parameters`` calls them."""
+    """Names in ``HookedTransformer.named_parameters``."""
     pattern: str
     lengths: dict[str, int] = field(default_factory=dict)
     """Axes of the pattern that its left side leaves open, for example the width of a head."""
@@ -29,7 +29,7 @@ class Weight:
     """Extent of each parameter along ``axis``; empty where the tensor holds one."""
     axis: int = 0
     fan_in_first: bool = False
-    """Whether a matrix is stored as (in, out): the ``Conv1D`` of GPT-2, against the ``Linear`` of everything else."""
+    """True if a matrix is stored as (in, out): the ``Conv1D`` of GPT-2, against the ``Linear`` of everything else."""
 
     def split(self, stored: Shaped[Tensor, "..."]) -> list[Shaped[Tensor, "..."]]:
         """The parameters in ``stored``, as views of it, in the order of ``params``."""

@@ -33,7 +33,7 @@ _HARMLESS = frozenset((
 # fmt: on
 """Settings that are handled here, or that do not enter what a merged tensor is."""
 _OFF = {"bias": "none"}
-"""What else than an empty value means that a feature is off."""
+"""Values, besides an empty one, that mean a feature is off."""
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initialisations that leave the base weights as they are."""
 _TENSOR = re.compile(
@@ -49,17 +49,17 @@ _EMBEDDINGS = ("embed.W_E", "unembed.W_U")
 
 
 def is_adapter(directory: Path) -> bool:
-    """Whether a directory holds an adapter and no weights of its own."""
+    """Return True if a directory holds an adapter and no weights of its own."""
     return has_adapter(directory) and not has_weights(directory)
 
 
 def has_adapter(directory: Path) -> bool:
-    """Whether a directory holds an adapter, whatever else it holds."""
+    """Return True if a directory holds an adapter, whatever else it holds."""
     return (directory / "adapter_config.json").is_file()
 
 
 def has_weights(directory: Path) -> bool:
-    """Whether a directory holds whole weights."""
+    """Return True if a directory holds whole weights."""
     return any(
         (directory / f"{name}{end}").is_file()
         for name in ("model.safetensors", "pytorch_model.bin")
@@ -144,16 +144,16 @@ def adapted_source(
 def resized_vocabulary(adapter: Path, rows: int) -> int:
     """Rows of the embedding after an adapter that stores it whole; ``rows`` where it does not."""
     tensors = open_source(adapter, "adapter_model", "adapter_model")
-    found = set()
+    sizes = set()
     for name in tensors.names():
         match = _TENSOR.match(name)
         if match is None or match["factor"] or match["original"]:
             continue
         if match["module"].rpartition(".")[2] in ("embed_tokens", "wte", "embed_in", "lm_head", "embed_out"):
-            found.add(tensors.shape(name)[0])
-    if len(found) > 1:
-        raise DissectError(f"{adapter} stores embeddings of {' and '.join(map(str, sorted(found)))} rows")
-    return found.pop() if found else rows
+            sizes.add(tensors.shape(name)[0])
+    if len(sizes) > 1:
+        raise DissectError(f"{adapter} stores embeddings of {' and '.join(map(str, sorted(sizes)))} rows")
+    return sizes.pop() if sizes else rows
 
 
 def _equal(first: Tensor, second: Tensor) -> bool:
@@ -163,7 +163,7 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 def _tied_change(
     tensors: TensorSource, changes: Mapping[str, Mapping[str, str]], by_module: Mapping[str, Weight], adapter: Path
 ) -> "_Change":
-    """What happens to a tied embedding: replaced where input and output were saved whole and alike.
+    """Decide about a tied embedding: it is replaced where input and output were saved whole and alike.
 
     Raises:
         DissectError: only one of the two was changed, they differ, or they have factors.
@@ -223,26 +223,26 @@ def _scale(config: Mapping[str, Any], module: str, found_rank: int) -> float:
 
 @dataclass(frozen=True)
 class _Change:
-    """What the adapter does to one tensor of the base."""
+    """Change that the adapter makes to one tensor of the base."""
 
     tensors: TensorSource
     names: Mapping[str, str]
-    """Of the factors ``A`` and ``B``, and of the ``whole`` weight that replaces the base's."""
+    """Names of the factors ``A`` and ``B``, and of the ``whole`` weight that replaces the base's."""
     scale: float
     transposed: bool
 
     def shapes(self) -> list[tuple[int, ...]]:
-        """Of the product of the factors and of the whole weight, as far as they are there."""
-        found: list[tuple[int, ...]] = []
+        """Shapes of the product of the factors and of the whole weight, as far as they are there."""
+        sizes: list[tuple[int, ...]] = []
         if "A" in self.names:
             out, inner = self.tensors.shape(self.names["B"])[0], self.tensors.shape(self.names["A"])[1]
-            found.append((inner, out) if self.transposed else (out, inner))
+            sizes.append((inner, out) if self.transposed else (out, inner))
         if "whole" in self.names:
-            found.append(self.tensors.shape(self.names["whole"]))
-        return found
+            sizes.append(self.tensors.shape(self.names["whole"]))
+        return sizes
 
     def is_nothing(self) -> bool:
-        """Whether the base's tensor stays as it is: the second factor starts at zero and was never trained."""
+        """Return True if the base's tensor stays as it is: the second factor starts at zero and was never trained."""
         return "whole" not in self.names and not bool(self.tensors.read(self.names["B"]).any())
 
     def apply(self, base: Float[Tensor, "..."]) -> Float[Tensor, "..."]:

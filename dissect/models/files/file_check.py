@@ -26,8 +26,8 @@ def check_names(source: TensorSource, weights: list[Weight], family: Family, *, 
         DissectError: tensors are missing or left over, or a second output head differs from the tied embedding.
     """
     present = set(source.names())
-    found = stored_names(present, weights, family, tied=tied)
-    names, head = {weight.name: found[weight.name] for weight in weights}, found[family.head]
+    stored = stored_names(present, weights, family, tied=tied)
+    names, head = {weight.name: stored[weight.name] for weight in weights}, stored[family.head]
     extra = {name for name in present - set(names.values()) if not _passed_over(name, family)}
     missing = [name for name in names.values() if name not in present]
     if missing:
@@ -65,12 +65,12 @@ def check_dtypes(source: TensorSource, names: Iterable[str]) -> str:
     """
     seen: Counter[str] = Counter()
     for name in names:
-        found = source.dtype(name)
-        if found not in DTYPES:
+        dtype = source.dtype(name)
+        if dtype not in DTYPES:
             raise DissectError(
-                f"{name} is stored as {found}: quantised weights are not supported, only {', '.join(DTYPES)}"
+                f"{name} is stored as {dtype}: quantised weights are not supported, only {', '.join(DTYPES)}"
             )
-        seen[found] += math.prod(source.shape(name))
+        seen[dtype] += math.prod(source.shape(name))
     return seen.most_common(1)[0][0]
 
 
@@ -80,10 +80,10 @@ def check_shapes(
     """Refuse tensors whose shape is not what the configuration says."""
     for weight in weights:
         expected = tuple(weight.join([model.get_parameter(name) for name in weight.params]).shape)
-        found = source.shape(stored_names[weight.name])
-        if found != expected:
+        shape = source.shape(stored_names[weight.name])
+        if shape != expected:
             raise DissectError(
-                f"{stored_names[weight.name]} has shape {list(found)}, config.json says {list(expected)}"
+                f"{stored_names[weight.name]} has shape {list(shape)}, config.json says {list(expected)}"
             )
 
 

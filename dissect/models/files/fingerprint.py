@@ -16,7 +16,7 @@ _VOLATILE = ("transformers_version", "_name_or_path", "dtype", "torch_dtype", "a
 
 
 def digest_of(tensor: Shaped[Tensor, "..."]) -> str:
-    """Number format, shape and hash of one tensor on the CPU."""
+    """Dtype, shape and hash of one tensor on the CPU."""
     content = xxhash.xxh3_128(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().data).hexdigest()
     return f"{dtype_name(tensor.dtype)} {tuple(tensor.shape)} {content}"
 
@@ -27,7 +27,7 @@ class Digest:
     def __init__(self, config: Mapping[str, Any]) -> None:
         self._config = {key: value for key, value in config.items() if key not in _VOLATILE}
         self.tensors: dict[str, str] = {}
-        """What is known of each tensor: number format, shape, hash."""
+        """Dtype, shape and hash of each tensor."""
 
     def add(self, name: str, tensor: Shaped[Tensor, "..."]) -> None:
         """Take in one tensor, on the CPU, by the name that transformers gives it."""

@@ -76,14 +76,14 @@ def read_json(path: Path) -> dict[str, Any]:
         DissectError: it is missing, unreadable, or not an object.
     """
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DissectError(f"{path.parent} has no {path.name}: it is not a Hugging Face checkpoint") from None
     except (OSError, ValueError) as error:
         raise DissectError(f"{path} cannot be read as JSON: {error}") from None
-    if not isinstance(found, dict):
-        raise DissectError(f"{path} holds a {type(found).__name__}, an object is needed")
-    return found
+    if not isinstance(content, dict):
+        raise DissectError(f"{path} holds a {type(content).__name__}, an object is needed")
+    return content
 
 
 def _download(repo_id: str, revision: str | None, only: list[str] | None = None) -> Path:

@@ -41,10 +41,10 @@ def fill_shards(
         DissectError: on every rank, if one of them finds the files damaged.
     """
     sharding: Sharding = model.sharding
-    place, size = sharding.share.rank, sharding.share.size
+    rank, size = sharding.share.rank, sharding.share.size
     digests: dict[str, str] = {}
     failure: str | None = None
-    bar = tqdm(files.ordered(), desc="loading", unit="tensor", delay=1.0, disable=not progress or place > 0)
+    bar = tqdm(files.ordered(), desc="loading", unit="tensor", delay=1.0, disable=not progress or rank > 0)
     try:
         for number, weight in enumerate(bar):
             stored = files.read(weight)
@@ -54,13 +54,13 @@ def fill_shards(
                 mine.copy_(wanted)
                 if mine.numel():
                     check_finite(mine, wanted, files.names[weight.name])
-            if number % size == place:
+            if number % size == rank:
                 digests[weight.name] = digest_of(stored)
             del stored
     except DissectError as error:
         failure = str(error)
-    found = all_gather_objects((digests, failure))
-    for _, said in found:
+    gathered = all_gather_objects((digests, failure))
+    for _, said in gathered:
         if said is not None:
             raise DissectError(said)
     for name in frozenset(name for name, _ in model.named_parameters()) - files.params:
@@ -69,6 +69,6 @@ def fill_shards(
         own_part(parameter).fill_(value)
         parameter.requires_grad_(False)
     digest = Digest(config)
-    every = {name: said for tensors, _ in found for name, said in tensors.items()}
+    every = {name: said for tensors, _ in gathered for name, said in tensors.items()}
     digest.tensors.update({weight.name: every[weight.name] for weight in files.ordered()})
     return digest

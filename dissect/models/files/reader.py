@@ -32,7 +32,7 @@ class TensorSource(Protocol):
         ...
 
     def dtype(self, name: str) -> str:
-        """Number format that a tensor is stored in, for example ``float32``, without reading it."""
+        """Dtype that a tensor is stored in, for example ``float32``, without reading it."""
         ...
 
     def read(self, name: str) -> Shaped[Tensor, "..."]:
@@ -157,10 +157,10 @@ class _Binary:
     def _open(self, file: Path) -> dict[str, Tensor]:
         if self._loaded != file or (self._mapped and self._read > _HELD):
             self._tensors, self._loaded, self._read = {}, None, 0
-            found = self._load(file)
-            if not isinstance(found, dict) or not all(isinstance(value, Tensor) for value in found.values()):
+            tensors = self._load(file)
+            if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
                 raise DissectError(f"{file} is no state dict: a mapping of names to tensors is needed")
-            self._tensors, self._loaded = found, file
+            self._tensors, self._loaded = tensors, file
         return self._tensors
 
     def _load(self, file: Path) -> Any:

@@ -79,7 +79,7 @@ class StoredParameters:
                 raise DissectError(f"{name} is {list(theirs)} in {self._where}, {list(ours)} in the model")
 
     def parameter(self, name: str) -> Shaped[Tensor, "..."]:
-        """The values of a parameter, on the device and in the number format of the model.
+        """The values of a parameter, on the device and in the dtype of the model.
 
         Raises:
             DissectError: the files do not have it, or have changed since they were loaded.

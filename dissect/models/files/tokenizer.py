@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 
 def has_tokenizer(directory: Path) -> bool:
-    """Whether a directory holds a tokenizer."""
+    """Return True if a directory holds a tokenizer."""
     return any((directory / name).is_file() for name in _FILES)
 
 

@@ -60,14 +60,14 @@ def locate(
     except DissectError as error:
         raise BaseUnavailable(str(error)) from None
     try:
-        found = resolve(recorded, revision=recorded_revision if not Path(recorded).is_dir() else None)
+        base_directory = resolve(recorded, revision=recorded_revision if not Path(recorded).is_dir() else None)
     except DissectError as error:
         why = f"{path} is an adapter whose base cannot be found: {error}"
         raise BaseUnavailable(why, "; give it with base=") from None
-    if (method := _stored_quantised(found)) is not None:
+    if (method := _stored_quantised(base_directory)) is not None:
         why = f"{path} is an adapter whose base {recorded} is stored as quantised weights ({method})"
         raise BaseUnavailable(why, ": give the same model in 16 or 32 bits with base=")
-    return found, directory
+    return base_directory, directory
 
 
 def _stored_quantised(directory: Path) -> str | None:
@@ -87,7 +87,7 @@ class WeightFiles:
     names: dict[str, str]
     """Name of each tensor of the map in the files."""
     dtype: str
-    """Of most of the stored weights."""
+    """Dtype of most of the stored weights."""
 
     @classmethod
     def open(

@@ -63,28 +63,28 @@ def branched_logprobs(
         residual = decoder.read()
         ends = torch.tensor(shared).cumsum(0).tolist()
         # what all texts of a list have in common may reach into what is scored
-        for place, (number, n, end) in enumerate(zip(numbers, shared, ends, strict=True)):
+        for index, (number, n, end) in enumerate(zip(numbers, shared, ends, strict=True)):
             begin = min(starts[number])
             if begin < n:
                 logs = decoder.logits(residual[end - n + begin - 1 : end - 1]).log_softmax(-1)
-                targets = prefixes[place][begin:].to(logs.device)
+                targets = prefixes[index][begin:].to(logs.device)
                 own = logs.gather(-1, targets[:, None])[:, 0].double().cpu()
                 for branch, start in enumerate(starts[number]):
                     sums[number][branch] += float(own[start - begin :].sum()) if start < n else 0.0
         # (list, branch) of every text that goes on after the prefix
         going = [
-            (place, branch)
-            for place, (number, n) in enumerate(zip(numbers, shared, strict=True))
+            (index, branch)
+            for index, (number, n) in enumerate(zip(numbers, shared, strict=True))
             for branch, text in enumerate(texts[number])
             if len(text) > n
         ]
         last = decoder.logits(residual[torch.tensor(ends, device=residual.device) - 1]).log_softmax(-1)
         for begin in range(0, len(going), batch_size):
             part = going[begin : begin + batch_size]
-            rests = [texts[numbers[place]][branch][shared[place] :] for place, branch in part]
-            skipped = [max(0, starts[numbers[place]][branch] - shared[place]) for place, branch in part]
-            for (place, branch), value in zip(part, _continued(decoder, part, rests, skipped, last), strict=True):
-                sums[numbers[place]][branch] += value
+            rests = [texts[numbers[index]][branch][shared[index] :] for index, branch in part]
+            skipped = [max(0, starts[numbers[index]][branch] - shared[index]) for index, branch in part]
+            for (index, branch), value in zip(part, _continued(decoder, part, rests, skipped, last), strict=True):
+                sums[numbers[index]][branch] += value
     return sums
 
 
@@ -97,7 +97,7 @@ def _continued(
 ) -> list[float]:
     """log p of the rest of each text; the first ``skipped`` tokens of it are read and not scored."""
     sums = [0.0] * len(part)
-    logs = last[torch.tensor([place for place, _ in part], device=last.device)]
+    logs = last[torch.tensor([index for index, _ in part], device=last.device)]
     rows = list(range(len(part)))
     branched: BranchingDecoder | None = None
     for step in range(max(map(len, rests))):
@@ -106,14 +106,14 @@ def _continued(
         for row, value in zip(rows, own, strict=True):
             if step >= skipped[row]:
                 sums[row] += value
-        staying = [place for place, row in enumerate(rows) if len(rests[row]) > step + 1]
+        staying = [index for index, row in enumerate(rows) if len(rests[row]) > step + 1]
         if not staying:
             break
         if branched is None:
-            rows = [rows[place] for place in staying]
+            rows = [rows[index] for index in staying]
             branched = decoder.branch([part[row][0] for row in rows], max(map(len, rests)))
         elif len(staying) < len(rows):
-            rows = [rows[place] for place in branched.keep(staying)]
+            rows = [rows[index] for index in branched.keep(staying)]
         logs = branched.step(torch.tensor([rests[row][step] for row in rows], device=logs.device)).log_softmax(-1)
     return sums
 

@@ -244,7 +244,7 @@ def _sharded_over(mesh: "DeviceMesh") -> "DeviceMesh":
 
 
 def _flat(mesh: "DeviceMesh") -> int:
-    place = 0
+    rank = 0
     for axis in range(mesh.ndim):
-        place = place * mesh.size(axis) + mesh.get_local_rank(axis)
-    return place
+        rank = rank * mesh.size(axis) + mesh.get_local_rank(axis)
+    return rank

@@ -43,9 +43,9 @@ def part_for(whole: Shaped[Tensor, "..."], like: Shaped[Tensor, "..."]) -> Shape
     mesh, part = like.device_mesh, whole  # type: ignore[attr-defined]
     for axis, placement in enumerate(like.placements):  # type: ignore[attr-defined]
         if placement.is_shard():
-            place, size = mesh.get_local_rank(axis), part.shape[placement.dim]
+            rank, size = mesh.get_local_rank(axis), part.shape[placement.dim]
             share = -(-size // mesh.size(axis))  # as torch.chunk cuts it: the last ones may have less, or nothing
-            start = min(place * share, size)
+            start = min(rank * share, size)
             part = part.narrow(placement.dim, start, min(share, size - start))
     return part
 

@@ -50,14 +50,14 @@ CONCEPT, CONTROL = "concept vector", "vector drawn at random"
 
 def make(work: FigureWork) -> Made:
     """A row for each scale, vector, measure and set; the answers of each concept in a second table."""
-    found = work.shared(lambda: [_of(work, model) for model in work.config.models])
-    singles = pd.DataFrame([row for rows in found for row in rows])
+    rows_by_model = work.shared(lambda: [_of(work, model) for model in work.config.models])
+    singles = pd.DataFrame([row for rows in rows_by_model for row in rows])
     keys = ["model", "scale", "vector", "measure", "set"]
     means = []
-    for place, part in singles.groupby(keys, sort=False):
+    for group, part in singles.groupby(keys, sort=False):
         estimate = mean_of(part["value"].to_numpy()).with_interval(seed=work.seed)
         means.append(
-            {**dict(zip(keys, place, strict=True)), "value": estimate.value, "low": estimate.low, "high": estimate.high}
+            {**dict(zip(keys, group, strict=True)), "value": estimate.value, "low": estimate.low, "high": estimate.high}
             | {"n_concepts": estimate.n, "n_answers": int(part["n"].sum())}
         )
     table = pd.DataFrame(means)
@@ -88,15 +88,17 @@ def draw(table: pd.DataFrame) -> go.Figure:
 def _of(work: FigureWork, model: FigureModel) -> list[dict[str, Any]]:
     parts = [work.single(model, "forget"), work.facts(model, "retain"), work.facts(model, "retain_seen")]
     facts = Facts([fact for part in parts if part is not None for fact in part])
-    how = {key: work.settings[key] for key in ("n_concepts", "n_unrelated", "max_new_tokens", "published")}
+    options = {key: work.settings[key] for key in ("n_concepts", "n_unrelated", "max_new_tokens", "published")}
     base: list[HookedTransformer] = []
-    key = work.key([model.base], {"facts": facts, "unrelated": work.facts(model, "unrelated")}, **how)
+    key = work.key([model.base], {"facts": facts, "unrelated": work.facts(model, "unrelated")}, **options)
 
     def listed() -> list[Concept]:
         held = base or [work.base(model)]
         base[:] = held
-        given = work.facts(model, "unrelated") if "Layer" in facts[0].extra else None
-        return concepts_of(held[0], facts, given, n=how["n_concepts"], n_unrelated=how["n_unrelated"], seed=work.seed)
+        unrelated = work.facts(model, "unrelated") if "Layer" in facts[0].extra else None
+        return concepts_of(
+            held[0], facts, unrelated, n=options["n_concepts"], n_unrelated=options["n_unrelated"], seed=work.seed
+        )
 
     def measured(vector: str, scale: float) -> list[dict[str, Any]]:
         return _measured(work, model, listed(), base[0], vector, scale)
@@ -141,7 +143,7 @@ def _measured(
         for number, concept in enumerate(concepts):
             generator = torch.Generator().manual_seed(work.seed + number)
             neuron = concept.neuron if vector == CONCEPT else another(model, concept, work.seed)
-            place = {"concept": concept.name, "layer": concept.layer, "neuron": neuron}
+            columns = {"concept": concept.name, "layer": concept.layer, "neuron": neuron}
             with noised(model, concept.layer, neuron, scale, generator):
                 if kept:
                     after = model.blocks[concept.layer].mlp.W_out.data[neuron].clone()
@@ -149,7 +151,7 @@ def _measured(
                     before = as_it_was[concept.name, name]
                     examined = Examined(model, before.sets, name="noised", settings=settings, base=before)
                     rows += [
-                        {"model": of.name, "scale": scale, "vector": vector, "set": name, **place, **row}
+                        {"model": of.name, "scale": scale, "vector": vector, "set": name, **columns, **row}
                         for row in _similarity(examined)
                     ]
             if kept:  # as in the published code, nothing is put back before the end
@@ -172,11 +174,11 @@ def _similarity(examined: Examined) -> list[dict[str, Any]]:
     rows = []
     for measure, compute in MEASURES.items():
         try:
-            found = compute(examined)
+            estimate = compute(examined)
         except Undefined:
             continue
-        items = [] if found.items is None else [float(value) for value in found.items]
-        rows.append({"measure": measure, "value": found.value, "n": found.n, "items": items})
+        items = [] if estimate.items is None else [float(value) for value in estimate.items]
+        rows.append({"measure": measure, "value": estimate.value, "n": estimate.n, "items": items})
     return rows
 
 

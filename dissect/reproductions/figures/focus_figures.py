@@ -59,13 +59,13 @@ def kinds_of(sequences: Facts) -> list[str]:
     Raises:
         DissectError: there are none.
     """
-    given: list[Any] = [fact.extra.get(SPANS) for fact in sequences]
-    if not all(isinstance(spans, dict) and spans for spans in given):
+    all_spans: list[Any] = [fact.extra.get(SPANS) for fact in sequences]
+    if not all(isinstance(spans, dict) and spans for spans in all_spans):
         raise DissectError(
             f"a text of sequences has no {SPANS!r}: give what is in focus by kind, such as "
             '{"text": "Ada was born in Paris.", "spans": {"entity": ["Ada", "Paris"]}}'
         )
-    return [str(kind) for kind in given[0] if all(kind in spans for spans in given)]
+    return [str(kind) for kind in all_spans[0] if all(kind in spans for spans in all_spans)]
 
 
 def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], list[str]]:
@@ -77,10 +77,10 @@ def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], lis
         epochs=work.settings["epochs"],
         asked=[(m, s) for m, s in ASKED if work.facts(model, s) is not None],
     )
-    train, how = work.settings["train"], work.settings["focus"]
+    train, focus = work.settings["train"], work.settings["focus"]
     kinds = [NO_FOCUS, *kinds_of(runs.forget)]
     grid = [
-        (kind, {**train, "lr": lr, **({} if kind == NO_FOCUS else {"focus": how})})
+        (kind, {**train, "lr": lr, **({} if kind == NO_FOCUS else {"focus": focus})})
         for kind in kinds
         for lr in work.settings["lrs"]
     ]

@@ -93,15 +93,15 @@ def _trained(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]]
         asked=ASKED,
         options=_options(work),
     )
-    asked = methods_of(work, runs)
+    methods = methods_of(work, runs)
     rows: list[dict[str, Any]] = []
-    for name in asked:  # before training: the base model's answers are its own
+    for name in methods:  # before training: the base model's answers are its own
         rows += [
             {"model": model.name, "method": name, "epoch": 0, **row, "run": None}
             for row in runs.references()
             if row["run"] == "base"
         ]
-    for name, settings in asked.items():
+    for name, settings in methods.items():
         rows += runs.run(settings, label=f"{model.name} {name}", model=model.name, method=name)
     return rows, runs.notes
 
@@ -112,13 +112,13 @@ def methods_of(work: FigureWork, runs: Runs) -> dict[str, dict[str, Any]]:
     Raises:
         DissectError: no methods, settings that do not exist, or retained facts that are missing.
     """
-    given = work.settings["methods"]
-    if not isinstance(given, dict) or not given or not all(isinstance(each, dict) for each in given.values()):
-        raise DissectError(f"methods={given!r:.80}: give settings by name, such as 'GA: {{method: ga}}'")
-    found = {name: {**work.settings["train"], **settings} for name, settings in given.items()}
-    for name, settings in found.items():
+    methods = work.settings["methods"]
+    if not isinstance(methods, dict) or not methods or not all(isinstance(each, dict) for each in methods.values()):
+        raise DissectError(f"methods={methods!r:.80}: give settings by name, such as 'GA: {{method: ga}}'")
+    complete = {name: {**work.settings["train"], **settings} for name, settings in methods.items()}
+    for name, settings in complete.items():
         runs.check(settings, name)
-    return found
+    return complete
 
 
 def _options(work: FigureWork) -> dict[str, Any]:

@@ -43,13 +43,13 @@ def make(work: FigureWork) -> Made:
     """One panel for each method of a model, and one for their mean."""
     tables, singles = [], []
     swept = work.shared(lambda: [_sweeps(work, model) for model in work.config.models])
-    for model, found in zip(work.config.models, swept, strict=True):
+    for model, sweeps in zip(work.config.models, swept, strict=True):
         several = len(dict.fromkeys((c.method, c.epoch) for c in model.unlearned)) > 1
-        singles.append(_by_checkpoint(model, found, work))
-        names = list(dict.fromkeys(name for _, name in found))
+        singles.append(_by_checkpoint(model, sweeps, work))
+        names = list(dict.fromkeys(name for _, name in sweeps))
         groups = {MEAN: names} if several else {}
         groups |= {name: [name] for name in names}
-        tables += [_averaged(model, group, members, found, work) for group, members in groups.items()]
+        tables += [_averaged(model, group, members, sweeps, work) for group, members in groups.items()]
     table = pd.concat(tables, ignore_index=True)
     return Made({"": draw(table, work.settings)}, {"": table, "checkpoints": pd.concat(singles, ignore_index=True)})
 
@@ -91,18 +91,18 @@ def _name(checkpoint: Checkpoint) -> str:
 def _sweeps(work: FigureWork, model: FigureModel) -> dict[tuple[str, str], SweepResult]:
     """Sweep each checkpoint of a model; by concept and name."""
     return {
-        (checkpoint.id, _name(checkpoint)): found
+        (checkpoint.id, _name(checkpoint)): sweep
         for id in model.ids
         for checkpoint in model.of(id)
-        if (found := _sweep(work, model, checkpoint)) is not None
+        if (sweep := _sweep(work, model, checkpoint)) is not None
     }
 
 
 def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> SweepResult | None:
     """Activations and value vectors of one checkpoint, an item."""
     sources = [model.base, checkpoint.source]
-    facts, how = work.needed(model, "forget", checkpoint.id), work.settings
-    key = work.key(sources, {"forget": facts}, **how)
+    facts, settings = work.needed(model, "forget", checkpoint.id), work.settings
+    key = work.key(sources, {"forget": facts}, **settings)
     label = " ".join(part for part in (model.name, checkpoint.id, _name(checkpoint)) if part)
     pairs: list[tuple[ModelPair, Prompts]] = []
 
@@ -113,8 +113,8 @@ def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> Swee
                 base,
                 template=work.config.template,
                 chat=work.config.chat,
-                answers=how["answers"],
-                max_new_tokens=how["max_new_tokens"],
+                answers=settings["answers"],
+                max_new_tokens=settings["max_new_tokens"],
                 batch_size=work.config.batch_size,
                 progress=False,
             )
@@ -122,9 +122,9 @@ def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> Swee
         return pairs[0]
 
     options = {
-        "window": how["window"],
-        "metrics": [how["metric"]],
-        "scoring": how["scoring"],
+        "window": settings["window"],
+        "metrics": [settings["metric"]],
+        "scoring": settings["scoring"],
         "batch_size": work.config.batch_size,
         "seed": work.seed,
         "progress": work.progress,
@@ -144,10 +144,10 @@ def _sweep(work: FigureWork, model: FigureModel, checkpoint: Checkpoint) -> Swee
     return work.item(label, key, both, None)
 
 
-def _by_checkpoint(model: FigureModel, found: Mapping[tuple[str, str], SweepResult], work: FigureWork) -> pd.DataFrame:
+def _by_checkpoint(model: FigureModel, sweeps: Mapping[tuple[str, str], SweepResult], work: FigureWork) -> pd.DataFrame:
     """The numbers of each checkpoint: those of ``SweepResult.ci``."""
     rows = []
-    for (id, name), sweep in found.items():
+    for (id, name), sweep in sweeps.items():
         table = sweep.ci(work.settings["metric"], seed=work.seed).to_dataframe().reset_index()
         rows.append(table.rename(columns={"mean": "krs"}).assign(model=model.name, method=name, id=id))
     keep = ["model", "method", "id", "component", "layer", "krs", "low", "high", "pooled", "n", "n_undefined"]

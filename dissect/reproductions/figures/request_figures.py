@@ -81,7 +81,7 @@ def cut(facts: Facts, n: object) -> list[Facts]:
     """
     if type(n) is not int or not 2 <= n <= len(facts):
         raise DissectError(f"n_requests={n!r}: {len(facts)} forget facts can be cut into 2 to {len(facts)} requests")
-    ends = [round(len(facts) * place / n) for place in range(n + 1)]
+    ends = [round(len(facts) * number / n) for number in range(n + 1)]
     return [facts[start:stop] for start, stop in itertools.pairwise(ends)]
 
 
@@ -104,7 +104,7 @@ def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], lis
         keys = {
             number: work.key(
                 [model.base],
-                {f"request {place}": part for place, part in enumerate(requests[:number])}
+                {f"request {index}": part for index, part in enumerate(requests[:number])}
                 | _sets(work, model, requests, number)
                 | {"trained to keep": retain if takes_retained(config) else None},
                 train=config.to_dict(),
@@ -114,8 +114,8 @@ def _of(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]], lis
         }
         nothing: tuple[TableRows, list[str]] = [], []
         run = partial(_method, work, model, requests, name, settings, keys)
-        found, said = work.item(f"{model.name} {name}", list(keys.values()), run, nothing)
-        rows, notes = rows + found, notes + said
+        new_rows, said = work.item(f"{model.name} {name}", list(keys.values()), run, nothing)
+        rows, notes = rows + new_rows, notes + said
     return rows, notes
 
 
@@ -131,8 +131,8 @@ def _method(
     failure, rows = _run(work, model, requests, name, settings, keys), []
     for number, key in keys.items():
         if work.store.get(_label(model, name, number), key) is not None:
-            found = work.kept(_label(model, name, number), key, [model.base], lambda: None)
-            rows += [{**row, "model": model.name, "method": name, "request": number} for row in found]
+            kept_rows = work.kept(_label(model, name, number), key, [model.base], lambda: None)
+            rows += [{**row, "model": model.name, "method": name, "request": number} for row in kept_rows]
     return rows, [] if failure is None else [f"{model.name} {name}: {failure}"]
 
 
@@ -190,23 +190,23 @@ def _references(work: FigureWork, model: FigureModel, requests: Sequence[Facts])
             def measured(name: str = name, source: str = source) -> Any:
                 return Bench(work, sets).rows(work.base(model) if name == "base" else work.load(source), _asked(sets))
 
-            found = work.kept(name, work.key([source], sets, kind="reference"), [source], measured)
-            rows += [{**row, "model": model.name, "method": name, "request": 0} for row in found]
+            kept_rows = work.kept(name, work.key([source], sets, kind="reference"), [source], measured)
+            rows += [{**row, "model": model.name, "method": name, "request": 0} for row in kept_rows]
     return rows
 
 
 def _sets(work: FigureWork, model: FigureModel, requests: Sequence[Facts], number: int) -> dict[str, Facts | None]:
     """Return the sets that are asked after ``number`` requests."""
     parts = (requests[:number], requests[:1], requests[number - 1 : number], requests[number:])
-    found: dict[str, Facts | None] = {
+    sets: dict[str, Facts | None] = {
         name: Facts([fact for part in some for fact in part]) for name, some in zip(_SETS, parts, strict=True) if some
     }
-    return found | {"retain": work.facts(model, "retain"), "texts": work.facts(model, "texts")}
+    return sets | {"retain": work.facts(model, "retain"), "texts": work.facts(model, "texts")}
 
 
 def _asked(sets: Any) -> list[tuple[str, str]]:
-    asked = [("exact_match", name) for name in (*_SETS, "retain")] + [("perplexity", "texts")]
-    return [(measure, name) for measure, name in asked if name in sets]
+    pairs = [("exact_match", name) for name in (*_SETS, "retain")] + [("perplexity", "texts")]
+    return [(measure, name) for measure, name in pairs if name in sets]
 
 
 def _label(model: FigureModel, name: str, number: int) -> str:

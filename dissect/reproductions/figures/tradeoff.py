@@ -119,7 +119,7 @@ def _trained(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]]
         asked=asked_of(work, model, ASKED),
     )
     methods = methods_of(work, runs)
-    grid = [(name, {**how, "lr": lr}) for name, how in methods.items() for lr in work.settings["lrs"]]
+    grid = [(name, {**training, "lr": lr}) for name, training in methods.items() for lr in work.settings["lrs"]]
     for name, settings in grid:
         runs.check(settings, name)
     rows = [{**row, "model": model.name, "method": row["run"]} for row in runs.references()]
@@ -131,21 +131,21 @@ def _trained(work: FigureWork, model: FigureModel) -> tuple[list[dict[str, Any]]
 
 
 def _given(work: FigureWork, model: FigureModel) -> list[dict[str, Any]]:
-    asked = asked_of(work, model, ASKED)
+    pairs = asked_of(work, model, ASKED)
     rows = []
     for id in model.ids:
-        sets = {name: work.facts(model, name, id) for _, name in asked}
+        sets = {name: work.facts(model, name, id) for _, name in pairs}
         bench = Bench(work, sets)
         everyone: list[tuple[str, dict[str, Any]]] = [(model.base, {"method": "base", "id": id})]
         if model.retrained is not None:
             everyone.append((model.retrained, {"method": "retrained", "id": id}))
         everyone += [(checkpoint.source, checkpoint.place) for checkpoint in model.of(id)]
-        for source, place in everyone:
+        for source, columns in everyone:
 
             def measured(source: str = source, bench: Bench = bench) -> Any:
-                return bench.rows(work.base(model) if source == model.base else work.load(source), asked)
+                return bench.rows(work.base(model) if source == model.base else work.load(source), pairs)
 
-            label = " ".join(str(part) for part in (model.name, *place.values()) if part)
-            found = work.kept(label, work.key([source], sets, asked=asked), [source], measured)
-            rows += [{**row, "model": model.name, **place} for row in found]
+            label = " ".join(str(part) for part in (model.name, *columns.values()) if part)
+            kept_rows = work.kept(label, work.key([source], sets, asked=pairs), [source], measured)
+            rows += [{**row, "model": model.name, **columns} for row in kept_rows]
     return rows

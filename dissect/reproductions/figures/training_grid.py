@@ -58,8 +58,8 @@ _TITLES = {"U-F1": "learning rate", "U-F3": "strength"}
 
 def make(work: FigureWork) -> Made:
     """A run for each combination of what is varied."""
-    found = work.shared(lambda: [_of(work, model) for model in work.config.models])
-    rows, fixed, notes = ([one for part in parts for one in part] for parts in zip(*found, strict=True))
+    parts_by_model = work.shared(lambda: [_of(work, model) for model in work.config.models])
+    rows, fixed, notes = ([one for part in parts for one in part] for parts in zip(*parts_by_model, strict=True))
     order = ["model", *work.settings["over"], "run", "epoch", "measure", "set", "value", "low", "high", "n", "unit"]
     table = pd.concat([pd.DataFrame(fixed), pd.DataFrame(rows)], ignore_index=True)
     return Made({"": draw(table, work)}, {"": table.reindex(columns=order).astype({"epoch": "Int64"})}, notes)

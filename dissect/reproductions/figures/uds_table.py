@@ -19,8 +19,10 @@ ASKED = (("uds", "forget"), ("exact_match", "forget"), ("answer_probability", "f
 
 def make(work: FigureWork) -> Made:
     """A row a checkpoint, base and retrained model included, which are 0 and 1 by construction."""
-    found = work.shared(lambda: [_concept(work, model, id) for model in work.config.models for id in model.ids])
-    table = pd.DataFrame([row for rows in found for row in rows])
+    rows_by_concept = work.shared(
+        lambda: [_concept(work, model, id) for model in work.config.models for id in model.ids]
+    )
+    table = pd.DataFrame([row for rows in rows_by_concept for row in rows])
     return Made({"": draw(table)}, {"": table})
 
 
@@ -73,15 +75,15 @@ def _concept(work: FigureWork, model: FigureModel, id: str) -> list[dict[str, An
         sources = [model.base, retrained, checkpoint.source]
         key = work.key(sources, sets, asked=ASKED, options=options)
         label = " ".join(part for part in (model.name, id, checkpoint.method, str(checkpoint.epoch or "")) if part)
-        found = work.kept(label, key, sources, partial(measured, checkpoint.source))
-        rows.append({"model": model.name, **checkpoint.place, **_wide(found)})
+        scores = work.kept(label, key, sources, partial(measured, checkpoint.source))
+        rows.append({"model": model.name, **checkpoint.place, **_wide(scores)})
     return rows
 
 
-def _wide(found: list[dict[str, Any]]) -> dict[str, Any]:
+def _wide(scores: list[dict[str, Any]]) -> dict[str, Any]:
     """One row of many: a column for each number and its interval."""
     wide: dict[str, Any] = {}
-    for row in found:
+    for row in scores:
         name = row["measure"] if row["set"] == "forget" else f"{row['measure']}_{row['set']}"
         wide |= {name: row["value"], f"{name}_low": row["low"], f"{name}_high": row["high"], f"{name}_n": row["n"]}
     return wide

@@ -75,16 +75,16 @@ def concepts_of(
         raise DissectError(
             "no concept: facts need Layer and Dim of their concept vector, or answers that several of them share"
         )
-    found = []
+    concepts = []
     for name, _ in counts.most_common(n):
         target = Facts(by_name[name])
         others = _others(facts, unrelated, name, annotated=bool(annotated))
-        chosen = random.Random(f"{seed} {name}").sample(list(others), min(n_unrelated, len(others)))
+        unrelated_facts = random.Random(f"{seed} {name}").sample(list(others), min(n_unrelated, len(others)))
         first = target[0].extra
-        place = (int(first["Layer"]), int(first["Dim"])) if annotated else strongest(model, _token(model, name))
-        _check(model, name, place)
-        found.append(Concept(name, *place, target, Facts(chosen)))
-    return found
+        position = (int(first["Layer"]), int(first["Dim"])) if annotated else strongest(model, _token(model, name))
+        _check(model, name, position)
+        concepts.append(Concept(name, *position, target, Facts(unrelated_facts)))
+    return concepts
 
 
 def another(model: HookedTransformer, concept: Concept, seed: int) -> int:
@@ -110,10 +110,10 @@ def _token(model: HookedTransformer, answer: str) -> int:
     return int(ids[0])
 
 
-def _check(model: HookedTransformer, name: str, place: tuple[int, int]) -> None:
+def _check(model: HookedTransformer, name: str, at: tuple[int, int]) -> None:
     layers, neurons = model.cfg.n_layers, model.cfg.d_mlp or 0
-    if not (0 <= place[0] < layers and 0 <= place[1] < neurons):
+    if not (0 <= at[0] < layers and 0 <= at[1] < neurons):
         raise DissectError(
-            f"concept {name!r} has layer {place[0]}, neuron {place[1]}, the model {layers} layers of {neurons}: take "
+            f"concept {name!r} has layer {at[0]}, neuron {at[1]}, the model {layers} layers of {neurons}: take "
             "the concepts of this model"
         )

@@ -64,7 +64,7 @@ def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
         raise DissectError(
             f"models: give at least one by name, such as 'models: {{llama: {{base: ...}}}}', got {models!r}"
         )
-    found = tuple(_model(str(name), about, beside) for name, about in models.items())
+    read_models = tuple(_model(str(name), about, beside) for name, about in models.items())
     template = content.get("template", DEFAULT_TEMPLATE)
     check_template(template)
     chat = as_chat(content.get("chat"))
@@ -76,12 +76,12 @@ def _config(content: Any, beside: Path | None, figures: list[str]) -> Config:
         raise DissectError(f"dtype must be a name such as bfloat16, got {dtype!r}")
     settings = content.get("settings") or {}
     _mapping(settings, "settings", "D-F2: {window: 5}")
-    for name, given in settings.items():
+    for name, options in settings.items():
         if figures and name not in figures:
             raise DissectError(f"settings: no figure {name!r}{near_miss(str(name), figures)}: {', '.join(figures)}")
-        _mapping(given, f"settings of {name}", "window: 5")
+        _mapping(options, f"settings of {name}", "window: 5")
     return Config(
-        models=found,
+        models=read_models,
         template=template,
         chat=chat,
         dtype=dtype,
@@ -136,28 +136,28 @@ def _checkpoints(about: Mapping[str, Any], where: str, beside: Path | None) -> t
         bad = not isinstance(values, list) or not values or any(not isinstance(v, kinds) for v in values)
         if bad or len(set(values)) < len(values):
             raise DissectError(f"{where}: {PLACEHOLDERS[name]} must be a list without repetitions, got {values!r}")
-    found = []
+    checkpoints = []
     for values in itertools.product(*listed.values()):
-        place = dict(zip(listed, values, strict=True))
-        source = located(pattern.format(**place), beside)
-        text = {name: str(value) for name, value in place.items() if name != "epoch"}
-        found.append(Checkpoint(source=source, epoch=place.get("epoch"), **text))
-    return tuple(found)
+        filled = dict(zip(listed, values, strict=True))
+        source = located(pattern.format(**filled), beside)
+        text = {name: str(value) for name, value in filled.items() if name != "epoch"}
+        checkpoints.append(Checkpoint(source=source, epoch=filled.get("epoch"), **text))
+    return tuple(checkpoints)
 
 
 def _fact_file(value: Any, where: str, has_ids: bool) -> FactFile:
-    given = {"file": value} if isinstance(value, str) else value
-    _mapping(given, where, "file: forget.jsonl")
-    _known(given, _FILE_KEYS, where)
-    if not isinstance(given.get("file"), str):
-        raise DissectError(f"{where}: file must name a file of facts, got {given!r}")
-    text = {key: None if value is None else str(value) for key, value in given.items()}
+    entry = {"file": value} if isinstance(value, str) else value
+    _mapping(entry, where, "file: forget.jsonl")
+    _known(entry, _FILE_KEYS, where)
+    if not isinstance(entry.get("file"), str):
+        raise DissectError(f"{where}: file must name a file of facts, got {entry!r}")
+    text = {key: None if value is None else str(value) for key, value in entry.items()}
     for key in ("file", "concept"):
         _check_fields(text.get(key) or "", ("id",), f"{where}: {key}")
-    found = FactFile(**text)  # type: ignore[arg-type]
-    if found.of_one and not has_ids:
+    file = FactFile(**text)  # type: ignore[arg-type]
+    if file.of_one and not has_ids:
         raise DissectError(f"{where} has {{id}}, but the model lists no ids")
-    return found
+    return file
 
 
 def _check_fields(pattern: str, known: tuple[str, ...], where: str) -> None:

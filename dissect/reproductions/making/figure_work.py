@@ -1,4 +1,4 @@
-"""What every figure needs: its models and facts, its settings, and results that are not computed twice."""
+"""Inputs of every figure: its models and facts, its settings, and results that are not computed twice."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -70,12 +70,12 @@ class FigureWork:
         Raises:
             DissectError: the file cannot be read.
         """
-        given = model.facts.get(name)
-        if given is None:
+        file = model.facts.get(name)
+        if file is None:
             return None
-        key = (model.name, name, id if given.of_one else "")
+        key = (model.name, name, id if file.of_one else "")
         if key not in self._facts:
-            self._facts[key] = given.read(key[2], model.beside)
+            self._facts[key] = file.read(key[2], model.beside)
         return self._facts[key]
 
     def needed(self, model: FigureModel, name: str, id: str = "") -> Facts:
@@ -84,10 +84,10 @@ class FigureWork:
         Raises:
             DissectError: none was given.
         """
-        found = self.facts(model, name, id)
-        if found is None:
+        facts = self.facts(model, name, id)
+        if facts is None:
             raise DissectError(f"{self.name} needs facts {name!r} of model {model.name!r}: give them in the config")
-        return found
+        return facts
 
     def single(self, model: FigureModel, name: str) -> Facts:
         """A set for figures that train: it may not be one for each concept.
@@ -193,11 +193,11 @@ class FigureWork:
     def swept(self, label: str, key: Mapping[str, Any], make: Callable[[Path], SweepResult]) -> SweepResult:
         """A sweep, from its file where it is finished; ``make`` is told where to write it, and goes on there."""
         file = self.store.path(label, key, ".nc")
-        found = SweepResult.load(file) if file.is_file() else make(file)
-        spec = found.spec
+        sweep = SweepResult.load(file) if file.is_file() else make(file)
+        spec = sweep.spec
         self.checkpoints |= {
             str(spec[f"{role}_path"]): str(spec[f"{role}_fingerprint"])
             for role in ("base", "unlearned")
             if f"{role}_fingerprint" in spec
         }
-        return found
+        return sweep

@@ -94,15 +94,15 @@ def reproduce(
     module = importlib.import_module(f"dissect.reproductions.figures.{figure.module}")
     if out.exists() and not out.is_dir():
         raise DissectError(f"{out} is a file: give a directory")
-    given = config
-    if given is None:
+    source = config
+    if source is None:
         from dissect.reproductions.making.world_config import world_config
 
         where = out / (_QUICK_WORLD if quick else _WORLD)
         wanted = "unlearned" in figure.needs
         with in_turn(out / f".{where.name}.lock") if whose.count > 1 else nullcontext():
-            given = world_config(where, unlearned=wanted, quick=quick, seed=seed, device=device, progress=progress)
-    read = read_config(given, FIGURES)
+            source = world_config(where, unlearned=wanted, quick=quick, seed=seed, device=device, progress=progress)
+    read = read_config(source, FIGURES)
     settings = _settings(module, figure, read, world=config is None, quick=quick)
     folder = out / (f"{figure.name}-quick" if quick else figure.name)
     work = FigureWork(
@@ -118,13 +118,13 @@ def reproduce(
     _check(figure, read, work)
     said = command or _command(figure, out, config, quick=quick, seed=seed)
     about = {"command": said, "world": config is None, "quick": quick, "seed": seed}
-    place = out / f"{folder.name}.json"
+    record = out / f"{folder.name}.json"
     with Journals(work.store.path("job", _job(figure, read, work), ""), key_of(_job(figure, read, work)), whose) as job:
         work.journals = job
         made = module.make(work)
         job.finish(lambda: _write_all(figure, made, work, out / folder.name, about, images))
-    files = [out / file for file in json.loads(place.read_text(encoding="utf-8"))["files"]]
-    return Reproduced(made.tables[""], made.figures[""], [*files, place], list(made.notes))
+    files = [out / file for file in json.loads(record.read_text(encoding="utf-8"))["files"]]
+    return Reproduced(made.tables[""], made.figures[""], [*files, record], list(made.notes))
 
 
 def _job(figure: Figure, config: "Config", work: "FigureWork") -> dict[str, Any]:
@@ -170,10 +170,10 @@ def _command(figure: Figure, out: Path, config: Any, *, quick: bool, seed: int) 
     """Return the command line; empty where the config was no file."""
     if not isinstance(config, (str, os.PathLike, type(None))):
         return ""
-    given = [] if config is None else ["--config", os.fspath(config)]
-    given += ["--quick"] if quick else []
-    given += ["--seed", str(seed)] if seed else []
-    return shlex.join(["dissect", "reproduce", figure.name, "--out", str(out), *given])
+    options = [] if config is None else ["--config", os.fspath(config)]
+    options += ["--quick"] if quick else []
+    options += ["--seed", str(seed)] if seed else []
+    return shlex.join(["dissect", "reproduce", figure.name, "--out", str(out), *options])
 
 
 def _settings(module: Any, figure: Figure, config: "Config", *, world: bool, quick: bool) -> dict[str, Any]:
@@ -205,15 +205,15 @@ def _check(figure: Figure, config: "Config", work: "FigureWork") -> None:
 def _facts_of(config: "Config", work: "FigureWork") -> dict[str, Any]:
     from dissect.evaluation.sets import fingerprint
 
-    found = {}
+    described = {}
     for model in config.models:
         for name in model.facts:
             for id in model.ids:
                 facts = work.facts(model, name, id)
                 if facts is not None:
                     key = " ".join(part for part in (model.name, name, id if model.facts[name].of_one else "") if part)
-                    found[key] = {"n": len(facts), "fingerprint": fingerprint(facts)}
-    return found
+                    described[key] = {"n": len(facts), "fingerprint": fingerprint(facts)}
+    return described
 
 
 def _write(made: "Made", stem: Path, images: bool | None) -> list[Path]:

@@ -85,9 +85,9 @@ def averaged(table: pd.DataFrame, keys: Sequence[str], *, seed: int) -> pd.DataF
     if table["id"].nunique(dropna=True) < 2:
         return table.drop(columns="id").reset_index(drop=True)
     rows = []
-    for place, part in table.groupby(list(keys), dropna=False, sort=False):
+    for group, part in table.groupby(list(keys), dropna=False, sort=False):
         estimate = mean_of(part["value"].to_numpy(), unit="concepts").with_interval(seed=seed)
-        rows.append({**dict(zip(keys, place, strict=True)), **_numbers(estimate)})
+        rows.append({**dict(zip(keys, group, strict=True)), **_numbers(estimate)})
     return pd.DataFrame(rows)
 
 

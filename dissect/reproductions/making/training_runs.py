@@ -56,14 +56,14 @@ class Runs:
 
     def references(self) -> list[dict[str, Any]]:
         """Return the rows of the base and, where there is one, the retrained model; ``run`` names which."""
-        work, found = self.work, []
+        work, all_rows = self.work, []
         for name, source in (("base", self.model.base), ("retrained", self.model.retrained)):
             if source is not None:
                 sources = list(dict.fromkeys([self.model.base, source]))
                 key = work.key(sources, self.sets, asked=self.asked, options=self.options)
                 rows = work.kept(name, key, sources, partial(self._reference, name, source))
-                found += [{**row, "run": name} for row in rows]
-        return found
+                all_rows += [{**row, "run": name} for row in rows]
+        return all_rows
 
     def check(self, settings: Mapping[str, Any], name: str = "a run") -> TrainConfig:
         """The configuration of a run.
@@ -98,12 +98,12 @@ class Runs:
             focus: the name of UnDIAL's focus, and the function that finds it.
         """
         config = self.check(settings)
-        found: list[dict[str, Any]] = []
+        rows: list[dict[str, Any]] = []
         for epochs in [self.epochs] if nests(config) else [[epoch] for epoch in self.epochs]:
             whole = make_config({**config.to_dict(), "epochs": max(epochs)})
             name = label if nests(config) else f"{label} epochs={max(epochs)}"
-            found += self._one(whole, epochs, name, focus)
-        return [{**row, **place} for row in found]
+            rows += self._one(whole, epochs, name, focus)
+        return [{**row, **place} for row in rows]
 
     def _one(
         self, config: TrainConfig, epochs: Sequence[int], label: str, focus: tuple[str, Spans] | None
@@ -133,12 +133,12 @@ class Runs:
                     work.store.put(f"{label} diverged", failed_key, failure)
             if failure is not None:
                 self.notes.append(f"{label}: {failure}")
-            found: TableRows = []
+            measured_rows: TableRows = []
             for epoch, key in keys.items():
                 if work.store.get(names[epoch], key) is not None:
                     there = work.kept(names[epoch], key, sources, lambda: None)
-                    found += [{**row, "epoch": epoch} for row in there]
-            return found
+                    measured_rows += [{**row, "epoch": epoch} for row in there]
+            return measured_rows
 
         return work.item(label, [failed_key, *keys.values()], rows, [])
 
@@ -160,11 +160,11 @@ class Runs:
         ]
         try:
             model = work.load(self.model.base)
-            how: dict[str, Any] = {"template": work.config.template, "chat": work.config.chat, "progress": False}
+            prompting: dict[str, Any] = {"template": work.config.template, "chat": work.config.chat, "progress": False}
             run = unlearn(
                 model,
-                forget=self.forget.prompts(model, **how),
-                retain=None if retain is None else retain.prompts(model, **how),
+                forget=self.forget.prompts(model, **prompting),
+                retain=None if retain is None else retain.prompts(model, **prompting),
                 config=config,
                 focus_spans=None if focus is None else focus[1],
                 callbacks=watches,
@@ -214,13 +214,13 @@ def plain(settings: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         DissectError: settings that do not exist.
     """
-    given = {key: number(value) for key, value in settings.items() if key != "preset"}
-    for key in given:
+    numbers = {key: number(value) for key, value in settings.items() if key != "preset"}
+    for key in numbers:
         if key not in names():
             raise DissectError(
                 f"no training setting {key!r}{near_miss(key, names())}: choose from {', '.join(names())}"
             )
-    return preset(str(settings["preset"])) | given if "preset" in settings else given
+    return preset(str(settings["preset"])) | numbers if "preset" in settings else numbers
 
 
 def label_of(varied: Mapping[str, Any]) -> str:

@@ -39,5 +39,5 @@ def over_steps(sweeps: Mapping[int, SweepResult]) -> SweepResult:
 
 def _behind_layers(array: xr.DataArray) -> xr.DataArray:
     dims = [dim for dim in array.dims if dim != "step"]
-    place = dims.index("layer") + 1 if "layer" in dims else 0
-    return array.transpose(*dims[:place], "step", *dims[place:])
+    axis = dims.index("layer") + 1 if "layer" in dims else 0
+    return array.transpose(*dims[:axis], "step", *dims[axis:])

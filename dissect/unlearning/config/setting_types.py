@@ -61,7 +61,7 @@ class SettingType:
     plain: type
     """``int``, ``float``, ``bool``, ``str`` or ``tuple``."""
     optional: bool
-    """Whether None is allowed."""
+    """True if None is allowed."""
     rule: Rule | OneOf | None
     written: Written | None
 

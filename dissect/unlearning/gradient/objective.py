@@ -32,11 +32,11 @@ class LossPart:
     values: RowValues
     combine: Combine
     linear: bool
-    """Whether the loss is a sum over rows; see `dissect.unlearning.gradient.backward.backward`."""
+    """True if the loss is a sum over rows; see `dissect.unlearning.gradient.backward.backward`."""
 
 
 def whole_texts(config: TrainConfig) -> bool:
-    """Whether the forget objective scores every token of a text, as some published forms do."""
+    """Return True if the forget objective scores every token of a text, as some published forms do."""
     variants = METHODS[config.method].variants
     return bool(variants) and variants[config.variant].whole_texts
 

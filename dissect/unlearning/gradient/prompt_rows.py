@@ -24,7 +24,7 @@ class PromptRows:
     targets: Int[Tensor, "row"]
     """The token at t + 1 of each of them."""
     answer: Bool[Tensor, "row"]
-    """Whether that is an answer token; always, unless the whole text is scored."""
+    """True where that is an answer token; everywhere, unless the whole text is scored."""
     sequence: Int[Tensor, "row"]
     """The text that a row belongs to, from 0."""
     weights: Float[Tensor, "row"]

@@ -66,12 +66,12 @@ class RunFiles:
 
     @staticmethod
     def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
-        """Whether ``out`` is the end of this very run, which was killed before it could remove its files."""
+        """Return True if ``out`` is the end of this very run, which was killed before it could remove its files."""
         return out.with_name(out.name + ".partial").is_dir() and RunFiles.is_of(out, identity)
 
     @staticmethod
     def is_of(out: Path, identity: Mapping[str, Any]) -> bool:
-        """Whether ``out`` is a finished checkpoint of this run."""
+        """Return True if ``out`` is a finished checkpoint of this run."""
         file = out / LOG_FILE
         if not file.is_file():
             return False
@@ -158,7 +158,7 @@ def read_log(path: Path) -> list[dict[str, Any]]:
 
 
 def may_be_a_run(out: Path) -> bool:
-    """Whether ``out`` is a run that is finished, or one that can be continued."""
+    """Return True if ``out`` is a run that is finished, or one that can be continued."""
     return bool(out.name) and (out.with_name(out.name + ".partial").is_dir() or (out / LOG_FILE).is_file())
 
 
