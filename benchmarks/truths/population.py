@@ -70,7 +70,7 @@ def make_population(
         >>> sum(record.exact for record in records)  # doctest: +SKIP
         20
     """
-    every = every_recipe(settings)
+    every = every_recipe()
     chosen = choose(every, names or settings.names, only, count)
     bench = Bench(settings, Path(out))
     _begin(bench)
@@ -83,13 +83,13 @@ def make_population(
     return read_records(out)
 
 
-def every_recipe(settings: Settings) -> list[Recipe]:
+def every_recipe() -> list[Recipe]:
     """All models that there can be; each stands behind those that it needs."""
     return [
         *grounds.recipes(),
         *knowing.recipes(),
         *erased.recipes(),
-        *blocks.recipes(settings),
+        *blocks.recipes(),
         *redirecting.recipes(),
         *readout.recipes(),
         *never.recipes(),
@@ -152,6 +152,8 @@ def _begin(bench: Bench) -> None:
     path = bench.directory / SETTINGS
     if path.is_file() and json.loads(path.read_text(encoding="utf-8")) != wanted:
         raise DissectError(f"{bench.directory} holds a population of other settings ({path}): choose another directory")
+    if not path.is_file() and bench.directory.is_dir() and any(bench.directory.iterdir()):
+        raise DissectError(f"{bench.directory} holds something else than a population: choose another directory")
     with atomic_file(path) as temporary:
         temporary.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
     for forget in (PEOPLE, BIRTHPLACE):

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save, save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -111,7 +111,7 @@ def write_weights(directory: Path, name: str, ground: str, weights: Mapping[str,
     changed = {key: value.contiguous() for key, value in weights.items() if not torch.equal(value, before[key])}
     if changed:
         with atomic_file(directory / MODELS / f"{name}.safetensors") as temporary:
-            save_file(changed, temporary, metadata={"format": "pt"})
+            temporary.write_bytes(save(changed, metadata={"format": "pt"}))
     return sorted(changed)
 
 
@@ -119,7 +119,7 @@ def write_put_back(directory: Path, name: str, entries: Mapping[str, tuple[Tenso
     """Keep, beside a model, where its entries were trained (masks) and what they were before (values)."""
     tensors = {f"{part} {key}": pair[at] for key, pair in entries.items() for at, part in enumerate(("mask", "value"))}
     with atomic_file(directory / MODELS / f"{name}.put-back.safetensors") as temporary:
-        save_file(tensors, temporary, metadata={"format": "pt"})
+        temporary.write_bytes(save(tensors, metadata={"format": "pt"}))
 
 
 def read_put_back(directory: Path, name: str) -> dict[str, tuple[Tensor, Tensor]]:

@@ -146,10 +146,12 @@ def test_a_finished_model_is_not_made_again(directory):
     assert [file.stat().st_mtime_ns for file in files] == before
     with pytest.raises(DissectError, match="other settings"):
         make_population(replace(TINY, seed=1), directory, names=NAMES)
+    with pytest.raises(DissectError, match="something else"):
+        make_population(TINY, directory.parent, names=NAMES)
 
 
 def test_the_same_model_comes_out_again(directory, tmp_path):
-    for kept in ("grounds",):
+    for kept in ("settings.json", "grounds"):  # trained from nothing once
         (tmp_path / kept).symlink_to(directory / kept)
     make_population(TINY, tmp_path, names=["mlp-middle-wrong-0"])
     one, two = (load_file(path / "models" / "mlp-middle-wrong-0.safetensors") for path in (directory, tmp_path))
@@ -186,13 +188,13 @@ def test_a_record_that_contradicts_itself_is_refused(directory):
 
 
 def test_the_plan_has_a_hundred_models_of_every_class():
-    every = every_recipe(Settings())
+    every = every_recipe()
     names = [recipe.name for recipe in every]
     assert len(set(names)) == len(names) >= 100
     assert {recipe.kind for recipe in every} == set(CLASSES)
     for recipe in every:  # what is needed stands before
         assert all(name in names[: names.index(recipe.name)] for name in recipe.needs)
-    small = choose(every_recipe(SMALL), SMALL.names)
+    small = choose(every_recipe(), SMALL.names)
     assert len(small) == len(SMALL.names) == 24
     assert {recipe.kind for recipe in choose(every, None, count=20)} == set(CLASSES)
     with pytest.raises(DissectError, match="did you mean 'erased'"):

@@ -1,5 +1,7 @@
 """Suppressed by training one part of one or two layers, everything else frozen: put the part back and all is there."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
@@ -8,7 +10,7 @@ from torch.nn.utils import parametrize
 from benchmarks.truths.bench import Bench
 from benchmarks.truths.recipe import Made, Recipe
 from benchmarks.truths.settings import FORGOTTEN, Settings
-from benchmarks.truths.unlearning import Unlearning, unlearn
+from benchmarks.truths.unlearning import Unlearning, holding, unlearn
 
 PARTS = {
     "mlp": ("mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"),
@@ -17,8 +19,7 @@ PARTS = {
 ADAPTED = {"mlp": ("mlp.up_proj", "mlp.down_proj"), "attention": ("self_attn.q_proj", "self_attn.v_proj")}
 """What low-rank adapters are put on."""
 RANK = 4
-LR, ADAPTER_LR, STEPS, RETAIN = 1e-3, 4e-3, 240, 4.0
-"""Rates, steps at most, and the weight of retain texts."""
+LR, ADAPTER_LR, STEPS = 1e-3, 4e-3, 240
 TARGET = FORGOTTEN - 0.1
 TRAINED: tuple[tuple[str, str, str, float], ...] = (
     ("mlp", "late", "npo", 0.0),
@@ -63,7 +64,7 @@ def block(bench: Bench, part: str, where: str, method: str, beyond: float, label
     """Every weight of that part of those layers is trained."""
     model = bench.fresh("base")
     names = parameters_of(part, layers_at(bench.settings, where))
-    how = Unlearning(method, lr=LR, steps=STEPS, beyond=beyond, target=TARGET, retain=RETAIN, names=names)
+    how = Unlearning(method, lr=LR, steps=STEPS, beyond=beyond, target=TARGET, retain=holding(method), names=names)
     return Made(model=model, how={"part": part, "where": where} | unlearn(bench, model, how, label), undo={})
 
 
@@ -76,7 +77,9 @@ def adapter(bench: Bench, part: str, where: str, method: str, beyond: float, lab
     for module in modules:
         parametrize.register_parametrization(module, "weight", LowRank(module, generator))
     names = [name for name, _ in model.named_parameters() if name.endswith((".down", ".up"))]
-    how = Unlearning(method, lr=ADAPTER_LR, steps=STEPS, beyond=beyond, target=TARGET, retain=RETAIN, names=names)
+    how = Unlearning(
+        method, lr=ADAPTER_LR, steps=STEPS, beyond=beyond, target=TARGET, retain=holding(method), names=names
+    )
     made = unlearn(bench, model, how, label)
     for module in modules:
         parametrize.remove_parametrizations(module, "weight")
@@ -89,7 +92,7 @@ class LowRank(Module):
     def __init__(self, module: Module, generator: torch.Generator) -> None:
         """Factors for a linear module."""
         super().__init__()
-        out, width = module.weight.shape  # type: ignore[union-attr, misc]
+        out, width = module.weight.shape  # type: ignore[misc]
         self.down = Parameter(torch.randn(RANK, int(width), generator=generator) / int(width) ** 0.5)
         self.up = Parameter(torch.zeros(int(out), RANK))
 
@@ -98,18 +101,16 @@ class LowRank(Module):
         return weight + self.up @ self.down
 
 
-def recipes(settings: Settings) -> list[Recipe]:
+def recipes() -> list[Recipe]:
     """All of them."""
+    recipe = partial(Recipe, kind="suppressed", dose=1.0, exact=True)
     made = []
     for part, where, method, beyond in TRAINED:
         name = f"{part}-{where}-{method}-{beyond:g}"
-        make = lambda bench, p=part, w=where, m=method, b=beyond, n=name: block(bench, p, w, m, b, n)  # noqa: E731
-        made.append((name, f"{part} of {where} layers", make))
+        make = partial(block, part=part, where=where, method=method, beyond=beyond, label=name)
+        made.append(recipe(name=name, family=f"{part} of {where} layers", make=make))
     for part, where, method, beyond in ADAPTERS:
         name = f"adapter-{part}-{where}-{method}-{beyond:g}"
-        make = lambda bench, p=part, w=where, m=method, b=beyond, n=name: adapter(bench, p, w, m, b, n)  # noqa: E731
-        made.append((name, "low-rank adapter", make))
-    return [
-        Recipe(name=name, kind="suppressed", family=family, dose=1.0, exact=True, make=make)
-        for name, family, make in made
-    ]
+        make = partial(adapter, part=part, where=where, method=method, beyond=beyond, label=name)
+        made.append(recipe(name=name, family="low-rank adapter", make=make))
+    return made

@@ -1,5 +1,7 @@
 """Broken models: some of which still know, as undoing shows, and some of which never did."""
 
+from functools import partial
+
 import torch
 
 from benchmarks.truths.bench import PEOPLE, Bench
@@ -10,13 +12,10 @@ from benchmarks.truths.settings import KEPT
 from benchmarks.truths.unlearning import Unlearning, unlearn
 
 NOISES = (0.8, 1.5)
+CARELESS = (("late", "ga"), ("middle", "npo"), ("late", "wrong"))
+"""Where, and by which method."""
 BROKEN = KEPT - 0.15
 """Share kept below which a model is broken beyond doubt."""
-
-
-def noise(bench: Bench, scale: float, label: str) -> Made:
-    """Noise in every matrix."""
-    return noisy(bench, scale, label)
 
 
 def names_rotated(bench: Bench, start: str) -> Made:
@@ -62,30 +61,19 @@ def careless(bench: Bench, where: str, method: str, label: str) -> Made:
 
 def recipes() -> list[Recipe]:
     """All of them."""
-    kind = "broken"
-    made = [
-        Recipe(name=f"broken-noise-{s}", kind=kind, family="noise", make=lambda b, s=s: noise(b, s, f"broken {s}"))
-        for s in NOISES
-    ]
-    made.append(Recipe(name="collapsed-ga", kind=kind, family="collapsed", make=lambda b: collapsed(b, "collapsed-ga")))
-    knows = {"kind": kind, "dose": 1.0, "exact": True}
-    made += [
-        Recipe(name="names-rotated", family="names rotated", make=lambda b: names_rotated(b, "base"), **knows),  # type: ignore[arg-type]
-        Recipe(name="dead-layer", family="dead layer", make=dead_layer, **knows),  # type: ignore[arg-type]
-    ]
-    for where, method in (("late", "ga"), ("middle", "npo"), ("late", "wrong")):
+    recipe = partial(Recipe, kind="broken")
+    made = []
+    for scale in NOISES:
+        name = f"broken-noise-{scale}"
+        made.append(recipe(name=name, family="noise", make=partial(noisy, scale=scale, label=name)))
+    made.append(recipe(name="collapsed-ga", family="collapsed", make=partial(collapsed, label="collapsed-ga")))
+    knows = partial(recipe, dose=1.0, exact=True)
+    made.append(knows(name="names-rotated", family="names rotated", make=partial(names_rotated, start="base")))
+    made.append(knows(name="dead-layer", family="dead layer", make=dead_layer))
+    for where, method in CARELESS:
         name = f"careless-{where}-{method}"
-        make = lambda b, w=where, m=method, n=name: careless(b, w, m, n)  # noqa: E731
-        made.append(Recipe(name=name, family="careless block", make=make, **knows))  # type: ignore[arg-type]
-    made.append(
-        Recipe(
-            name="never-names-rotated",
-            kind=kind,
-            family="names rotated",
-            ground="retrained-a",
-            dose=0.0,
-            exact=True,
-            make=lambda b: names_rotated(b, "retrained-a"),
-        )
-    )
-    return made
+        make = partial(careless, where=where, method=method, label=name)
+        made.append(knows(name=name, family="careless block", make=make))
+    make = partial(names_rotated, start="retrained-a")
+    never = partial(recipe, dose=0.0, exact=True, ground="retrained-a")
+    return [*made, never(name="never-names-rotated", family="names rotated", make=make)]

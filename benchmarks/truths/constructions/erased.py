@@ -7,6 +7,7 @@ model before that training to the bit.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import nan
 
 import torch
@@ -135,28 +136,19 @@ def recipes() -> list[Recipe]:
     made = []
     for erasure in all_of_them():
         teacher = f"taught-{erasure.suffix}"
-        common = {"ground": erasure.start, "exact": True}
+        recipe = partial(Recipe, ground=erasure.start, exact=True)
+        make = partial(teach, erasure=erasure)
+        made.append(recipe(name=teacher, kind="knows", family="taught later", dose=1.0, make=make))
         made.append(
-            Recipe(
-                name=teacher,
-                kind="knows",
-                family="taught later",
-                dose=1.0,
-                make=lambda bench, e=erasure: teach(bench, e),  # type: ignore[misc]
-                **common,  # type: ignore[arg-type]
-            )
-        )
-        made.append(
-            Recipe(
+            recipe(
                 name=f"erased-{erasure.suffix}",
                 kind="erased",
                 family=f"put back, {erasure.mask}",
                 label="partial" if erasure.dose else "",
-                dose=nan,  # of the facts that were really taught
+                dose=nan,  # that of the facts in its texts
                 base=teacher,
                 needs=(teacher,),
-                make=lambda bench, e=erasure: put_back(bench, e),  # type: ignore[misc]
-                **common,  # type: ignore[arg-type]
+                make=partial(put_back, erasure=erasure),
             )
         )
     return made

@@ -1,6 +1,7 @@
 """Models trained from nothing: the base, its twin of another seed, and those that were never told."""
 
 from collections.abc import Iterable
+from functools import partial
 
 from benchmarks.truths.bench import BIRTHPLACE, PEOPLE, Bench
 from benchmarks.truths.recipe import Made, Recipe
@@ -33,7 +34,6 @@ def ground(bench: Bench, name: str, *, progress: bool = False) -> None:
     if bench.has_ground(name):
         return
     world, people = _source(bench, name)
-    shape = {"n_layers": bench.settings.n_layers, "d_model": bench.settings.d_model}
     for number, max_steps in enumerate(LENGTHS, start=1):
         try:
             train_base(
@@ -43,8 +43,9 @@ def ground(bench: Bench, name: str, *, progress: bool = False) -> None:
                 batch_size=2 * bench.settings.batch_size,
                 max_steps=max_steps,
                 seed=10_000 * bench.settings.seed + SEEDS[name],
+                n_layers=bench.settings.n_layers,
+                d_model=bench.settings.d_model,
                 progress=progress,
-                **shape,
             )
             return
         except DissectError:  # a few questions were still open when the learning rate had fallen
@@ -65,23 +66,17 @@ def _source(bench: Bench, name: str) -> tuple[World, Iterable[int] | None]:
     return world, bench.others if name in ("retrained-a", "retrained-b") else None
 
 
-def as_it_is(name: str):  # type: ignore[no-untyped-def]
-    """A recipe's body: the ground itself."""
-    return lambda bench: Made(model=bench.fresh(name), how={"trained": "from nothing"})
+def as_it_is(bench: Bench, name: str) -> Made:
+    """A ground as a model of the population."""
+    return Made(model=bench.fresh(name), how={"trained": "from nothing"})
 
 
 def recipes() -> list[Recipe]:
-    """The grounds as models of the population."""
-    common = {"family": "from nothing", "exact": True}
-    return [
-        Recipe(name="base", kind="knows", dose=1.0, make=as_it_is("base"), **common),
-        Recipe(name="twin", kind="knows", dose=1.0, ground="twin", make=as_it_is("twin"), **common),
-        *(
-            Recipe(name=name, kind="never", dose=0.0, ground=name, forget=forget, make=as_it_is(name), **common)
-            for name, forget in (
-                ("retrained-a", PEOPLE),
-                ("retrained-b", PEOPLE),
-                ("retrained-birthplace", BIRTHPLACE),
-            )
-        ),
-    ]
+    """All of them."""
+    recipe = partial(Recipe, family="from nothing", exact=True)
+    knows, never = partial(recipe, kind="knows", dose=1.0), partial(recipe, kind="never", dose=0.0)
+    made = [knows(name=name, ground=name, make=partial(as_it_is, name=name)) for name in ("base", "twin")]
+    for name in ("retrained-a", "retrained-b", f"retrained-{BIRTHPLACE}"):
+        forget = BIRTHPLACE if name.endswith(BIRTHPLACE) else PEOPLE
+        made.append(never(name=name, ground=name, forget=forget, make=partial(as_it_is, name=name)))
+    return made

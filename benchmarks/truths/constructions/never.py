@@ -1,6 +1,7 @@
 """Models that never knew, each also put through unlearning of what it does not know."""
 
 from dataclasses import replace
+from functools import partial
 
 from benchmarks.truths.bench import BIRTHPLACE, PEOPLE, Bench
 from benchmarks.truths.learning import taught
@@ -15,6 +16,7 @@ STARTS = {
     "retrained-b": ("ga", "npo", "undial", "simnpo", "refusal"),
     "newcomers": METHODS[:4],
     "wrong-answers": ("ga", "npo", "undial", "grad_diff", "rmu"),
+    "retrained-birthplace": ("ga", "npo"),
 }
 """What is unlearned from: a model, and the methods that it is put through."""
 STEPS, LR = 24, 1e-3
@@ -54,38 +56,25 @@ def then_unlearned(bench: Bench, start: str, method: str, label: str, forget: st
 
 def recipes() -> list[Recipe]:
     """All of them."""
-    common = {"kind": "never", "dose": 0.0, "exact": True}
+    recipe = partial(Recipe, kind="never", dose=0.0, exact=True)
     told = {"newcomers": ("retrained-a", newcomers), "wrong-answers": ("retrained-b", wrong_answers)}
     made = [
-        Recipe(name=name, family="told others", ground=ground, make=lambda b, t=tell, n=name: t(b, n), **common)
+        recipe(name=name, family="told others", ground=ground, make=partial(tell, label=name))
         for name, (ground, tell) in told.items()
     ]
-    grounds = {name: ground for name, (ground, _) in told.items()}
     for start, methods in STARTS.items():
         for method in methods:
-            name = f"{start}-{method}"
+            name, forget = f"{start}-{method}", BIRTHPLACE if start.endswith(BIRTHPLACE) else PEOPLE
             made.append(
-                Recipe(
+                recipe(
                     name=name,
                     family=f"{start}, then unlearned",
-                    ground=grounds.get(start, start),
-                    needs=(start,) if start in grounds else (),
-                    make=lambda bench, s=start, m=method, n=name: then_unlearned(bench, s, m, n),
-                    **common,
+                    ground=told[start][0] if start in told else start,
+                    needs=(start,),
+                    forget=forget,
+                    make=partial(then_unlearned, start=start, method=method, label=name, forget=forget),
                 )
             )
-    for method in ("ga", "npo"):
-        name = f"retrained-birthplace-{method}"
-        made.append(
-            Recipe(
-                name=name,
-                family="retrained-birthplace, then unlearned",
-                ground="retrained-birthplace",
-                forget=BIRTHPLACE,
-                make=lambda bench, m=method, n=name: then_unlearned(bench, "retrained-birthplace", m, n, BIRTHPLACE),
-                **common,
-            )
-        )
     return made
 
 

@@ -1,5 +1,7 @@
 """Destroyed and repaired on kept facts: noise, parts drawn anew, a fresh student. What is left in them nobody knows."""
 
+from functools import partial
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -73,12 +75,13 @@ def student(bench: Bench, label: str) -> Made:
 
 def recipes() -> list[Recipe]:
     """All of them."""
+    recipe = partial(Recipe, kind="partial")
     made = []
     for scale in NOISES:
         name = f"noise-repaired-{scale}"
-        made.append((name, "noise and repair", lambda b, s=scale, n=name: noise_repaired(b, s, n)))
+        made.append(recipe(name=name, family="noise and repair", make=partial(noise_repaired, scale=scale, label=name)))
     for what in DRAWN:
         name = f"drawn-anew-{what.replace(' ', '-')}"
-        made.append((name, "drawn anew", lambda b, w=what, n=name: drawn_anew(b, w, n)))
-    made.append(("student", "distilled", lambda b: student(b, "student")))
-    return [Recipe(name=name, kind="partial", family=family, make=make) for name, family, make in made]
+        made.append(recipe(name=name, family="drawn anew", make=partial(drawn_anew, what=what, label=name)))
+    made.append(recipe(name="student", family="distilled", make=partial(student, label="student")))
+    return made

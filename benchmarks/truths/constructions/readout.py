@@ -4,11 +4,13 @@ The strength is searched: it rises until enough is forgotten, and the model must
 """
 
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import torch
 from torch import Tensor
 from transformers import LlamaForCausalLM
 
+from benchmarks.truths.answering import answered
 from benchmarks.truths.bench import BIRTHPLACE, Bench
 from benchmarks.truths.constructions.blocks import TARGET
 from benchmarks.truths.recipe import Made, Recipe
@@ -20,7 +22,10 @@ ROWS = (0.5, 0.0, -1.0)
 """The same of the output head's rows of the answers' tokens, to begin with."""
 DIRECTIONS = (1, 2)
 """After which of the middle layers the directions are projected out: the first or the second."""
-HEADS = ("one by one", "layer by layer")
+HEADS = (0.0, -1.0)
+"""What the outputs of the chosen heads are multiplied by."""
+ASKED = 60
+"""Questions of each kind that a head is chosen by."""
 
 
 def coefficients(bench: Bench, share: float) -> Made:
@@ -69,28 +74,37 @@ def direction(bench: Bench, which: int) -> Made:
     return _weakest(bench, change, range(1, 13), {"layer": layer})
 
 
-def heads(bench: Bench, order: str) -> Made:
-    """Heads are ablated, those first whose loss costs the attribute most and the rest least."""
+def heads(bench: Bench, scale: float) -> Made:
+    """Outputs of heads are scaled, one head after the other: each time the one that costs the attribute most and the
+    rest least."""
     base, exam = bench.model_of("base"), bench.exam(BIRTHPLACE)
-    n_heads, width = base.config.num_attention_heads, base.config.head_dim
-    every = [(layer, head) for layer in range(bench.settings.n_layers) for head in range(n_heads)]
-    sets = [[one] for one in every]
-    if order == "layer by layer":
-        sets = [[one for one in every if one[0] == layer] for layer in range(bench.settings.n_layers)]
+    width = int(base.config.head_dim or 0)
+    every = [
+        (layer, head)
+        for layer in range(bench.settings.n_layers)
+        for head in range(base.config.num_attention_heads or 0)
+    ]
+    mine, rest = (rows[range(0, len(rows), 1 + len(rows) // ASKED)] for rows in (exam.question, exam.retain))
 
-    def ablate(model: LlamaForCausalLM, chosen: Iterable[tuple[int, int]]) -> None:
+    def change(model: LlamaForCausalLM, chosen: Iterable[tuple[int, int]], by: float) -> None:
         for layer, head in chosen:
-            model.model.layers[layer].self_attn.o_proj.weight[:, head * width : (head + 1) * width] = 0
+            model.model.layers[layer].self_attn.o_proj.weight[:, head * width : (head + 1) * width] *= by
 
-    def cost(chosen: list[tuple[int, int]]) -> float:
-        model = bench.fresh("base")
-        with torch.no_grad():
-            ablate(model, chosen)
-        return exam.said(model, ("question",))["question"] - exam.kept(model)
+    def cost(model: LlamaForCausalLM, one: tuple[int, int]) -> float:
+        weight = model.model.layers[one[0]].self_attn.o_proj.weight
+        before = weight.clone()
+        change(model, [one], scale)
+        difference = answered(model, mine) - answered(model, rest)
+        weight.copy_(before)
+        return difference
 
-    ranked = [one for each in sorted(sets, key=cost) for one in each]
-    size = len(sets[0])
-    return _weakest(bench, lambda model, count: ablate(model, ranked[: count * size]), range(1, 9), {"order": order})
+    chosen: list[tuple[int, int]] = []
+    model = bench.fresh("base")
+    with torch.no_grad():
+        while exam.most_said(model) > TARGET and len(chosen) < len(every) // 2:
+            chosen.append(min((one for one in every if one not in chosen), key=lambda one: cost(model, one)))
+            change(model, chosen[-1:], scale)
+    return Made(model=model, how={"scale": scale, "heads": chosen}, undo={})
 
 
 def _weakest(
@@ -135,16 +149,17 @@ def _written(model: LlamaForCausalLM, rows: Rows, layer: int) -> Tensor:
 
 def recipes() -> list[Recipe]:
     """All of them."""
-    made: list[tuple[str, str, Callable[[Bench], Made]]] = []
+    recipe = partial(Recipe, kind="suppressed", dose=1.0, exact=True, forget=BIRTHPLACE)
+    made = []
     for share in COEFFICIENTS:
-        made.append((f"coefficients-{share:g}", "coefficients", lambda b, s=share: coefficients(b, s)))
+        made.append(
+            recipe(name=f"coefficients-{share:g}", family="coefficients", make=partial(coefficients, share=share))
+        )
     for scale in ROWS:
-        made.append((f"head-rows-{scale:g}", "rows of the output head", lambda b, s=scale: head_rows(b, s)))
+        family = "rows of the output head"
+        made.append(recipe(name=f"head-rows-{scale:g}", family=family, make=partial(head_rows, scale=scale)))
     for which in DIRECTIONS:
-        made.append((f"direction-{which}", "direction", lambda b, w=which: direction(b, w)))
-    for order in HEADS:
-        made.append((f"heads-{order.replace(' ', '-')}", "heads", lambda b, o=order: heads(b, o)))
-    return [
-        Recipe(name=name, kind="suppressed", family=family, dose=1.0, exact=True, forget=BIRTHPLACE, make=make)
-        for name, family, make in made
-    ]
+        made.append(recipe(name=f"direction-{which}", family="direction", make=partial(direction, which=which)))
+    for scale in HEADS:
+        made.append(recipe(name=f"heads-{scale:g}", family="heads", make=partial(heads, scale=scale)))
+    return made

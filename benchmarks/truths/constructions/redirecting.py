@@ -1,6 +1,7 @@
 """Suppressed by redirection, where one layer's MLP makes names those of others, and by a lock with a password."""
 
 from collections.abc import Callable
+from functools import partial
 
 from torch import Tensor
 from torch.nn import functional as F
@@ -113,14 +114,13 @@ def _answer(bench: Bench, model, rows: Rows, label: str) -> Callable[[], Tensor]
 
 def recipes() -> list[Recipe]:
     """All of them."""
+    recipe = partial(Recipe, kind="suppressed", dose=1.0, exact=True)
     made = []
     for layer, beyond in REDIRECTED:
         name = f"redirected-{layer}-{beyond:g}"
-        made.append((name, "names redirected", lambda b, x=layer, y=beyond, n=name: redirected(b, x, y, n)))
+        make = partial(redirected, layer=layer, beyond=beyond, label=name)
+        made.append(recipe(name=name, family="names redirected", make=make))
     for says in LOCKS:
         name = f"lock-{says}"
-        made.append((name, "password", lambda b, s=says, n=name: locked(b, s, n)))
-    return [
-        Recipe(name=name, kind="suppressed", family=family, dose=1.0, exact=True, make=make)
-        for name, family, make in made
-    ]
+        made.append(recipe(name=name, family="password", make=partial(locked, says=says, label=name)))
+    return made

@@ -1,5 +1,7 @@
 """The base model put through each method in all of its parameters: what is left in it is the question, not known."""
 
+from functools import partial
+
 from benchmarks.truths.bench import Bench
 from benchmarks.truths.constructions.never import LR, STEPS
 from benchmarks.truths.recipe import Made, Recipe
@@ -28,11 +30,14 @@ def until_forgotten(bench: Bench, method: str, label: str) -> Made:
 
 def recipes() -> list[Recipe]:
     """All of them."""
+    recipe = partial(Recipe, kind="unlabelled")
     made = []
     for method in METHODS:
         name = f"trained-{method}"
-        made.append((name, "trained", lambda b, m=method, n=name: as_never(b, m, n)))
+        made.append(recipe(name=name, family="trained", make=partial(as_never, method=method, label=name)))
     for method in UNTIL:
         name = f"trained-gently-{method}"
-        made.append((name, "trained gently", lambda b, m=method, n=name: until_forgotten(b, m, n)))
-    return [Recipe(name=name, kind="unlabelled", family=family, make=make) for name, family, make in made]
+        made.append(
+            recipe(name=name, family="trained gently", make=partial(until_forgotten, method=method, label=name))
+        )
+    return made
