@@ -211,7 +211,7 @@ def test_leak_at_k_is_the_share_of_subsets_with_a_hit(samples, k):
     for hits in range(samples + 1):
         subsets = list(itertools.combinations(range(samples), k))
         share = np.mean([any(drawn < hits for drawn in subset) for subset in subsets])
-        assert sampling.leak_at_k(samples, hits, k) == pytest.approx(share)
+        assert sampled_answers.leak_at_k(samples, hits, k) == pytest.approx(share)
 
 
 def test_sampling_counts_whole_answers(model, monkeypatch):
@@ -224,12 +224,12 @@ def test_sampling_counts_whole_answers(model, monkeypatch):
             model.tokenizer(text, add_special_tokens=False, return_tensors="pt")["input_ids"][0] for text in said
         ] * 12
 
-    monkeypatch.setattr(sampling, "sample", sample)
+    monkeypatch.setattr(sampled_answers, "sample", sample)
     scores = ATTACKS["sampling"].run(made, **few(ATTACKS["sampling"], samples=4, k=2))
     hits = {"sea a": 2, "old b": 1}
     for sheet, matrix in zip(made.sheets, scores, strict=True):
         for row, (_, answers) in asked(sheet).items():
-            told = [sampling.leak_at_k(4, hits.get(answer, 0), 2) for answer in answers]
+            told = [sampled_answers.leak_at_k(4, hits.get(answer, 0), 2) for answer in answers]
             np.testing.assert_allclose(matrix[row], told)
 
 

@@ -73,7 +73,7 @@ def test_interrupted_reading(model, monkeypatch, name):
 
     before = state(model)
     monkeypatch.setattr(room, "score_sheets", interrupt)
-    monkeypatch.setattr(sampling, "sample", interrupt)
+    monkeypatch.setattr(sampled_answers, "sample", interrupt)
     with pytest.raises(KeyboardInterrupt):
         ATTACKS[name].run(target(model), **few(ATTACKS[name]))
     changed = any(not torch.equal(value, seen[0][key]) for key, value in before["weights"].items())
