@@ -40,7 +40,7 @@ def smallest(
     allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
-    """Find few blocks of BASE that bring the knowledge back to UNLEARNED.
+    """Find few blocks of BASE that restore UNLEARNED.
 
     Adds blocks one by one until the recovery reaches the threshold, then removes those that turn out not to be needed.
     In each step, the best --beam candidates are run exactly. With --donor unlearned --recipient base, finds the fewest

@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
+from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.models.files.save import save_hf
 from dissect.models.native import native_model
@@ -77,6 +78,7 @@ def check(name: str) -> Callable[[Callable[[Checked], tuple[bool | None, str]]],
     return register
 
 
+@keywords()
 def self_check(
     source: str | os.PathLike[str],
     *,

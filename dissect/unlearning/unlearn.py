@@ -96,6 +96,13 @@ def unlearn(
     Raises:
         DissectError: settings, data or an ``out`` that do not go together, before the first step; a loss that is no
             longer finite, during training.
+
+    Example:
+        >>> model = dissect.load("runs/demo/base")
+        >>> forget = dissect.Facts.read("runs/demo/forget.jsonl")
+        >>> run = dissect.unlearn(model, forget=forget, method="npo", lr=1e-4, epochs=1, out="runs/npo")
+        >>> run.config.method, run.path
+        ('npo', PosixPath('runs/npo'))
     """
     if not isinstance(model, HookedTransformer):
         raise DissectError(f"expected a model from dissect.load, got {type(model).__name__}")

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 import dissect
 from dissect.attacks import linear_readout as linear
+from dissect.attacks import sampled_answers
 from dissect.attacks.layer_states import THIRDS, layers_of
 from dissect.pairing.scoring import score_sheets
 from dissect.statistics.ridge import ridge_path

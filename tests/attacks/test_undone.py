@@ -5,6 +5,7 @@ import torch
 
 import dissect
 from dissect.attacks import attack as room
+from dissect.attacks import sampled_answers
 from dissect.unlearning.run.trainer import Trainer
 from tests.attacks.bench import ATTACKS, TRAINING, few, target
 

@@ -577,7 +577,7 @@ def test_what_a_kill_left_beside_the_checkpoint_is_removed(tiny_pair, facts, tmp
 
 
 def test_a_large_reference_lies_on_disk_and_changes_nothing(tiny_pair, facts, tmp_path, monkeypatch):
-    from dissect.unlearning.run import shelf
+    from dissect.unlearning.gradient import shelf
 
     for name, size in (("memory", 1 << 26), ("disk", 0)):
         monkeypatch.setattr(shelf, "IN_MEMORY", size)
@@ -593,4 +593,4 @@ def test_a_watch_takes_a_probe():
     with pytest.raises(dissect.DissectError, match="'measure': it is now called 'probe'"):
         dissect.Watch(measure=lambda model: {"x": 1.0}, every=1)
     with pytest.raises(dissect.DissectError, match="probe must be a function of the model, got NoneType"):
-        dissect.Watch(every=1)
+        dissect.Watch(None, every=1)

@@ -31,10 +31,9 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
     names = list(dict.fromkeys([stated] if isinstance(stated, str) else map(str, stated)))
     matches: list[tuple[Family, bool] | None] = [_matching(name, config, families) for name in names]
     if not names:
-        types = {
-            family: (family.model_type, *family.other_types) for family in families if _right_layout(family, config)
-        }
-        matches += [(family, False) for family, spelled in types.items() if model_type in spelled][:1]
+        fitting = [family for family in families if _right_layout(family, config)]
+        spelled = [family for family in fitting if model_type in (family.model_type, *family.other_types)]
+        matches += [(family, False) for family in spelled[:1]]
     what = ", ".join(names) or f"model_type {model_type!r}"
     matched = [match for match in matches if match is not None]
     if not matched or len({family.architecture for family, _ in matched}) > 1 or len(matched) < len(matches):
