@@ -111,7 +111,8 @@ def read_old_olmo(path: Path) -> PreTrainedModel:
         clip_qkv=old["clip_qkv"],
     )
     config._attn_implementation = "eager"
-    model = OlmoForCausalLM(config).eval()
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        model = OlmoForCausalLM(config).eval()
     state: dict[str, torch.Tensor] = {"model.embed_tokens.weight": tensors["model.transformer.wte.weight"]}
     state["lm_head.weight"] = tensors.get("model.transformer.ff_out.weight", state["model.embed_tokens.weight"])
     width = old["d_model"] // old["n_heads"]
@@ -133,7 +134,8 @@ def make_whole_gemma3(path: Path) -> tuple[Path, PreTrainedModel]:
     vision = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
     config = Gemma3Config(text_config=text, vision_config=vision | {"image_size": 28, "patch_size": 14})
     config._attn_implementation = "eager"
-    model = Gemma3ForConditionalGeneration(config).eval()
+    with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
+        model = Gemma3ForConditionalGeneration(config).eval()
     randomise(model, seed=3)
     model.save_pretrained(path)
     make_tokenizer(bos=True).save_pretrained(path)

@@ -592,5 +592,5 @@ def test_a_large_reference_lies_on_disk_and_changes_nothing(tiny_pair, facts, tm
 def test_a_watch_takes_a_probe():
     with pytest.raises(dissect.DissectError, match="'measure': it is now called 'probe'"):
         dissect.Watch(measure=lambda model: {"x": 1.0}, every=1)
-    with pytest.raises(dissect.DissectError, match="probe must be a function of the model, got NoneType"):
-        dissect.Watch(None, every=1)
+    with pytest.raises(dissect.DissectError, match="exactly one of every and steps"):
+        dissect.Watch(lambda model: {"x": 1.0})
