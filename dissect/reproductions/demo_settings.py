@@ -25,6 +25,8 @@ class DemoSettings:
     methods: Mapping[str, Mapping[str, Any]] = field(default_factory=lambda: METHODS)
     repaired: Mapping[str, Any] = field(default_factory=lambda: {"noise": 1.2, "lr": 1e-3, "epochs": 8})
     """A further checkpoint: destroyed by noise, and taught the retain facts again."""
+    attacks: tuple[str, ...] | None = None
+    """Attacks of the panel; by default all."""
     dissected: str = "undial"
     batch_size: int = 16
     window: int = 3

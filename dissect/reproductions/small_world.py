@@ -20,6 +20,7 @@ SMALL = DemoSettings(
         "undial": {"method": "undial", "lr": 1e-3, "epochs": 16},
     },
     batch_size=8,
+    attacks=("as_asked", "held_out_wordings", "continued_kept"),
     window=3,
     relearning={"relearning.lr": 5e-4, "relearning.steps": 12},
 )
