@@ -51,8 +51,7 @@ def panel(
         group="checkpoint",
         title=title,
         subtitle="own answer against those of other subjects; 95 % intervals draw subjects",
-        caption="One half is chance, 1 is knowing; below one half the right answers are avoided. No attack has seen a "
-        "tested fact.",
+        caption="1 is knowing; below one half the right answers are avoided.",
         x_title="share of the comparisons in which the own answer is above",
         x_range=(-0.02, 1.02),
     )
