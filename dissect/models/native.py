@@ -11,6 +11,7 @@ from dissect.models.families import FAMILIES, find_family, transformers_config, 
 from dissect.models.families.family import Family
 from dissect.models.files.weight_files import WeightFiles
 from dissect.undoing.gradient_mode import without_gradients
+from dissect.undoing.random_state import seeded
 
 
 @without_gradients()
@@ -27,7 +28,8 @@ def native_model(model: HookedTransformer) -> PreTrainedModel:
     family = find_family(info.config)
     config = transformers_config(family, info.config)
     config._attn_implementation = "eager"  # soft caps on scores exist nowhere else
-    native = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    with seeded(0):  # first weights, all of which are replaced
+        native = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     files = WeightFiles.open(info.path, info.adapter, family, weight_map(family, config, model.cfg), tied=info.tied)
     same = next((each for each in FAMILIES if each.architecture == family.computes_as), family)
     stored = _as_stored(files) if same is family else _renamed(files, same, model)
