@@ -29,7 +29,7 @@ FILES = {"forget": "forget", "retain": "retain_unseen"}
 
 def autopsy(base: Path, unlearned: Path, facts, out: Path, retrained: Path | None = None, **settings) -> Report:
     pair = dissect.load_pair(base, unlearned, retrained=retrained, progress=False)
-    how = {"steps": STEPS, "measures": MEASURES, "options": TINY.relearning, "progress": False} | settings
+    how = {"steps": STEPS, "measures": MEASURES, "attacks": TINY.attacks, "progress": False} | settings
     return dissect.report(pair, **facts, out=out / "report.html", **how)
 
 

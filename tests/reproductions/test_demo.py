@@ -23,7 +23,7 @@ def test_the_demo_writes_everything(demo):
     assert names == {
         *("base", "retrained", "ga", "npo", "undial", "results"),
         *("forget.jsonl", "retain.jsonl", "retain_seen.jsonl", "retain_unseen.jsonl"),
-        *("demo.json", "methods.json", "index.html"),
+        *("demo.json", "methods.json", "verdict.json", "noise-and-repair", "index.html"),
     }
     assert len(dissect.Facts.read(demo / "forget.jsonl")) == 18
     assert len(dissect.Facts.read(demo / "retain.jsonl")) == 54
