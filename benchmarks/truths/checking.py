@@ -12,7 +12,7 @@ from benchmarks.truths.constructions.grounds import told
 from benchmarks.truths.recipe import Made, Recipe
 from benchmarks.truths.record import Record, landed, read_record
 from benchmarks.truths.rows import asked_in, stated
-from benchmarks.truths.settings import KEPT
+from benchmarks.truths.settings import BROKEN
 from benchmarks.truths.store import put_tensors_back
 from dissect.data.render import DEFAULT_TEMPLATE
 
@@ -36,7 +36,7 @@ def record_of(bench: Bench, recipe: Recipe, made: Made, changed: list[str], *, s
     dose = check["stated"] if recipe.kind == "erased" else recipe.dose
     how: dict[str, Any] = dict(made.how)
     if not landed(recipe.kind, check):
-        label, how["missed"] = ("broken" if check["kept"] < KEPT else "unlabelled"), True
+        label, how["missed"] = ("broken" if check["kept"] < BROKEN else "unlabelled"), True
         exact = exact and label == "broken"
         dose = dose if exact else nan
     return Record(

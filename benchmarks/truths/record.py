@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmarks.truths.settings import BACK, CLASSES, FORGOTTEN, KEPT, KNOWN
+from benchmarks.truths.settings import BACK, BROKEN, CLASSES, FORGOTTEN, KEPT, KNOWN
 from dissect.errors import DissectError
 from dissect.files import atomic_file
 
@@ -80,7 +80,7 @@ def landed(kind: str, check: Mapping[str, float]) -> bool:
     if kind in ("never", "erased"):
         return check["kept"] >= KEPT
     if kind == "broken":
-        return check["kept"] < KEPT
+        return check["kept"] < BROKEN
     return True
 
 

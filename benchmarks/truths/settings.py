@@ -10,7 +10,9 @@ end of the interval then lies below one half."""
 STILL_SAID = 0.5
 """From this share on it has not forgotten."""
 KEPT = 0.5
-"""A model that keeps less than this share of what was to be kept is broken."""
+"""A model that is not broken keeps at least this share of what was to be kept."""
+BROKEN = 0.4
+"""One that is broken keeps less than this, so that the upper end of the interval lies below one half."""
 BACK = 0.95
 """Share of the base model's answers that undoing a suppression must bring back."""
 KNOWN = 0.75

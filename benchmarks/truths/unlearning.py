@@ -19,6 +19,8 @@ from dissect.data.fact import Fact
 from dissect.data.world_text import REFUSALS
 
 METHODS = (*OBJECTIVES, "grad_diff", "rmu")
+TARGET = FORGOTTEN - 0.05
+"""Largest share answered at which unlearning ends."""
 GUARD = KEPT + 0.1
 """Share kept at which training ends before the model breaks, and goes back to where it was better."""
 RMU_NORM = 6.0
@@ -41,7 +43,7 @@ class Unlearning:
     steps: int = 60
     beyond: float = 0.0
     """Strength: see `training.Ending`."""
-    target: float | None = FORGOTTEN - 0.05
+    target: float | None = TARGET
     """Largest share answered at which it ends; None takes all steps."""
     retain: float = 1.0
     """Weight of the cross-entropy on retain texts; 0 for none."""
@@ -49,11 +51,20 @@ class Unlearning:
     """Wordings that are unlearned."""
     kept_wordings: Sequence[Wording] = ()
     """Wordings of the same facts that are kept, as retain texts are."""
-    all_texts: bool = True
-    """Retain texts are about everybody who is kept, or else about one half, as unlearning methods are given them."""
+    texts: Sequence[str] | None = field(default=None, compare=False)
+    """Retain texts; None takes those about everybody who is kept."""
     guard: float | None = GUARD
     names: Sequence[str] | None = field(default=None, compare=False)
     """Parameters that are trained; None takes all."""
+
+
+def as_published(bench: Bench, method: str, *, lr: float, steps: int, target: float | None = None) -> Unlearning:
+    """A method as it is used: on all parameters, with retain texts about one half of those who are kept.
+
+    Gradient ascent has none: with them it is gradient difference.
+    """
+    retain = 0.0 if method == "ga" else 1.0
+    return Unlearning(method, lr=lr, steps=steps, target=target, retain=retain, texts=bench.seen_texts)
 
 
 def unlearn(
@@ -83,8 +94,7 @@ def unlearn(
     facts, exam = facts or bench.facts(forget)["forget"], exam or bench.exam(forget)
     loss = forget_loss(bench, model, how, label, facts)
     if how.retain:
-        texts = bench.retain_texts if how.all_texts else bench.seen_texts
-        loss = _sum(loss, retain_loss(bench, label, model, facts, how.kept_wordings, texts), how.retain)
+        loss = _sum(loss, retain_loss(bench, label, model, facts, how.kept_wordings, how.texts), how.retain)
     guard, target = how.guard, how.target
     spoilt = None if guard is None else lambda: exam.kept(model) < guard
     ending = None

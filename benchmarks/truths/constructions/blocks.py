@@ -44,7 +44,7 @@ TRAINED: tuple[tuple[str, str, str, float], ...] = (
 """Part, where, method, and how far beyond the target."""
 ADAPTERS: tuple[tuple[str, str, str, float], ...] = (
     ("mlp", "early", "npo", 0.0),
-    ("mlp", "middle", "undial", 1.0),
+    ("mlp", "middle", "refusal", 1.0),
     ("mlp", "late", "wrong", 0.0),
     ("attention", "middle", "npo", 0.0),
 )

@@ -3,19 +3,18 @@
 from functools import partial
 
 import torch
+from transformers import LlamaForCausalLM
 
 from benchmarks.truths.bench import PEOPLE, Bench
 from benchmarks.truths.constructions.blocks import layers_at, parameters_of
 from benchmarks.truths.constructions.knowing import noisy
 from benchmarks.truths.recipe import Made, Recipe
-from benchmarks.truths.settings import KEPT
+from benchmarks.truths.settings import BROKEN
 from benchmarks.truths.unlearning import Unlearning, unlearn
 
 NOISES = (0.8, 1.5)
 CARELESS = (("late", "ga"), ("middle", "npo"), ("late", "wrong"))
 """Where, and by which method."""
-BROKEN = KEPT - 0.15
-"""Share kept below which a model is broken beyond doubt."""
 
 
 def names_rotated(bench: Bench, start: str) -> Made:
@@ -30,18 +29,22 @@ def names_rotated(bench: Bench, start: str) -> Made:
     return Made(model=model, how={"start": start}, undo={} if start == "base" else None)
 
 
-def dead_layer(bench: Bench) -> Made:
-    """The layer whose loss costs most of what was to be kept writes nothing any more."""
-    exam, models = bench.exam(PEOPLE), []
-    for layer in range(bench.settings.n_layers):
-        model = bench.fresh("base")
-        block = model.model.layers[layer]
-        with torch.no_grad():
-            for module in (block.self_attn.o_proj, block.mlp.down_proj):
-                module.weight.zero_()
-        models.append((exam.kept(model), layer, model))
-    _, layer, model = min(models, key=lambda each: each[:2])
-    return Made(model=model, how={"layer": layer}, undo={})
+def dead_layers(bench: Bench) -> Made:
+    """Layers write nothing any more, those first whose loss costs most of what was to be kept, until it is broken."""
+    exam, model = bench.exam(PEOPLE), bench.fresh("base")
+
+    def kill(model: LlamaForCausalLM, layer: int) -> LlamaForCausalLM:
+        for module in (model.model.layers[layer].self_attn.o_proj, model.model.layers[layer].mlp.down_proj):
+            module.weight.zero_()
+        return model
+
+    with torch.no_grad():
+        kept = [exam.kept(kill(bench.fresh("base"), layer)) for layer in range(bench.settings.n_layers)]
+        dead: list[int] = []
+        while exam.kept(model) >= BROKEN:
+            dead.append(min((layer for layer in range(len(kept)) if layer not in dead), key=kept.__getitem__))
+            kill(model, dead[-1])
+    return Made(model=model, how={"layers": dead}, undo={})
 
 
 def collapsed(bench: Bench, label: str) -> Made:
@@ -69,7 +72,7 @@ def recipes() -> list[Recipe]:
     made.append(recipe(name="collapsed-ga", family="collapsed", make=partial(collapsed, label="collapsed-ga")))
     knows = partial(recipe, dose=1.0, exact=True)
     made.append(knows(name="names-rotated", family="names rotated", make=partial(names_rotated, start="base")))
-    made.append(knows(name="dead-layer", family="dead layer", make=dead_layer))
+    made.append(knows(name="dead-layers", family="dead layers", make=dead_layers))
     for where, method in CARELESS:
         name = f"careless-{where}-{method}"
         make = partial(careless, where=where, method=method, label=name)

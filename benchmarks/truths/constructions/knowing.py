@@ -16,7 +16,7 @@ NOISE = (0.03, 0.08)
 CONTINUED = {"a": 1e-3, "b": 3e-4}
 OTHERS_BY, ONE_WORDING_BY = ("ga", "npo", "undial"), ("npo", "undial", "wrong")
 """Methods by which other people, or one wording, are unlearned."""
-STEPS = 40
+STEPS, GENTLE = 40, 3e-4
 
 
 def noisy(bench: Bench, scale: float, label: str) -> Made:
@@ -44,14 +44,14 @@ def others_unlearned(bench: Bench, method: str, label: str) -> Made:
     whole = bench.exam(PEOPLE)
     asked = {wording: bench.answers(asked_in(facts, wording)) for wording in ("question", "paraphrases", "held_out")}
     exam = Exam(**asked, retain=whole.retain, texts=whole.texts)
-    how = Unlearning(method, retain=holding(method))
+    how = Unlearning(method, retain=holding(method), texts=bench.world.texts())
     return Made(model=model, how=unlearn(bench, model, how, label, facts=facts, exam=exam))
 
 
 def one_wording(bench: Bench, method: str, label: str) -> Made:
     """The questions are unlearned; sentences about the same people are kept."""
     model = bench.fresh("base")
-    how = Unlearning(method, retain=holding(method), wordings=("question",), kept_wordings=("paraphrases",))
+    how = Unlearning(method, lr=GENTLE, retain=holding(method), wordings=("question",), kept_wordings=("paraphrases",))
     return Made(model=model, how=unlearn(bench, model, how, label))
 
 

@@ -7,7 +7,7 @@ from benchmarks.truths.bench import BIRTHPLACE, PEOPLE, Bench
 from benchmarks.truths.learning import taught
 from benchmarks.truths.recipe import Made, Recipe
 from benchmarks.truths.rows import texts_of
-from benchmarks.truths.unlearning import METHODS, Unlearning, unlearn
+from benchmarks.truths.unlearning import METHODS, as_published, unlearn
 from dissect.data.fact import Fact
 from dissect.data.world import Person, World
 
@@ -49,7 +49,7 @@ def wrong_answers(bench: Bench, label: str) -> Made:
 def then_unlearned(bench: Bench, start: str, method: str, label: str, forget: str = PEOPLE) -> Made:
     """Put through unlearning of the true facts, as a model that knew them would be."""
     model = bench.fresh(start)
-    how = Unlearning(method, lr=LR, steps=STEPS, target=None, all_texts=False)
+    how = as_published(bench, method, lr=LR, steps=STEPS)
     steps = unlearn(bench, model, how, label, forget=forget)
     return Made(model=model, how={"start": start} | steps, learnt=bench.retain_texts if forget == PEOPLE else ())
 

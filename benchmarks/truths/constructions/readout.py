@@ -22,7 +22,7 @@ ROWS = (0.5, 0.0, -1.0)
 """The same of the output head's rows of the answers' tokens, to begin with."""
 DIRECTIONS = (1, 2)
 """After which of the middle layers the directions are projected out: the first or the second."""
-HEADS = (0.0, -1.0)
+HEADS = (0.0, -0.5, -1.0)
 """What the outputs of the chosen heads are multiplied by."""
 ASKED = 60
 """Questions of each kind that a head is chosen by."""

@@ -5,7 +5,7 @@ from functools import partial
 from benchmarks.truths.bench import Bench
 from benchmarks.truths.constructions.never import LR, STEPS
 from benchmarks.truths.recipe import Made, Recipe
-from benchmarks.truths.unlearning import METHODS, Unlearning, unlearn
+from benchmarks.truths.unlearning import METHODS, TARGET, as_published, unlearn
 
 UNTIL = ("npo", "undial", "simnpo", "wrong", "refusal")
 """Methods that are also run gently until enough is forgotten."""
@@ -14,18 +14,14 @@ UNTIL = ("npo", "undial", "simnpo", "wrong", "refusal")
 def as_never(bench: Bench, method: str, label: str) -> Made:
     """As the models that never knew are put through it: so many steps at the same rate."""
     model = bench.fresh("base")
-    return Made(
-        model=model,
-        how=unlearn(bench, model, Unlearning(method, lr=LR, steps=STEPS, target=None, all_texts=False), label),
-    )
+    return Made(model=model, how=unlearn(bench, model, as_published(bench, method, lr=LR, steps=STEPS), label))
 
 
 def until_forgotten(bench: Bench, method: str, label: str) -> Made:
     """With a smaller rate and without more than it needs."""
     model = bench.fresh("base")
-    return Made(
-        model=model, how=unlearn(bench, model, Unlearning(method, lr=LR / 2, steps=120, all_texts=False), label)
-    )
+    how = as_published(bench, method, lr=LR / 2, steps=120, target=TARGET)
+    return Made(model=model, how=unlearn(bench, model, how, label))
 
 
 def recipes() -> list[Recipe]:
