@@ -62,7 +62,8 @@ def intervals(
             customdata=np.stack([part["low"], part["high"]], axis=-1),
             hovertemplate="%{x:.3f} (%{customdata[0]:.3f} to %{customdata[1]:.3f})<extra></extra>",
         )
-    finished(figure, title, subtitle, caption, rows=1, names=[str(name) for name in names])
+    left = 30 + int(6.8 * max(map(len, lines)))
+    finished(figure, title, subtitle, caption, rows=1, names=[str(name) for name in names], left=left)
     figure.update_yaxes(
         tickvals=list(range(len(lines))),
         ticktext=[labels.plain(line) for line in lines],
@@ -72,7 +73,7 @@ def intervals(
     figure.update_xaxes(title_text=x_title, range=None if x_range is None else list(x_range))
     margin = figure.layout.margin
     height = margin.t + margin.b + _LINE * max(4, len(lines))
-    figure.update_layout(height=height, margin={"l": 30 + int(6.8 * max(map(len, lines)))})
+    figure.update_layout(height=height)
     legend_above(figure)
     return figure
 

@@ -110,12 +110,14 @@ def log_axis(values: pd.Series) -> dict[str, Any]:
     return {"type": "log", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
-def finished(figure: go.Figure, title: str, subtitle: str, caption: str, *, rows: int, names: list[str]) -> go.Figure:
+def finished(
+    figure: go.Figure, title: str, subtitle: str, caption: str, *, rows: int, names: list[str], left: int = 70
+) -> go.Figure:
     """Title, legend above the panels, note below them, and the height that all of it takes."""
     figure.update_annotations(font={"size": 13})  # the panels' titles
     style.headed(figure, title, subtitle)
-    left, right = 70, 40
-    top = 85 + (style.legend_height(filter(None, names), beside=left + right) or 7)
+    right = 40
+    top = 92 + style.legend_height(filter(None, names), beside=left + right)
     text = labels.wrapped([caption]) if caption else ""
     bottom = 70 + 16 * (text.count("<br>") + 1 if text else 0)
     height = rows * _ROW + top + bottom

@@ -58,7 +58,11 @@ def same(found: Results, whole: Results) -> None:
         assert getattr(found, step).data.identical(getattr(whole, step).data)
     assert found.lens.data.identical(whole.lens.data)
     assert found.drift.layers.identical(whole.drift.layers)
-    assert found.missing == whole.missing == {"parameters": "it was not computed", "smallest": "nothing to recover"}
+    assert (
+        found.missing
+        == whole.missing
+        == dict.fromkeys(("parameters", "verdict"), "it was not computed") | {"smallest": "nothing to recover"}
+    )
     assert {**found.about, "seconds": 0} == {**whole.about, "seconds": 0}
     assert list(found.about["seconds"]) == list(whole.about["seconds"])
 

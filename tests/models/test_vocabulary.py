@@ -42,6 +42,7 @@ def test_an_id_that_no_token_has_is_no_answer(tmp_path):
     assert int(greedy(model, prompts, max_new_tokens=5, progress=False)[0][0]) in unused.tolist()
 
 
+@pytest.mark.draws  # resizing draws the added row
 @pytest.mark.parametrize("architecture", ["llama", "llama_tied", "phi"])
 def test_a_pair_with_a_row_more_is_named_and_compared_on_request(architecture, tmp_path, facts):
     base, other = make_checkpoint(architecture, tmp_path / "base"), with_a_row_more(architecture, tmp_path / "other")

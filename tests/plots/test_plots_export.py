@@ -30,7 +30,7 @@ def test_unknown_suffix_leaves_nothing(tmp_path):
 
 def test_a_missing_kaleido_is_told_before_anything(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DissectError, match=r"pip install 'dissect\[image\]'"):
+    with pytest.raises(DissectError, match=r"pip install 'dissect-unlearning\[image\]'"):
         plots.write(FIGURE, tmp_path / "figure.png")
     assert not list(tmp_path.iterdir())
 
