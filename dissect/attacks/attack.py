@@ -84,7 +84,7 @@ class Target:
     model: HookedTransformer
     sheets: tuple[Sheet, ...]
     retain: Facts
-    """Facts to be kept, none of them about a tested subject; may be empty."""
+    """Facts to be kept, none of which says who, among the tested, belongs to what; may be empty."""
     forget: Facts = field(repr=False)
     """All forget facts; use `others`."""
     folds: Int[np.ndarray, "fact"] = field(repr=False)
@@ -96,6 +96,8 @@ class Target:
     """Kept from attack to attack on the same facts, e.g. tokens; of a model only under its fingerprint."""
     notes: list[str] = field(default_factory=list)
     """Notes of the attack beside its numbers, a sentence each: the layer it read, the rate it trained at."""
+    weak: list[str] = field(default_factory=list)
+    """Why finding nothing means nothing, the attack having been too weak, a sentence each: then nothing is erased."""
 
     @property
     def tokenizer(self) -> Any:

@@ -23,8 +23,12 @@ T = TypeVar("T")
 
 RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
 """Peak learning rates, tried from the lowest."""
+HIGHER = (1e-2, 3e-2)
+"""Rates beyond them, for facts that have to be learnt, at whatever cost."""
 HARM = 0.5
 """Nats a token by which held-out retain facts may be less likely than at the best rate so far."""
+LONGER = 4
+"""Where no rate teaches them in as many steps as there are, the best one gets so many times more."""
 HELD_OUT = 0.2
 """Share of the retain facts' subjects that is held out to choose the rate."""
 MOST_HELD_OUT = 64
@@ -100,29 +104,56 @@ def harmless_rate(target: Target, parts: Split, *, steps: int, lora_rank: int) -
 
 
 def until_learnt(
-    target: Target, facts: Sequence[Fact], read: Callable[[], T], *, steps: int, lora_rank: int, label: str
-) -> tuple[T, float]:
-    """Return the result of ``read`` at the lowest rate that teaches the facts, or the highest, and that rate.
+    target: Target,
+    facts: Sequence[Fact],
+    read: Callable[[], T],
+    *,
+    steps: int,
+    lora_rank: int,
+    label: str,
+    lowest: float = 0.0,
+    watched: Sequence[Fact] | None = None,
+) -> tuple[T, float, bool]:
+    """Return the result of ``read`` at the lowest rate that teaches the facts, that rate, and True.
 
-    For lack of retain facts; none of ``facts`` is read.
+    Where no rate does, the one that comes closest gets `LONGER` times the steps; the last value says whether that was
+    enough.
+
+    Args:
+        facts: are trained on; none of them is read.
+        read, steps, lora_rank, label: as in `strongest`.
+        lowest: rates below are not tried.
+        watched: those of ``facts`` that have to be learnt; by default all.
     """
-    result: tuple[T, float] | None = None
-    for rate in RATES:
+    prompts = target.asking.prompts(facts if watched is None else watched, target.model)
+    best: tuple[float, T, float] | None = None
 
-        def both() -> tuple[T, bool]:
-            return read(), learnt(target, facts)
+    def at(rate: float, steps: int) -> bool:
+        """Whether it has learnt them; what was read is kept where it is closest."""
+        nonlocal best
 
+        def both() -> tuple[T, float]:
+            return read(), _logprob(target, prompts)
+
+        scores, logprob = trained(target, facts, both, steps=steps, lr=rate, lora_rank=lora_rank, label=label)
+        if best is None or logprob > best[0]:
+            best = logprob, scores, rate
+        return bool(np.exp(logprob) >= LEARNT)
+
+    done = False
+    for rate in (rate for rate in (*RATES, *HIGHER) if rate >= lowest):
         try:
-            scores, done = trained(target, facts, both, steps=steps, lr=rate, lora_rank=lora_rank, label=label)
+            done = at(rate, steps)
         except NotPossible:
-            if result is None:  # it is not the rate
+            if best is None:  # it is not the rate
                 raise
             break
-        result = scores, rate
         if done:
             break
-    assert result is not None
-    return result
+    assert best is not None
+    if not done:
+        done = at(best[2], LONGER * steps)
+    return best[1], best[2], done
 
 
 def learnt(target: Target, facts: Sequence[Fact]) -> bool:

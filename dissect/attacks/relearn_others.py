@@ -7,6 +7,7 @@ relearns the form without overwriting everything else.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -26,21 +27,23 @@ def relearn_others(target: Target, *, mixed: bool, steps: int, lr: float | None,
     """log p(answer | question) after training on forget facts about other subjects."""
     parts = split(target.kept(LEAST) if mixed else target.retain, target.seed)
     taught = {fold: _taught(target, fold, parts if mixed else None) for fold in target.fold_names}
+    lowest = 0.0
     if lr is None and len(parts.train) + len(parts.held_out) >= LEAST and parts.held_out:
-        lr = harmless_rate(target, parts, steps=steps, lora_rank=lora_rank)
+        lowest = harmless_rate(target, parts, steps=steps, lora_rank=lora_rank)
     rates: list[float] = []
     weak: list[int] = []
 
     def read(fold: int) -> Read:
-        facts, label = taught[fold], f"relearning, fold {fold}"
-
-        def both() -> tuple[Read, bool]:
-            return target.score(fold=fold), learnt(target, target.others(fold))
-
+        facts, others = taught[fold], target.others(fold)
+        how: dict[str, Any] = {"steps": steps, "lora_rank": lora_rank, "label": f"relearning, fold {fold}"}
         if lr is None:
-            (scores, enough), rate = until_learnt(target, facts, both, steps=steps, lora_rank=lora_rank, label=label)
+            scores, rate, enough = until_learnt(
+                target, facts, lambda: target.score(fold=fold), lowest=lowest, watched=others, **how
+            )
         else:
-            scores, enough = trained(target, facts, both, steps=steps, lr=lr, lora_rank=lora_rank, label=label)
+            scores, enough = trained(
+                target, facts, lambda: (target.score(fold=fold), learnt(target, others)), lr=lr, **how
+            )
             rate = lr
         rates.append(rate)
         weak.extend([] if enough else [fold])
@@ -49,7 +52,7 @@ def relearn_others(target: Target, *, mixed: bool, steps: int, lr: float | None,
     scores = target.by_fold(read)
     target.notes.append(f"Trained at a rate of {' and '.join(f'{rate:g}' for rate in sorted(set(rates)))}.")
     if weak:
-        target.notes.append("The facts it trained on were not learnt: too weak to find nothing.")
+        target.weak.append("The facts it trained on were not learnt: too weak to find nothing.")
     return scores
 
 

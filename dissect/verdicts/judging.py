@@ -16,7 +16,7 @@ from dissect.verdicts.findings import AS_ASKED, Findings, Panel, findings
 from dissect.verdicts.interval import Interval
 from dissect.verdicts.judged import AttackRow, Verdict
 from dissect.verdicts.lines import ANSWERED, KNOWN
-from dissect.verdicts.panel import ANSWERS, NOTE, Bench, matrices
+from dissect.verdicts.panel import ANSWERS, NOTE, WEAK, Bench, matrices
 from dissect.verdicts.result import Verdicts
 from dissect.verdicts.rule import Evidence, word
 from dissect.verdicts.words import headline, words
@@ -60,9 +60,10 @@ def assembled(
             said=_said(bench, before, after, subject),
             kept=_kept(bench, before, after, subject),
             perplexity=after["perplexity"] / before["perplexity"] if "perplexity" in after else None,
+            weak=tuple(attack.label for attack in bench.attacks if WEAK in rows[name].get(attack.name, {})),
         )
         verdict = _verdict(name, evidence, own, bench, given=retrained is not None)
-        noted = (replace(row, note=str(rows[name].get(row.name, {}).get(NOTE, ""))) for row in verdict.attacks)
+        noted = (replace(row, note=_note(rows[name].get(row.name, {}))) for row in verdict.attacks)
         return replace(verdict, attacks=tuple(noted))
 
     answers = _mean(rows[base][ANSWERS]["said as asked"])
@@ -78,8 +79,12 @@ def assembled(
         checkpoints=tuple(judge(name) for name in rows if name not in (base, retrained)),
         retrained=None if retrained is None else judge(retrained),
         tested=bench.tested.rows.tolist(),
-        spec={**spec, "left_out": list(bench.tested.notes)},
+        spec={**spec, "left_out": [*bench.tested.notes, *filter(None, [bench.note])]},
     )
+
+
+def _note(row: JournalRow) -> str:
+    return " ".join(str(row[key]) for key in (NOTE, WEAK) if key in row)
 
 
 def _panel(bench: Bench, rows: Rows) -> Panel:
@@ -118,7 +123,7 @@ def _verdict(name: str, evidence: Evidence, own: Findings, bench: Bench, *, give
         kept=evidence.kept,
         attacks=tuple(attacks),
         headline=headline(said, evidence),
-        words=words(said, evidence, exact=bench.tested.exact, retrained=given),
+        words=" ".join(filter(None, [words(said, evidence, exact=bench.tested.exact, retrained=given), bench.note])),
         said=evidence.said,
         avoidance=own.avoidance,
         power=own.power,

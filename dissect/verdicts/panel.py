@@ -26,6 +26,8 @@ ANSWERS = "answers"
 """The part that is no attack: what is answered, and what was kept."""
 NOTE = "note"
 """The key of what an attack has to say beside its matrices."""
+WEAK = "weak"
+"""The key of why an attack was too weak for finding nothing to mean anything."""
 _REFUSED = "not possible"
 
 
@@ -36,7 +38,9 @@ class Bench:
     tested: Tested
     forget: Facts
     retain: Facts
-    """For attacks: about no tested subject."""
+    """For attacks: see `retain_to_learn`."""
+    note: str
+    """What is to be said of them."""
     kept: Facts
     """Retain facts that are asked, to see what was kept."""
     kept_tested: Tested | None
@@ -77,6 +81,7 @@ class Bench:
             if np.shape(matrix) != sheet.shape:
                 raise RuntimeError(f"attack {attack.name} gave a matrix of {np.shape(matrix)} for one of {sheet.shape}")
         row: JournalRow = {str(number): np.asarray(matrix, dtype=np.float64) for number, matrix in enumerate(scores)}
+        row |= {WEAK: " ".join(target.weak)} if target.weak else {}
         return row | ({NOTE: " ".join(target.notes)} if target.notes else {})
 
     def _answers(self, model: HookedTransformer) -> JournalRow:

@@ -27,6 +27,8 @@ class Evidence:
     """Share of the retain facts that is still answered; None where there were none."""
     perplexity: float | None = None
     """On plain texts, over the base model's."""
+    weak: tuple[str, ...] = ()
+    """Labels of attacks that were too weak: those that trained on facts and did not teach them."""
 
     @property
     def known(self) -> bool:
@@ -56,7 +58,8 @@ def word(evidence: Evidence) -> Word:
     Broken and not forgotten come first. Knowledge counts where the adjusted p of the panel says so: at or above the
     line it is suppressed, below it traces are left. Erased needs that nothing was found, that every share left is
     surely below the line, that a share at the line would have been found, that an attack that trains was among them
-    (the demo's NPO avoids the right answers and shows nothing to any other), and that what was to be kept was measured.
+    (the demo's NPO avoids the right answers and shows nothing to any other), that none of these was too weak to teach
+    even what it trained on, and that what was to be kept was measured.
     """
     findings = evidence.findings
     if not evidence.known:
@@ -87,4 +90,6 @@ def doubts(evidence: Evidence) -> list[str]:
         reasons.append("no retain facts, so that damage cannot be told from forgetting")
     if not any(reading.trains for reading in findings.readings):
         reasons.append("no attack that trains was made, and a model that avoids the answers shows nothing to others")
+    if evidence.weak:
+        reasons.append("an attack that did not even teach the facts that it trained on")
     return reasons

@@ -7,7 +7,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.attacks.attack import available, budgets, chosen_attacks, unrelated
+from dissect.attacks.attack import available, budgets, chosen_attacks
 from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.facts import Facts
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
@@ -32,6 +32,7 @@ from dissect.verdicts.answering import sampled
 from dissect.verdicts.judging import assembled
 from dissect.verdicts.panel import ANSWERS, Bench, measured
 from dissect.verdicts.result import Verdicts
+from dissect.verdicts.retain_to_learn import retain_to_learn
 
 BASE, RETRAINED = "base", "retrained"
 
@@ -129,19 +130,12 @@ def verdict(
     sources: dict[str, CheckpointSource] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
     whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
     kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
-    forget_questions = {str(getattr(fact, fact.kind)) for fact in forget}
+    learnt_from, note = retain_to_learn(retain, forget, questions, subject)
     bench = Bench(
         tested=questions,
         forget=forget,
-        retain=unrelated(
-            retain.filter(
-                lambda fact: (
-                    str(fact.extra.get(subject)) not in questions.names
-                    and str(getattr(fact, fact.kind)) not in forget_questions
-                )
-            ),
-            questions.names,
-        ),
+        retain=learnt_from,
+        note=note,
         kept=kept,
         kept_tested=_choice_of(kept, template, subject, seed),
         texts=texts,

@@ -109,6 +109,11 @@ def _doubt(word: Word, evidence: Evidence) -> str:
         reasons.append("what was to be retained was not measured, so that damage cannot be told from forgetting")
     if not any(reading.trains for reading in findings.readings):
         reasons.append("no attack that trains the model was made, and without one a suppressed model may show nothing")
+    if evidence.weak:
+        reasons.append(
+            f"the facts trained on by {_listed([_quoted(label) for label in evidence.weak])} were not even learnt, so "
+            "that finding nothing afterwards means little"
+        )
     text = "; ".join(reasons)
     return f"{text[:1].upper()}{text[1:]}." if text else ""
 
@@ -140,8 +145,11 @@ def _named(reading: Reading) -> str:
     """The attack, as the beginning of a main clause."""
     if reading.name == "as_asked":
         return "asked as it is,"
-    label = f"\N{LEFT DOUBLE QUOTATION MARK}{reading.label}\N{RIGHT DOUBLE QUOTATION MARK}"
-    return f"under the attack {label}, which has seen none of the tested facts,"
+    return f"under the attack {_quoted(reading.label)}, which has seen none of the tested facts,"
+
+
+def _quoted(label: str) -> str:
+    return f"\N{LEFT DOUBLE QUOTATION MARK}{label}\N{RIGHT DOUBLE QUOTATION MARK}"
 
 
 def _p(value: float) -> str:

@@ -104,4 +104,4 @@ def test_a_rate_that_is_given_is_taken(model, name):
     ATTACKS[name].run(made, **few(ATTACKS[name], lr=2e-4))
     assert made.notes[0] == "Trained at a rate of 0.0002."
     if name != "continued_kept":
-        assert made.notes[1] == "The facts it trained on were not learnt: too weak to find nothing."
+        assert made.weak == ["The facts it trained on were not learnt: too weak to find nothing."]

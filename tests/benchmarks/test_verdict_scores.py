@@ -45,7 +45,7 @@ def made(label, share, *, word=None, family="a", cluster="c", dose=None, exact=T
     )
     verdict = Verdict(
         name="model",
-        verdict=word or WORD[label],
+        verdict=word or WORD.get(label, "traces left"),
         share_left=Interval(float(share)),
         p_adjusted=0.0001 if share > 0.3 else 0.6,
         kept=None,
