@@ -32,8 +32,10 @@ PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 10.0)
 N_FOLDS = 5
 LEAST = 20
 """Retain facts that a readout is fitted on at least."""
+FEW = 5
+"""Forget facts about other subjects that it is fitted on at least, beside them."""
 MOST = 2000
-"""Retain facts that it is fitted on at most, drawn at random."""
+"""Facts of each kind that it is fitted on at most, drawn at random."""
 
 
 def linear_readout(target: Target, *, third: str) -> Scores:
@@ -48,14 +50,14 @@ def linear_readout(target: Target, *, third: str) -> Scores:
 
 def linear_readout_others(target: Target) -> Scores:
     """The same, fitted on forget facts about other subjects as well, and read off the layer that tells them apart."""
-    retain = _some(target.retain.filter(lambda fact: fact.kind != "text" and bool(fact.target)), target.seed)
+    retain = _some(target.kept(LEAST, answered=True), target.seed)
     questions = _Questions.of(target)
     layers = range(target.model.cfg.n_layers)
 
     def read(fold: int) -> Scores:
         others = _some(target.others(fold).filter(lambda fact: fact.kind != "text" and bool(fact.target)), target.seed)
-        if len(others) < LEAST:
-            raise NotPossible(f"needs at least {LEAST} forget facts about other subjects, got {len(others)}")
+        if len(others) < FEW:
+            raise NotPossible(f"needs at least {FEW} forget facts about other subjects, got {len(others)}")
         facts = Facts([*others, *retain])
         sheets = [sheet for sheet in target.sheets if sheet.fold == fold]
         matrices, layer, choice = _read(target, questions, sheets, facts, np.arange(len(facts)) < len(others), layers)

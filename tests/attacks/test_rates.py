@@ -86,8 +86,18 @@ def test_the_rate_is_found_once_for_the_same_weights(model, harms):
 
 def test_without_retain_facts_the_rate_rises_until_what_is_trained_on_is_learnt(model, harms):
     tried = harms({1.0: -2.0, 2.0: -0.7, 3.0: -0.69, 4.0: -0.1})  # log(1/2) = -0.693
-    _, rate = rates.until_learnt(target(model), list(facts()), lambda: None, steps=1, lora_rank=0, label="")
-    assert rate == 3 and [lr for lr, _ in tried] == [1, 2, 3]
+    _, rate, done = rates.until_learnt(target(model), list(facts()), lambda: None, steps=1, lora_rank=0, label="")
+    assert done and rate == 3 and [lr for lr, _ in tried] == [1, 2, 3]
+
+
+def test_what_no_rate_teaches_gets_more_steps_at_the_best_one_and_then_it_is_said(model, harms):
+    tried = harms({1.0: -3.0, 2.0: -2.0, 3.0: -4.0})
+    read = iter("abcd")
+    result, rate, done = rates.until_learnt(
+        target(model), list(facts()), lambda: next(read), steps=2, lora_rank=0, label="", lowest=1.0
+    )
+    assert [lr for lr, _ in tried] == [1, 2, 3, 2] and (rate, done) == (2, False)
+    assert result in "bd", "what was read at the best rate"
 
 
 def test_subjects_are_held_out_whole():

@@ -42,7 +42,7 @@ def test_texts_are_no_questions(model, name):
     assert "with a question and an answer" in refusal(name, target(model, retain=TEXTS))
 
 
-@pytest.mark.parametrize("name", ["relearn_others", "relearn_others_with_kept"])
+@pytest.mark.parametrize("name", ["relearn_others", "relearn_others_with_kept", "linear_readout_others"])
 def test_one_fold(model, name):
     assert "too few subjects" in refusal(name, target(model, n_folds=1))
 
