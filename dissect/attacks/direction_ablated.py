@@ -38,7 +38,7 @@ def direction_ablated(target: Target) -> Scores:
         return target.score()
 
 
-def _setter(direction: Float[Tensor, "d_model"], level: float) -> Callable[..., Tensor]:
+def _setter(direction: Float[Tensor, " d_model"], level: float) -> Callable[..., Tensor]:
     """A hook that sets the component along ``direction`` to ``level``."""
 
     def set_level(residual: Float[Tensor, "batch pos d_model"], hook: HookPoint) -> Float[Tensor, "batch pos d_model"]:

@@ -54,7 +54,7 @@ def linear_readout(target: Target, *, third: str) -> Scores:
     return _matrices(target, predicted - embedded.mean(0), embedded.mean(0), where)
 
 
-def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, "fact"]:
+def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, " fact"]:
     """A fold of each retain fact, all facts about one subject in one."""
     subjects = [str(fact.extra.get("subject", number)) for number, fact in enumerate(retain)]
     names, numbers = np.unique(np.array(subjects), return_inverse=True)
@@ -64,9 +64,9 @@ def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, "fact"]:
 def _cross_validated(
     states: Float[np.ndarray, "fact d_model"],
     embedded: Float[np.ndarray, "fact d_model"],
-    answers: Int[np.ndarray, "fact"],
-    folds: Int[np.ndarray, "fact"],
-) -> Float[np.ndarray, "penalty"]:
+    answers: Int[np.ndarray, " fact"],
+    folds: Int[np.ndarray, " fact"],
+) -> Float[np.ndarray, " penalty"]:
     """Forced choice of held-out retain facts among the answers of their fold, for each penalty."""
     totals = np.zeros(len(PENALTIES))
     counted = 0
@@ -101,7 +101,7 @@ def _cosines(
 def _matrices(
     target: Target,
     predicted: Float[np.ndarray, "question d_model"],
-    mean: Float[np.ndarray, "d_model"],
+    mean: Float[np.ndarray, " d_model"],
     where: Where,
 ) -> Scores:
     """One matrix a sheet: the cosine with each candidate, the mean over several questions of a row."""

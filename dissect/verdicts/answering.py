@@ -28,7 +28,7 @@ chat models answer in sentences."""
 
 def answered(
     model: HookedTransformer, facts: Facts, asking: Asking, *, progress: bool = False
-) -> Float[np.ndarray, "fact"]:
+) -> Float[np.ndarray, " fact"]:
     """1 where the greedy answer holds the right one as whole words, else 0; NaN for plain texts and without answers.
 
     Case, spaces and closing punctuation do not matter. Where a fact has short answers (``extra["short"]``) one of them
@@ -59,7 +59,7 @@ def answered(
 
 def in_all_wordings(
     model: HookedTransformer, facts: Facts, asking: Asking, *, progress: bool = False
-) -> dict[str, Float[np.ndarray, "fact"]]:
+) -> dict[str, Float[np.ndarray, " fact"]]:
     """`answered` by wording, for each fact the mean over its texts of that kind; NaN where it has none."""
     said = {AS_ASKED: answered(model, facts, asking, progress=progress)}
     for key, name in WORDINGS.items():

@@ -43,7 +43,7 @@ class Reading:
     """One-sided upper bound on the share."""
     beyond_guessing: bool
     """True where it is surely more than the retrained model guesses, where that one is at chance, and without one."""
-    items: Float[np.ndarray, "row"]
+    items: Float[np.ndarray, " row"]
     """Forced choice of each tested fact."""
 
     @property
@@ -96,7 +96,7 @@ class Panel:
     compared: tuple[tuple[Compared, ...], ...]
     """By attack and block."""
     not_possible: Mapping[str, str]
-    items: Mapping[str, Float[np.ndarray, "row"]]
+    items: Mapping[str, Float[np.ndarray, " row"]]
     """By attack, forced choice of each row."""
 
     @classmethod
@@ -163,7 +163,7 @@ def findings(panel: Panel, base: Panel, retrained: Panel | None = None, *, seed:
     )
 
 
-def _guesses(retrained: Panel | None, seed: int) -> Mapping[str, Float[np.ndarray, "row"]] | None:
+def _guesses(retrained: Panel | None, seed: int) -> Mapping[str, Float[np.ndarray, " row"]] | None:
     """Forced choice of a model that never knew, where it is above chance under any attack."""
     if retrained is None or not retrained.attacks or not retrained.redealt(seed=seed).p_panel < ALPHA:
         return None
@@ -175,8 +175,8 @@ def _reading(
     attack: Attack,
     number: int,
     left: Redealt,
-    base: Float[np.ndarray, "row"],
-    guessed: Float[np.ndarray, "row"] | None,
+    base: Float[np.ndarray, " row"],
+    guessed: Float[np.ndarray, " row"] | None,
     seed: int,
 ) -> Reading:
     items, subjects = panel.items[attack.name], panel.tested.subjects
