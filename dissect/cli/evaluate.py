@@ -1,4 +1,4 @@
-"""`dissect evaluate`: measure what checkpoints know, say, and give back."""
+"""`dissect evaluate`: measure what checkpoints know, say and leak."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -27,9 +27,7 @@ def _list(wanted: bool) -> bool:
 def evaluate(
     models: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODEL...", help="Checkpoints: directories, hub ids or LoRA adapters.", show_default=False
-        ),
+        typer.Argument(metavar="MODEL", help="Checkpoints: directories, hub ids or LoRA adapters.", show_default=False),
     ],
     *,
     forget: Annotated[
@@ -53,7 +51,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="A,B",
-            help="Measures or families (behaviour, memorisation, depth, robustness), or all. [default: quick ones]",
+            help="Measures or families (behaviour, memorisation, depth, robustness), or all. [default: the quick ones]",
         ),
     ] = "",
     option: Annotated[
@@ -79,11 +77,11 @@ def evaluate(
     adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
-    """Measure what checkpoints know, say and give back.
+    """Measure what checkpoints know, say and leak.
 
-    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed. Names
-    the measures that the given files do not allow, and runs the rest. The same command continues an interrupted
-    evaluation; the ranks of torchrun share the checkpoints.
+    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
+    Measures that need a file which is not given are named and skipped. To continue an interrupted evaluation, give the
+    same command again; the ranks of torchrun share the checkpoints.
     """
     outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
     if figure is not None:

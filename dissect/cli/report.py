@@ -58,11 +58,11 @@ def report(
     allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
-    """Report on one page what unlearning did.
+    """Write a one-page report on what unlearning did.
 
     The page gives a verdict with its evidence and controls, and needs no network. Each step's results are kept beside
-    the page: the same command continues an interrupted report, and --from redraws the page from them. The ranks of
-    torchrun share each step.
+    the page: give the same command again to continue an interrupted report, or --from to redraw the page from them. The
+    ranks of torchrun share each step.
     """
     if stored is not None:
         if base is not None or forget is not None:

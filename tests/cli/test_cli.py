@@ -76,7 +76,7 @@ def test_python_m_dissect():
         [sys.executable, "-m", "dissect", "plot"], capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert done.returncode == 2
-    assert done.stderr == "error: Missing argument 'SWEEP.nc...': see `dissect plot --help`\n"
+    assert done.stderr == "error: Missing argument 'SWEEP.nc': see `dissect plot --help`\n"
 
 
 @pytest.mark.parametrize(
