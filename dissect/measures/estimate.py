@@ -23,9 +23,9 @@ class Estimate:
     n: int
     """Number of items it rests on."""
     low: float = float("nan")
-    """Lower end of the 95 % interval; NaN before it is drawn, and where there is none."""
+    """Lower end of the 95% interval; NaN before it is drawn, and where there is none."""
     high: float = float("nan")
-    """Upper end of the 95 % interval."""
+    """Upper end of the 95% interval."""
     unit: str = "facts"
     """Name of the items."""
     at: Mapping[str, float | int | str] = field(default_factory=dict)

@@ -50,7 +50,7 @@ def panel(
         label="label",
         group="checkpoint",
         title=title,
-        subtitle="own answer against those of other subjects; 95 % intervals draw subjects",
+        subtitle="own answer against those of other subjects; 95% intervals draw subjects",
         caption="1 is knowing; below one half the right answers are avoided.",
         x_title="share of the comparisons in which the own answer is above",
         x_range=(-0.02, 1.02),

@@ -79,6 +79,6 @@ def of_sums(
 def mean_interval(
     items: Float[np.ndarray, " item"], groups: Int[np.ndarray, " item"], *, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a mean over items, drawing whole groups."""
+    """Return the ends of the 95% interval of a mean over items, drawing whole groups."""
     columns = np.stack([items, np.ones(len(items))], axis=1)
     return of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups, seed=seed)

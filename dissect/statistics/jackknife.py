@@ -18,7 +18,7 @@ def groups_of(row: Int[np.ndarray, " item"], *, n_groups: int = GROUPS, seed: in
 def jackknife(
     value: float, without: Float[np.ndarray, " group"], *, lowest: float = -np.inf, highest: float = np.inf
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval  value ± t · SE,  SE² = (G - 1)/G Σ_g (θ_g - mean θ)², cut off at what is possible.
+    """Ends of the 95% interval  value ± t · SE,  SE² = (G - 1)/G Σ_g (θ_g - mean θ)², cut off at what is possible.
 
     Unlike the bootstrap it never counts an item twice, which would undo the debiasing of statistics over pairs.
 

@@ -26,7 +26,7 @@ def behaviour(results: Results) -> Section:
     if evaluation is None:
         return Section("What the models say", [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = [
-        "Values are means over facts with 95 % bootstrap intervals. For the definitions of the measures see How it was "
+        "Values are means over facts with 95% bootstrap intervals. For the definitions of the measures see How it was "
         "measured.",
         measures(
             evaluation,
