@@ -97,7 +97,6 @@ def page(
     path: str | os.PathLike[str],
     *,
     lead: str = "",
-    footer: str = "",
     contents: bool = False,
 ) -> Path:
     """Write the page; an existing file is replaced whole or not at all.
@@ -110,7 +109,6 @@ def page(
         sections: in order.
         path: ends in ``.html``.
         lead: a paragraph under the title.
-        footer: for instance versions and seed.
         contents: put links to the sections under the lead; those without a heading have none.
 
     Raises:
@@ -128,7 +126,6 @@ def page(
         lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
         contents=_contents(sections) if contents else "",
         sections=sections_html,
-        footer=f"<footer>{escape(footer)}</footer>" if footer else "",
     )
     with atomic_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")

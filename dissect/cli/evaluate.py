@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.fact_files import FactFiles, measure_options
 from dissect.distributed import is_main
 from dissect.jobs.task import task_of
 
@@ -35,14 +36,7 @@ def evaluate(
         typer.Option(metavar="FILE", help="Facts to be forgotten: JSONL, CSV, Parquet, ...", show_default=False),
     ],
     out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
-    retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
-    unrelated: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts unrelated to the forget and retain facts.")
-    ] = None,
-    texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
-    nonmembers: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
-    ] = None,
+    files: FactFiles,
     base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
@@ -91,12 +85,8 @@ def evaluate(
         export.check_path(figure)
     if table is not None:
         outputs.check_file(table, ".csv", option="--table")
-    files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
-    read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
-    measure_options = values.measured(option)
-    for name in ("max_length", "stride"):
-        if getattr(prompting, name) is not None:
-            measure_options.setdefault(f"perplexity.{name}", getattr(prompting, name))
+    facts = files.read(forget, prompting)
+    settings = measure_options(option, prompting)
     chat = prompting.chat_choice()
     running.start()
 
@@ -104,12 +94,12 @@ def evaluate(
 
     result = measure(
         models,
-        **read,
+        **facts,
         base=base,
         retrained=retrained,
         adapter_base=adapter_base,
         measures=values.listed(measures, "--measures") if measures else None,
-        options=measure_options,
+        options=settings,
         answers=prompting.answers,
         template=prompting.wording,
         chat=chat,

@@ -116,11 +116,11 @@ class Panel:
         refused = {name: words for name, words in results.items() if isinstance(words, str)}
         return cls(tested, tuple(made), compared, refused, items)
 
-    def redealt(self, *, seed: int = 0, n: int = REDEALINGS) -> Redealt:
+    def redealt(self, *, seed: int = 0) -> Redealt:
         """The exact test of all attacks."""
         numbers = range(len(self.tested.blocks))
         tables = [np.stack([each[number].of(STATISTIC) for each in self.compared]) for number in numbers]
-        return redeal(tables, self.tested.dealing, n=n, seed=seed)
+        return redeal(tables, self.tested.dealing, n=REDEALINGS, seed=seed)
 
     def as_asked(self) -> Tables | None:
         """Values that the test adds up of the model as asked; None where it was not."""
