@@ -50,7 +50,7 @@ def _setter(direction: Float[Tensor, " d_model"], level: float) -> Callable[...,
 
 ATTACK = Attack(
     name="direction_ablated",
-    label="a direction ablated",
+    label="one direction ablated",
     family="states",
     seen="The tested questions without their answers, and retain questions: their mean states differ by a direction.",
     run=direction_ablated,
