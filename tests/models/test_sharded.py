@@ -17,6 +17,10 @@ from tests.support import sharded_jobs as jobs
 from tests.support.ranks import run_ranks, start_ranks
 from tests.support.tiny import tensors_of
 
+pytestmark = pytest.mark.skipif(
+    tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 8), reason="sharded models need torch 2.8"
+)
+
 
 def _same(ours: Any, theirs: Any, what: str = "") -> None:
     """Equal to the bit, and as many of them."""
