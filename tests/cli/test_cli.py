@@ -85,7 +85,7 @@ def test_python_m_dissect():
         (["ptach"], "No such command 'ptach'"),
         (["patch"], "see `dissect patch --help`"),
         (["patch", "a", "b", "--out", "x.nc"], "'--facts'"),
-        (["patch", "a", "b", "--wrong"], "No such option: --wrong"),
+        (["patch", "a", "b", "--wrong"], "--wrong"),
         (["patch", "a", "b", "--facts", "f", "--out", "x.nc", "--window", "many"], "--window"),
         (["patch", "a", "b", "--facts", "f", "--out", "x.nc", "--donor", "me"], "'me' is not one of base, unlearned"),
         (["unlearn", "a", "--forget", "f", "--out", "x", "--method", "zap"], "'zap' is not one of ga"),

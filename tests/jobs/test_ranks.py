@@ -272,6 +272,7 @@ def torchrun(script: Path, count: int, *arguments: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
+@needs_sharding
 def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):
     """Several commands in one job, because starting takes longest; the last one on sharded models."""
     facts.write(tmp_path / "facts.jsonl")

@@ -14,12 +14,10 @@ import dissect
 from dissect.distributed import World, mesh, seconds_to_wait, started, world
 from dissect.errors import DissectError
 from tests.support import sharded_jobs as jobs
-from tests.support.ranks import run_ranks, start_ranks
+from tests.support.ranks import needs_sharding, run_ranks, start_ranks
 from tests.support.tiny import tensors_of
 
-pytestmark = pytest.mark.skipif(
-    tuple(int(part) for part in torch.__version__.split(".")[:2]) < (2, 8), reason="sharded models need torch 2.8"
-)
+pytestmark = needs_sharding
 
 
 def _same(ours: Any, theirs: Any, what: str = "") -> None:
