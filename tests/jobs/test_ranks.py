@@ -17,6 +17,7 @@ from dissect.jobs.journals import Unfinished
 from dissect.jobs.task import Task, deal, dealt, task_of
 from dissect.sweep import runner
 from dissect.sweep.results.sweep_result import SweepResult
+from tests.support.ranks import needs_sharding
 
 ROOT = Path(__file__).parents[2]
 ASKED = {
