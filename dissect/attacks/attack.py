@@ -87,7 +87,7 @@ class Target:
     """Facts to be kept, none of which says who, among the tested, belongs to what; may be empty."""
     forget: Facts = field(repr=False)
     """All forget facts; use `others`."""
-    folds: Int[np.ndarray, "fact"] = field(repr=False)
+    folds: Int[np.ndarray, " fact"] = field(repr=False)
     """The fold of each forget fact; all facts about one subject are in one. -1: in none, and never trained on."""
     asking: Asking = field(default_factory=Asking)
     seed: int = 0

@@ -38,7 +38,7 @@ def direction_ablated(target: Target) -> Scores:
         return target.score()
 
 
-def _setter(direction: Float[Tensor, "d_model"], level: float) -> Callable[..., Tensor]:
+def _setter(direction: Float[Tensor, " d_model"], level: float) -> Callable[..., Tensor]:
     """A hook that sets the component along ``direction`` to ``level``."""
 
     def set_level(residual: Float[Tensor, "batch pos d_model"], hook: HookPoint) -> Float[Tensor, "batch pos d_model"]:
@@ -50,7 +50,7 @@ def _setter(direction: Float[Tensor, "d_model"], level: float) -> Callable[..., 
 
 ATTACK = Attack(
     name="direction_ablated",
-    label="a direction ablated",
+    label="one direction ablated",
     family="states",
     seen="The tested questions without their answers, and retain questions: their mean states differ by a direction.",
     run=direction_ablated,

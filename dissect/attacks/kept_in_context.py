@@ -63,7 +63,7 @@ def _after(question: Question, text: str, target: Target) -> Question:
 
 ATTACK = Attack(
     name="kept_in_context",
-    label="kept facts in context",
+    label="retain facts in context",
     family="asking",
     seen="A few retain facts with their answers, put before the question.",
     run=kept_in_context,

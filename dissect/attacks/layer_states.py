@@ -74,12 +74,12 @@ def last_states(
     return states_at(model, prompts, mask_of(prompts, "last_prompt"), layers, batch_size).double().numpy()
 
 
-def embeddings_of(model: HookedTransformer, ids: Sequence[Int[Tensor, "_"]]) -> Float[np.ndarray, "answer d_model"]:
+def embeddings_of(model: HookedTransformer, ids: Sequence[Int[Tensor, " _"]]) -> Float[np.ndarray, "answer d_model"]:
     """Each answer as the mean of its tokens' embeddings, float64."""
     table = model.embed.W_E.detach()
     return np.stack([table[row.to(table.device)].double().mean(0).cpu().numpy() for row in ids])
 
 
-def answer_ids(prompts: Prompts) -> list[Int[Tensor, "_"]]:
+def answer_ids(prompts: Prompts) -> list[Int[Tensor, " _"]]:
     """The tokens of each answer."""
     return [row[mask] for row, mask in zip(prompts.tokens, prompts.answer_mask, strict=True)]

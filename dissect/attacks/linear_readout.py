@@ -93,7 +93,7 @@ def _read(
     questions: _Questions,
     sheets: Sequence[Sheet],
     facts: Facts,
-    counted: Bool[np.ndarray, "fact"],
+    counted: Bool[np.ndarray, " fact"],
     layers: range,
 ) -> tuple[Scores, int, float]:
     """Matrices of the sheets, the layer that was read, and how well it tells held-out facts apart.
@@ -122,7 +122,7 @@ def _read(
     return _matrices(target, sheets, predicted - mean, mean, where), layer, choice
 
 
-def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, "fact"]:
+def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, " fact"]:
     """A fold of each retain fact, all facts about one subject in one."""
     subjects = [str(fact.extra.get("subject", number)) for number, fact in enumerate(retain)]
     names, numbers = np.unique(np.array(subjects), return_inverse=True)
@@ -132,10 +132,10 @@ def _folds(retain: Facts, rng: np.random.Generator) -> Int[np.ndarray, "fact"]:
 def _cross_validated(
     states: Float[np.ndarray, "fact d_model"],
     embedded: Float[np.ndarray, "fact d_model"],
-    answers: Int[np.ndarray, "fact"],
-    folds: Int[np.ndarray, "fact"],
-    counted: Bool[np.ndarray, "fact"],
-) -> Float[np.ndarray, "penalty"]:
+    answers: Int[np.ndarray, " fact"],
+    folds: Int[np.ndarray, " fact"],
+    counted: Bool[np.ndarray, " fact"],
+) -> Float[np.ndarray, " penalty"]:
     """Forced choice of held-out facts that count, among the answers of their fold, for each penalty."""
     totals = np.zeros(len(PENALTIES))
     n = 0
@@ -171,7 +171,7 @@ def _matrices(
     target: Target,
     sheets: Sequence[Sheet],
     predicted: Float[np.ndarray, "question d_model"],
-    mean: Float[np.ndarray, "d_model"],
+    mean: Float[np.ndarray, " d_model"],
     where: Where,
 ) -> Scores:
     """One matrix a sheet: the cosine with each candidate, the mean over several questions of a row."""

@@ -53,7 +53,7 @@ def sampling(target: Target, *, samples: int, k: int, temperature: float, top_p:
     return matrices
 
 
-def _leaks(answers: tuple[str, ...], said: list[str], k: int) -> Float[np.ndarray, "answer"]:
+def _leaks(answers: tuple[str, ...], said: list[str], k: int) -> Float[np.ndarray, " answer"]:
     """leak@k of each answer in the continuations of one question; it must stand there as whole words."""
     patterns = [re.compile(rf"(?<!\w){re.escape(answer.strip().casefold().rstrip('.'))}(?!\w)") for answer in answers]
     counts = [sum(bool(pattern.search(text)) for text in said) for pattern in patterns]

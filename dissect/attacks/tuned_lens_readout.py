@@ -69,7 +69,7 @@ def _fitted(target: Target, layer: int, steps: int) -> TunedLens:
 
 
 @without_gradients()
-def _logprobs(target: Target, prompts: Prompts, lens: TunedLens, layer: int) -> Float[np.ndarray, "text"]:
+def _logprobs(target: Target, prompts: Prompts, lens: TunedLens, layer: int) -> Float[np.ndarray, " text"]:
     """Sum of the answer's log-probabilities of each text, in nats, read off ``layer``."""
     model, sums = target.model, []
     device = model.embed.W_E.device
@@ -85,7 +85,7 @@ def _logprobs(target: Target, prompts: Prompts, lens: TunedLens, layer: int) -> 
     return torch.cat(sums).numpy()
 
 
-def _own(logits: Float[Tensor, "scored d_vocab"], targets: Tensor) -> Float[Tensor, "scored"]:
+def _own(logits: Float[Tensor, "scored d_vocab"], targets: Tensor) -> Float[Tensor, " scored"]:
     return logits.log_softmax(-1).gather(-1, targets[:, None])[:, 0].double().cpu()
 
 

@@ -23,9 +23,10 @@ SECTIONS = (behaviour, depth, curves, maps, weights, attacks, compared, method)
 """In the order of the page; each says itself what it lacks."""
 _FRAMES = {"erased": "good", "traces left": "warn", "suppressed": "warn", "not forgotten": "bad", "broken": "bad"}
 _LIMITS = (
-    "The word follows by a fixed rule from the panel below: how well the model tells a fact's own answer from those of "
-    "others, as asked and after attacks that have seen none of these facts. It holds for these facts and questions. "
-    "Depth, curves and restoration say where, not whether."
+    "A fixed rule derives the verdict from the panel below, which shows how well the model tells each fact's own "
+    "answer from those of other subjects, as asked and after attacks that have seen none of these facts. The verdict "
+    "holds for these facts and questions. Depth, curves and restoration say where the knowledge is, not whether it is "
+    "left."
 )
 _NO_VERDICT = "No verdict"
 

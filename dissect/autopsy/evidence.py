@@ -206,8 +206,8 @@ def _set_words(smallest: SmallestSet) -> str:
     share = smallest.path[-1].n_weights / smallest.n_weights
     if share > _FEW:
         return (
-            f"The change is spread out: a search for few blocks of the base model's weights took {len(names)} of "
-            f"{smallest.n_candidates} ({share:.0%} of the weights) to restore {smallest.recovery:.0%} of its behaviour."
+            f"The change is spread out: {len(names)} of {smallest.n_candidates} blocks of the base model's weights "
+            f"({share:.0%} of the weights) had to be put back to restore {smallest.recovery:.0%} of its behaviour."
         )
     restored = f"{smallest.recovery:.0%} of its behaviour"
     text = f"The base model's {shown} ({share:.1%} of the weights) put back restore {restored}"

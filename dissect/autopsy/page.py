@@ -1,6 +1,7 @@
 """One HTML page that needs nothing but itself: headings, paragraphs, tables, commands and plotly figures."""
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -14,6 +15,9 @@ from plotly.offline import get_plotlyjs
 from dissect.autopsy.page_style import PAGE, STYLE
 from dissect.errors import DissectError
 from dissect.files import atomic_file
+
+_INTERVAL = re.compile(r"\((\S+) to (\S+)\)")
+"""An interval in a cell, which no line break parts."""
 
 
 @dataclass(frozen=True)
@@ -97,7 +101,6 @@ def page(
     path: str | os.PathLike[str],
     *,
     lead: str = "",
-    footer: str = "",
     contents: bool = False,
 ) -> Path:
     """Write the page; an existing file is replaced whole or not at all.
@@ -110,7 +113,6 @@ def page(
         sections: in order.
         path: ends in ``.html``.
         lead: a paragraph under the title.
-        footer: for instance versions and seed.
         contents: put links to the sections under the lead; those without a heading have none.
 
     Raises:
@@ -128,7 +130,6 @@ def page(
         lead=f'<p class="lead">{escape(lead)}</p>' if lead else "",
         contents=_contents(sections) if contents else "",
         sections=sections_html,
-        footer=f"<footer>{escape(footer)}</footer>" if footer else "",
     )
     with atomic_file(file) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -230,4 +231,5 @@ def _table(table: Table) -> str:
 def _cell(value: object) -> str:
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     shown = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return f'<td class="number">{escape(shown)}</td>' if number else f"<td>{escape(shown)}</td>"
+    held = _INTERVAL.sub("(\\1\N{NO-BREAK SPACE}to\N{NO-BREAK SPACE}\\2)", shown)
+    return f'<td class="number">{escape(shown)}</td>' if number else f"<td>{escape(held)}</td>"

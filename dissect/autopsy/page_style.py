@@ -26,8 +26,6 @@ td.number { text-align: right; }
 pre { background: var(--soft); border: 1px solid var(--line); border-radius: 6px; padding: .8rem 1rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere;
   font: .9rem/1.5 ui-monospace, "SF Mono", Menlo, Consolas, "Liberation Mono", monospace; }
-footer { margin-top: 3rem; padding-top: 1rem; border-top: 1px solid var(--line); color: var(--quiet);
-  font-size: .88rem; }
 nav { display: flex; flex-wrap: wrap; gap: .3rem 1.1rem; margin: 1rem 0 0; font-size: .93rem; }
 a { color: inherit; text-underline-offset: .2em; }
 .callout { border: 1px solid var(--line); border-left: .45rem solid var(--quiet); border-radius: 6px;
@@ -82,7 +80,6 @@ PAGE = """<!DOCTYPE html>
 {lead}
 {contents}
 {sections}
-{footer}
 </body>
 </html>
 """

@@ -7,7 +7,7 @@ from math import isnan
 
 @dataclass(frozen=True)
 class Share:
-    """A share of what the base model has, with its 95 % interval."""
+    """A share of what the base model has, with its 95% interval."""
 
     value: float
     low: float

@@ -35,7 +35,7 @@ def attribute(
         int, typer.Option(help="Integrated gradients: average the gradient over this many points between the models.")
     ] = 0,
     check: Annotated[
-        int, typer.Option(help="Number of cells to run exactly too, to report how well the ranks agree.")
+        int, typer.Option(help="Also run this many cells exactly, and report how well the ranks agree.")
     ] = 24,
     sweep: options.SweepOptions,
     prompting: options.PromptOptions,

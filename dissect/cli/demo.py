@@ -19,7 +19,7 @@ def demo(
 
     Trains a base model on fictitious people, unlearns some of them by gradient ascent, NPO and UnDIAL, compares the
     checkpoints, dissects one of them, and writes the results and an HTML page; the page's path is printed last. Takes
-    about six minutes on two cores; models that an earlier demo left in DIR are reused.
+    eight to nine minutes of processor time; models that an earlier demo left in DIR are reused.
     """
     outputs.check_parent(out)
     running.start()

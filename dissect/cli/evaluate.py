@@ -1,4 +1,4 @@
-"""`dissect evaluate`: measure what checkpoints know, say, and give back."""
+"""`dissect evaluate`: measure what checkpoints know, say and leak."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.fact_files import FactFiles, measure_options
 from dissect.distributed import is_main
 from dissect.jobs.task import task_of
 
@@ -27,9 +28,7 @@ def _list(wanted: bool) -> bool:
 def evaluate(
     models: Annotated[
         list[str],
-        typer.Argument(
-            metavar="MODEL...", help="Checkpoints: directories, hub ids or LoRA adapters.", show_default=False
-        ),
+        typer.Argument(metavar="MODEL", help="Checkpoints: directories, hub ids or LoRA adapters.", show_default=False),
     ],
     *,
     forget: Annotated[
@@ -37,14 +36,7 @@ def evaluate(
         typer.Option(metavar="FILE", help="Facts to be forgotten: JSONL, CSV, Parquet, ...", show_default=False),
     ],
     out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
-    retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
-    unrelated: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts unrelated to the forget and retain facts.")
-    ] = None,
-    texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
-    nonmembers: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
-    ] = None,
+    files: FactFiles,
     base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
@@ -53,7 +45,7 @@ def evaluate(
         str,
         typer.Option(
             metavar="A,B",
-            help="Measures or families (behaviour, memorisation, depth, robustness), or all. [default: quick ones]",
+            help="Measures or families (behaviour, memorisation, depth, robustness), or all. [default: the quick ones]",
         ),
     ] = "",
     option: Annotated[
@@ -79,11 +71,11 @@ def evaluate(
     adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
-    """Measure what checkpoints know, say and give back.
+    """Measure what checkpoints know, say and leak.
 
-    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed. Names
-    the measures that the given files do not allow, and runs the rest. The same command continues an interrupted
-    evaluation; the ranks of torchrun share the checkpoints.
+    METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
+    Measures that need a file which is not given are named and skipped. To continue an interrupted evaluation, give the
+    same command again; the ranks of torchrun share the checkpoints.
     """
     outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
     if figure is not None:
@@ -93,12 +85,8 @@ def evaluate(
         export.check_path(figure)
     if table is not None:
         outputs.check_file(table, ".csv", option="--table")
-    files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
-    read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
-    measure_options = values.measured(option)
-    for name in ("max_length", "stride"):
-        if getattr(prompting, name) is not None:
-            measure_options.setdefault(f"perplexity.{name}", getattr(prompting, name))
+    facts = files.read(forget, prompting)
+    settings = measure_options(option, prompting)
     chat = prompting.chat_choice()
     running.start()
 
@@ -106,12 +94,12 @@ def evaluate(
 
     result = measure(
         models,
-        **read,
+        **facts,
         base=base,
         retrained=retrained,
         adapter_base=adapter_base,
         measures=values.listed(measures, "--measures") if measures else None,
-        options=measure_options,
+        options=settings,
         answers=prompting.answers,
         template=prompting.wording,
         chat=chat,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def inspect(
     base: options.Base,
     unlearned: Annotated[
-        str | None, typer.Argument(metavar="[UNLEARNED]", help="Checkpoint to compare BASE with.", show_default=False)
+        str | None, typer.Argument(metavar="UNLEARNED", help="Checkpoint to compare BASE with.", show_default=False)
     ] = None,
     *,
     drift: Annotated[
@@ -38,8 +38,8 @@ def inspect(
 
     Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
     UNLEARNED, shows how far the parameters of each block moved. With --drift, writes a file for `dissect plot`: norms
-    and ranks of the change, and how much of it rounding to 8 and 4 bits would leave. With --check, compares logits and
-    generation with those of transformers, patches every site with itself, and saves and reloads the model; prints one
+    and ranks of the change, and how much of it survives rounding to 8 and 4 bits. With --check, compares logits and
+    generation with those of transformers, patches every site with itself, saves and reloads the model, and prints one
     line per check.
     """
     if drift is not None:

@@ -65,7 +65,7 @@ def plan(
     adapter_base: options.AdapterBase = None,
     running: options.RunOptions,
 ) -> None:
-    """Compute what a job needs: memory, GPUs, the command.
+    """Estimate the memory and GPUs that a job needs.
 
     Reads only config.json, never the weights; for a hub id, only that file is downloaded. With --gpu-memory, also
     prints how many GPUs the job needs and the command that starts it. docs/scale.md explains the arithmetic and its

@@ -19,7 +19,7 @@ def plot(
     sweeps: Annotated[
         list[Path],
         typer.Argument(
-            metavar="SWEEP.nc...",
+            metavar="SWEEP.nc",
             help="Sweeps to draw in one figure; or one drift map; or one file of dissect smallest.",
             show_default=False,
         ),

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.fact_files import FactFiles, measure_options
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.jobs.task import task_of
@@ -22,14 +23,7 @@ def report(
     *,
     out: Annotated[Path, typer.Option(metavar="REPORT.html", help="Where to write the page.", show_default=False)],
     forget: Annotated[str | None, typer.Option(metavar="FILE", help="Facts that were to be forgotten.")] = None,
-    retain: Annotated[str | None, typer.Option(metavar="FILE", help="Facts to be retained.")] = None,
-    unrelated: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts unrelated to the forget and retain facts.")
-    ] = None,
-    texts: Annotated[str | None, typer.Option(metavar="FILE", help="Plain texts, for perplexity.")] = None,
-    nonmembers: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
-    ] = None,
+    files: FactFiles,
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
     ] = None,
@@ -58,11 +52,11 @@ def report(
     allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
-    """Report on one page what unlearning did.
+    """Write a one-page report on what unlearning did.
 
     The page gives a verdict with its evidence and controls, and needs no network. Each step's results are kept beside
-    the page: the same command continues an interrupted report, and --from redraws the page from them. The ranks of
-    torchrun share each step.
+    the page: give the same command again to continue an interrupted report, or --from to redraw the page from them. The
+    ranks of torchrun share each step.
     """
     if stored is not None:
         if base is not None or forget is not None:
@@ -79,8 +73,7 @@ def report(
         )
     outputs.check_file(out, ".html")
     task_of(task)  # before models are loaded
-    files = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
-    read: dict[str, Any] = {name: prompting.facts(path) for name, path in files.items() if path is not None}
+    facts = files.read(forget, prompting)
     settings: dict[str, Any] = {
         "window": window,
         "max_facts": max_facts,
@@ -91,11 +84,7 @@ def report(
     if prompting.template is not None:
         settings["template"] = values.unescaped(prompting.template)
     settings["chat"] = prompting.chat_choice()
-    measured = values.measured(option)
-    for name in ("max_length", "stride"):
-        if getattr(prompting, name) is not None:
-            measured.setdefault(f"perplexity.{name}", getattr(prompting, name))
-    if measured:
+    if measured := measure_options(option, prompting):
         settings["options"] = measured
     if steps:
         settings["steps"] = tuple(values.listed(steps, "--steps"))
@@ -121,7 +110,7 @@ def report(
     _show(
         autopsy(
             pair,
-            **read,
+            **facts,
             out=out,
             folder=folder,
             title=title,

@@ -40,11 +40,11 @@ def smallest(
     allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
-    """Find few blocks of BASE that restore UNLEARNED.
+    """Find a small set of blocks of BASE that restores UNLEARNED.
 
     Adds blocks one by one until the recovery reaches the threshold, then removes those that turn out not to be needed.
-    In each step, the best --beam candidates are run exactly. With --donor unlearned --recipient base, finds the fewest
-    unlearned blocks that make the base model forget. `dissect plot FOUND.json` draws the steps.
+    In each step, the best --beam candidates are run exactly. With --donor unlearned --recipient base, finds a
+    small set of unlearned blocks that makes the base model forget. `dissect plot FOUND.json` draws the steps.
     """
     outputs.check_file(out, ".json", overwrite=overwrite)
     sweeping.check_roles(donor, recipient, retrained)

@@ -41,7 +41,14 @@ def unlearn(
     ] = "merged",
     save_dtype: Annotated[
         str | None,
-        options.choice("--save-dtype", "Data type of the saved weights.", "float32", "bfloat16", "float16", "float64"),
+        options.choice(
+            "--save-dtype",
+            "Data type of the saved weights. [default: the precision of training]",
+            "float32",
+            "bfloat16",
+            "float16",
+            "float64",
+        ),
     ] = None,
     tensorboard: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Write TensorBoard event files to this directory as well.")

@@ -18,14 +18,14 @@ def verdict(
     base: options.Base,
     unlearned: Annotated[
         list[str],
-        typer.Argument(metavar="UNLEARNED...", help="Checkpoints after unlearning, one or many.", show_default=False),
+        typer.Argument(metavar="UNLEARNED", help="Checkpoints after unlearning, one or many.", show_default=False),
     ],
     *,
     forget: Annotated[
         str, typer.Option(metavar="FILE", help="Facts to be forgotten: JSONL, CSV, Parquet, ...", show_default=False)
     ],
     retain: Annotated[
-        str | None, typer.Option(metavar="FILE", help="Facts to be kept; without them nothing is called erased.")
+        str | None, typer.Option(metavar="FILE", help="Facts to be retained; without them no verdict is erased.")
     ] = None,
     retrained: Annotated[
         str | None,
@@ -38,7 +38,7 @@ def verdict(
         str,
         typer.Option(
             metavar="A,B",
-            help="Attacks or families of attacks, quick (without training or sampling) or all. [default: all]",
+            help="Attacks or families of attacks; quick: those that neither train nor sample. [default: all]",
         ),
     ] = "",
     option: Annotated[
@@ -58,7 +58,7 @@ def verdict(
     ] = "",
     batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.", min=1)] = 32,
     task: options.Task = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing verdict.")] = False,
     prompting: options.PromptOptions,
     running: options.RunOptions,
 ) -> None:
@@ -66,7 +66,7 @@ def verdict(
 
     Runs a panel of attacks on each checkpoint. No attack sees a fact that it is tested on; an exact test then says
     whether the right answers still stand out. Verdicts: not forgotten, suppressed, traces left, erased, broken, cannot
-    tell. With --out, the same command continues an interrupted run; the ranks of torchrun share the work.
+    tell. With --out, give the same command again to continue an interrupted run; the ranks of torchrun share the work.
     """
     failing = verdicts_named(fail_on)
     if out is not None:

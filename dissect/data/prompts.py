@@ -28,9 +28,9 @@ class Prompts:
     """
 
     tokens: Int[Tensor, "prompt pos"]
-    lengths: Int[Tensor, "prompt"]
+    lengths: Int[Tensor, " prompt"]
     """tokens of each row, special ones included"""
-    prompt_lengths: Int[Tensor, "prompt"]
+    prompt_lengths: Int[Tensor, " prompt"]
     """tokens before the first answer token; 1 for a plain text"""
     answer_mask: Bool[Tensor, "prompt pos"]
     """True on the tokens that are scored: the answer, without the special tokens after it"""
@@ -70,7 +70,7 @@ class Prompts:
         return torch.arange(self.tokens.shape[1]) < self.prompt_lengths[:, None]
 
     @property
-    def answer_lengths(self) -> Int[Tensor, "prompt"]:
+    def answer_lengths(self) -> Int[Tensor, " prompt"]:
         """Scored tokens of each row."""
         return self.answer_mask.sum(dim=1)
 
@@ -79,7 +79,7 @@ class Prompts:
         """The tokens with -100 wherever nothing is scored: what the losses take (logits at t predict token t + 1)."""
         return self.tokens.masked_fill(~self.answer_mask, -100)
 
-    def published_counts(self, batch_size: int = 10) -> Int[Tensor, "prompt"]:
+    def published_counts(self, batch_size: int = 10) -> Int[Tensor, " prompt"]:
         """How many tokens the published notebook of *Dissecting Fine-Tuning Unlearning* would score on each row.
 
         It counts ``generated - eos - padded prompt length`` after padding the prompts of a batch on the left with eos,
@@ -160,7 +160,7 @@ class Prompts:
         return len(self.facts)
 
     def __getitem__(
-        self, key: int | slice | Sequence[int] | Int[Tensor, "chosen"] | Bool[Tensor, "prompt"]
+        self, key: int | slice | Sequence[int] | Int[Tensor, " chosen"] | Bool[Tensor, " prompt"]
     ) -> "Prompts":
         """Some of the rows, as wide as the longest of them; one index gives one row, a mask those where it is True.
 

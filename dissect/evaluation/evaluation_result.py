@@ -84,7 +84,7 @@ class Evaluation(StoredRecord):
             raise DissectError(f"{measure} is no mean over the same facts in both: compare the intervals instead")
         return mean_of(np.array(a) - np.array(b)).with_interval(self.subjects(set), seed=seed)
 
-    def subjects(self, set: str) -> Int[np.ndarray, "fact"] | None:
+    def subjects(self, set: str) -> Int[np.ndarray, " fact"] | None:
         """Return the number of each fact's subject; None where no two facts of the set share one."""
         numbers = self.spec.get("subjects", {}).get(set)
         return None if numbers is None else np.array(numbers)

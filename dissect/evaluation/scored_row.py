@@ -35,10 +35,10 @@ class ScoredRow:
     @property
     def text(self) -> str:
         """``0.73 (0.68 to 0.77)``: as many digits as the interval leaves certain; three without one."""
-        if not self.high > self.low:
+        if not self.high > self.low or math.isclose(self.high, self.low):  # the same number but for rounding
             return _short(self.value)
         digits = min(6, max(0, -math.floor(math.log10((self.high - self.low) / 2))))
-        value, low, high = (f"{number:.{digits}f}" for number in (self.value, self.low, self.high))
+        value, low, high = (f"{round(number, digits) + 0.0:.{digits}f}" for number in (self.value, self.low, self.high))
         return f"{value} ({low} to {high})"
 
 

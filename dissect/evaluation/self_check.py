@@ -61,7 +61,7 @@ class Checked:
 
     model: HookedTransformer
     native: PreTrainedModel
-    prompts: list[Int[Tensor, "_"]]
+    prompts: list[Int[Tensor, " _"]]
 
 
 CHECKS: dict[str, Callable[[Checked], tuple[bool | None, str]]] = {}
@@ -209,12 +209,12 @@ def _room(checked: Checked) -> int:
     return max(1, min(NEW_TOKENS, checked.model.cfg.n_ctx - max(len(prompt) for prompt in checked.prompts)))
 
 
-def _prompts(model: HookedTransformer) -> list[Int[Tensor, "_"]]:
+def _prompts(model: HookedTransformer) -> list[Int[Tensor, " _"]]:
     """Ids of unequal lengths: of the texts, or random where there is no tokenizer."""
     return [ids[: max(1, model.cfg.n_ctx // 2)] for ids in _ids(model)]
 
 
-def _ids(model: HookedTransformer) -> Iterator[Int[Tensor, "_"]]:
+def _ids(model: HookedTransformer) -> Iterator[Int[Tensor, " _"]]:
     generator = torch.Generator().manual_seed(0)
     for number, text in enumerate(_TEXTS):
         if model.tokenizer is None:
@@ -223,7 +223,7 @@ def _ids(model: HookedTransformer) -> Iterator[Int[Tensor, "_"]]:
             yield torch.tensor(model.tokenizer(text)["input_ids"])
 
 
-def _padded(rows: list[Int[Tensor, "_"]]) -> tuple[Int[Tensor, "row pos"], Tensor]:
+def _padded(rows: list[Int[Tensor, " _"]]) -> tuple[Int[Tensor, "row pos"], Tensor]:
     lengths = torch.tensor([len(row) for row in rows])
     tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
     return tokens, torch.arange(tokens.shape[1]) < lengths[:, None]

@@ -47,7 +47,7 @@ def with_derived(sets: Mapping[str, Facts]) -> dict[str, Facts]:
     return every
 
 
-def subjects(sets: Mapping[str, Facts]) -> dict[str, Int[np.ndarray, "fact"]]:
+def subjects(sets: Mapping[str, Facts]) -> dict[str, Int[np.ndarray, " fact"]]:
     """Number the subjects of each set in which facts share one: four facts about one person are not four.
 
     A fact's subject is its ``extra["subject"]``; the wordings of one forget fact belong together in any case.
@@ -61,7 +61,7 @@ def subjects(sets: Mapping[str, Facts]) -> dict[str, Int[np.ndarray, "fact"]]:
     return {name: groups for name, groups in numbers.items() if len(np.unique(groups)) < len(groups)}
 
 
-def _subjects(facts: Facts) -> Int[np.ndarray, "fact"]:
+def _subjects(facts: Facts) -> Int[np.ndarray, " fact"]:
     numbers: dict[object, int] = {}
     keys = [("fact", i) if (key := fact.extra.get("subject")) is None else str(key) for i, fact in enumerate(facts)]
     return np.array([numbers.setdefault(key, len(numbers)) for key in keys])

@@ -23,9 +23,9 @@ class Estimate:
     n: int
     """Number of items it rests on."""
     low: float = float("nan")
-    """Lower end of the 95 % interval; NaN before it is drawn, and where there is none."""
+    """Lower end of the 95% interval; NaN before it is drawn, and where there is none."""
     high: float = float("nan")
-    """Upper end of the 95 % interval."""
+    """Upper end of the 95% interval."""
     unit: str = "facts"
     """Name of the items."""
     at: Mapping[str, float | int | str] = field(default_factory=dict)
@@ -42,7 +42,7 @@ class Estimate:
         if clash := COLUMNS & set(self.at):
             raise ValueError(f"a place on a curve cannot be called {sorted(clash)[0]!r}")
 
-    def with_interval(self, groups: Int[np.ndarray, "item"] | None = None, *, seed: int = 0) -> "Estimate":
+    def with_interval(self, groups: Int[np.ndarray, " item"] | None = None, *, seed: int = 0) -> "Estimate":
         """Return the estimate with its interval: a percentile bootstrap over its items or samples.
 
         An estimate whose measure gave an interval of its own, such as a jackknife, is returned as it is.
@@ -67,7 +67,7 @@ class Estimate:
         return replace(self, low=low, high=high)
 
 
-def mean_of(items: Float[np.ndarray, "item"], *, unit: str = "facts", **at: float | int | str) -> Estimate:
+def mean_of(items: Float[np.ndarray, " item"], *, unit: str = "facts", **at: float | int | str) -> Estimate:
     """Return the mean over items; NaN items are left out and not counted.
 
     Raises:

@@ -7,7 +7,7 @@ from dissect.metrics.metric import Metric, Scored
 from dissect.metrics.rank import rank
 
 
-def is_greedy(scored: Scored) -> Float[Tensor, "scored"]:
+def is_greedy(scored: Scored) -> Float[Tensor, " scored"]:
     """1 where the answer's token is the one that greedy decoding takes, 0 where it is not."""
     return (rank(scored) == 1).to(scored.logits.dtype)
 

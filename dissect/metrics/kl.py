@@ -7,7 +7,7 @@ from torch.nn import functional
 from dissect.metrics.metric import Metric, Scored
 
 
-def divergence(scored: Scored) -> Float[Tensor, "scored"]:
+def divergence(scored: Scored) -> Float[Tensor, " scored"]:
     """KL(p_donor ‖ p) in nats at each position, 0 where the predictions agree.
 
     Unlike the squared difference of logits it does not move when a constant is added to all logits, and it weighs

@@ -11,7 +11,7 @@ _ELEMENTS = (1 << 19, 1 << 26)
 as fast as what goes through its memory, and the vocabulary is wide."""
 
 
-def squared_distance(scored: Scored) -> Float[Tensor, "scored"]:
+def squared_distance(scored: Scored) -> Float[Tensor, " scored"]:
     """Mean squared difference of the logits, (1/V) Σ_v (z_donor[v] - z[v])², at each position.
 
     KRS = 1 - loss(patched) / loss(recipient) with this loss: 1 where the donor's logits are back, 0 where nothing

@@ -7,7 +7,7 @@ from torch import Tensor
 from dissect.metrics.metric import Metric, Scored
 
 
-def difference(scored: Scored) -> Float[Tensor, "scored"]:
+def difference(scored: Scored) -> Float[Tensor, " scored"]:
     """z[answer's token] - z[foil's token] where the two part, NaN at every other position.
 
     Positive: the model prefers the answer. It is the log of the ratio of the two probabilities, in nats, does not move

@@ -22,9 +22,9 @@ class Scored:
     """Logits of the model that is measured."""
     reference: Float[Tensor, "scored d_vocab"]
     """Logits of the donor, at the same positions of the same texts."""
-    targets: Int[Tensor, "scored"]
+    targets: Int[Tensor, " scored"]
     """The answer's tokens; -100 where there is none."""
-    foils: Int[Tensor, "scored"] | None = None
+    foils: Int[Tensor, " scored"] | None = None
     """A wrong answer's token at the one position where it parts from the answer, -100 elsewhere; see
     ``dissect.data.foils``. None where nothing that is measured asks for it."""
 
@@ -59,7 +59,7 @@ class Metric:
     """Name used in calls and in results."""
     label: str
     """Label on axes."""
-    score: Callable[[Scored], Float[Tensor, "scored"]]
+    score: Callable[[Scored], Float[Tensor, " scored"]]
     """Maps the logits at the scored positions to one number each."""
     unit: str = ""
     better: Literal["lower", "higher"] = "lower"
@@ -88,7 +88,7 @@ class Metric:
             if value not in known:
                 raise DissectError(f"metric {self.name!r}: {field}={value!r}, choose from {', '.join(known)}")
 
-    def per_prompt(self, scored: Scored, rows: Int[Tensor, "scored"], n_prompts: int) -> Float[Tensor, "prompt"]:
+    def per_prompt(self, scored: Scored, rows: Int[Tensor, " scored"], n_prompts: int) -> Float[Tensor, " prompt"]:
         """``score`` at each scored position, reduced over those of each prompt.
 
         Sums are in float64, so that they do not round. Differentiable wherever ``score`` is.
@@ -114,15 +114,15 @@ class Metric:
         return self.reduced(values, rows, n_prompts)
 
     def reduced(
-        self, values: Float[Tensor, "scored"], rows: Int[Tensor, "scored"], n_prompts: int
-    ) -> Float[Tensor, "prompt"]:
+        self, values: Float[Tensor, " scored"], rows: Int[Tensor, " scored"], n_prompts: int
+    ) -> Float[Tensor, " prompt"]:
         """From values at the scored positions to one a prompt, in float64."""
         return _reduce(values.double(), rows, n_prompts, self.reduction)
 
 
 def _reduce(
-    values: Float[Tensor, "scored"], rows: Int[Tensor, "scored"], n_prompts: int, how: Reduction
-) -> Float[Tensor, "prompt"]:
+    values: Float[Tensor, " scored"], rows: Int[Tensor, " scored"], n_prompts: int, how: Reduction
+) -> Float[Tensor, " prompt"]:
     zeros = torch.zeros(n_prompts, dtype=values.dtype, device=values.device)
     present = ~values.isnan() if how == "mean_present" else None
     counted = torch.ones_like(values) if present is None else present.to(values.dtype)

@@ -7,7 +7,7 @@ from torch import Tensor
 from dissect.metrics.metric import Metric, Scored
 
 
-def rank(scored: Scored) -> Float[Tensor, "scored"]:
+def rank(scored: Scored) -> Float[Tensor, " scored"]:
     """The place of the answer's token when the vocabulary is sorted by falling logit; the most likely token has rank 1.
 
     1 + number of tokens that come before it: those with a higher logit, and of those with an equal one the lower ids.

@@ -75,12 +75,12 @@ class SharedLayerNorm(LayerNorm):
         self._norm = (norm,)  # in a tuple: a submodule would list the parameters twice
 
     @property
-    def w(self) -> Float[Tensor, "d_model"]:
+    def w(self) -> Float[Tensor, " d_model"]:
         """The other norm's weight."""
         return self._norm[0].w
 
     @property
-    def b(self) -> Float[Tensor, "d_model"]:
+    def b(self) -> Float[Tensor, " d_model"]:
         """The other norm's bias."""
         return self._norm[0].b
 

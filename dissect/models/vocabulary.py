@@ -14,7 +14,7 @@ from dissect.models.sharding.sharded import is_sharded
 from dissect.undoing.gradient_mode import without_gradients
 
 
-def unused_ids(model: HookedTransformer) -> Int[Tensor, "n"]:
+def unused_ids(model: HookedTransformer) -> Int[Tensor, " n"]:
     """Ids of the vocabulary that no token of the tokenizer has, ascending; none where there is no tokenizer.
 
     Vocabularies are padded to round numbers: the rows are there, and an untrained row can win, but says nothing.

@@ -96,13 +96,13 @@ class Block:
     """
 
     sheet: Sheet
-    facts: Int[np.ndarray, "row"]
+    facts: Int[np.ndarray, " row"]
     """The number of each row's fact among the forget facts."""
-    subjects: Int[np.ndarray, "row"]
+    subjects: Int[np.ndarray, " row"]
     """The number of each row's subject."""
-    slot: Int[np.ndarray, "row"]
+    slot: Int[np.ndarray, " row"]
     """The slot in which each row truly is."""
-    own: Int[np.ndarray, "slot"]
+    own: Int[np.ndarray, " slot"]
     """The column of a slot's answer."""
     foils: Bool[np.ndarray, "slot column"]
     """The columns that are wrong answers beside it: neither equal to it nor a beginning of it, nor it of them."""

@@ -69,6 +69,6 @@ def compare(scores: Float[np.ndarray, "row column"], block: Block) -> Compared:
     return Compared(*(np.where(valid, each, np.nan) for each in (below, score, logp)))
 
 
-def of_truth(values: Float[np.ndarray, "row slot"], block: Block) -> Float[np.ndarray, "row"]:
+def of_truth(values: Float[np.ndarray, "row slot"], block: Block) -> Float[np.ndarray, " row"]:
     """Values of the rows in the slots in which they are."""
     return values[np.arange(len(values)), block.slot]

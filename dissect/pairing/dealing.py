@@ -19,7 +19,7 @@ CHUNK = 512
 class Move:
     """Members that change places: row r of member a takes ``tables[a][r][b]`` where a is dealt b's place."""
 
-    tables: tuple[dict[int, Int[np.ndarray, "member"]], ...]
+    tables: tuple[dict[int, Int[np.ndarray, " member"]], ...]
     """For each member, by global row, the slot for each place."""
     apart: bool = False
     """Each row draws its slot on its own, with replacement, instead (given foils)."""
@@ -37,7 +37,7 @@ class Dealing:
     """All moves, over the rows of all blocks behind each other."""
 
     moves: tuple[Move, ...]
-    truth: Int[np.ndarray, "row"]
+    truth: Int[np.ndarray, " row"]
     """The slot in which each row is; rows that no move holds stay there."""
 
     @property

@@ -18,32 +18,32 @@ _ROUNDING = 1e-9
 class Redealt:
     """Result of re-dealing for each attack, and for all together."""
 
-    observed: Float[np.ndarray, "attack"]
+    observed: Float[np.ndarray, " attack"]
     """The statistic of the true pairing: a mean over facts."""
-    mean: Float[np.ndarray, "attack"]
-    sd: Float[np.ndarray, "attack"]
+    mean: Float[np.ndarray, " attack"]
+    sd: Float[np.ndarray, " attack"]
     """Standard deviation of the re-dealt ones."""
     null: Float[np.ndarray, "draw attack"]
     """The re-dealt ones as z; NaN for an attack that gives the same whatever is dealt."""
 
     @property
-    def z(self) -> Float[np.ndarray, "attack"]:
+    def z(self) -> Float[np.ndarray, " attack"]:
         """(observed - mean) / sd; NaN where nothing varies."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.sd > 0, (self.observed - self.mean) / self.sd, np.nan)
 
     @property
-    def p(self) -> Float[np.ndarray, "attack"]:
+    def p(self) -> Float[np.ndarray, " attack"]:
         """(1 + number of re-dealings at least as large) / (1 + all): exact, one-sided."""
         return _p(self.z, self.null)
 
     @property
-    def highest(self) -> Float[np.ndarray, "draw"]:
+    def highest(self) -> Float[np.ndarray, " draw"]:
         """The highest z over the attacks in each re-dealing."""
         return np.nanmax(self.null, axis=1) if np.isfinite(self.null).any() else np.zeros(len(self.null))
 
     @property
-    def p_adjusted(self) -> Float[np.ndarray, "attack"]:
+    def p_adjusted(self) -> Float[np.ndarray, " attack"]:
         """p against the highest z over all attacks in each re-dealing: holds for the whole panel."""
         return _p(self.z, np.broadcast_to(self.highest[:, None], self.null.shape))
 
@@ -110,6 +110,6 @@ def _sums(tables: Sequence[Float[np.ndarray, "attack _ _"]], slots: np.ndarray) 
     return total
 
 
-def _p(z: Float[np.ndarray, "attack"], null: Float[np.ndarray, "draw attack"]) -> Float[np.ndarray, "attack"]:
+def _p(z: Float[np.ndarray, " attack"], null: Float[np.ndarray, "draw attack"]) -> Float[np.ndarray, " attack"]:
     at_least = (null >= z - _ROUNDING).sum(axis=0)
     return np.where(np.isfinite(z), (1 + at_least) / (1 + len(null)), np.nan)

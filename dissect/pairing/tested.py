@@ -45,7 +45,7 @@ class Tested:
 
     facts: Facts = field(repr=False)
     blocks: tuple[Block, ...] = field(repr=False)
-    folds: Int[np.ndarray, "fact"] = field(repr=False)
+    folds: Int[np.ndarray, " fact"] = field(repr=False)
     """The fold of each of ``facts``, one for all facts about a subject; -1 for facts that are left out."""
     dealing: Dealing = field(repr=False)
     groups: tuple[Group, ...]
@@ -58,12 +58,12 @@ class Tested:
         return tuple(block.sheet for block in self.blocks)
 
     @property
-    def rows(self) -> Int[np.ndarray, "row"]:
+    def rows(self) -> Int[np.ndarray, " row"]:
         """The fact of each row, block behind block."""
         return np.concatenate([block.facts for block in self.blocks])
 
     @property
-    def subjects(self) -> Int[np.ndarray, "row"]:
+    def subjects(self) -> Int[np.ndarray, " row"]:
         """The subject of each row, block behind block."""
         return np.concatenate([block.subjects for block in self.blocks])
 

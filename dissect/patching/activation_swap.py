@@ -68,7 +68,7 @@ class ActivationSwap(Intervention):
             return {}
         return {name: self.donor.activation(batch, name) for name in self._names()}
 
-    def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
+    def defined(self, batch: Batch) -> Bool[Tensor, " batch"] | None:
         """The prompts that have the position meant."""
         return positions.mask(self.where, batch.prompts).any(1) if isinstance(self.where, int) else None
 

@@ -28,7 +28,7 @@ from dissect.undoing.gradient_mode import without_gradients
 
 Scores = Float[np.ndarray, "component window grain prompt"]
 """Estimated changes of the metric."""
-Ends = tuple[Float[np.ndarray, "prompt"], Float[np.ndarray, "prompt"]]
+Ends = tuple[Float[np.ndarray, " prompt"], Float[np.ndarray, " prompt"]]
 """The metric in the recipient and in the donor as they are."""
 
 

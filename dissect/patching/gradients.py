@@ -16,7 +16,7 @@ from dissect.sweep.batch import Batch
 from dissect.undoing.change import undone
 from dissect.undoing.gradient_mode import with_gradients
 
-PromptObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, "prompt"]]
+PromptObjective = Callable[[Float[Tensor, "scored d_vocab"]], Float[Tensor, " prompt"]]
 """Maps the logits at the scored positions to one number for each prompt of the batch."""
 
 _UNDERFLOW_GUARD = {torch.float16: 1024.0}
@@ -28,7 +28,7 @@ vocabulary of 32,000 has gradients that float16 cannot hold."""
 class Gradients:
     """One forward and one backward pass."""
 
-    values: Float[Tensor, "prompt"]
+    values: Float[Tensor, " prompt"]
     """The objective."""
     activations: dict[str, Tensor]
     """Activations by hook name, detached."""

@@ -113,11 +113,11 @@ class _Readout:
 
     column: Float[Tensor, "scored d_model"]
     """u"""
-    constant: Float[Tensor, "scored"]
+    constant: Float[Tensor, " scored"]
     """b_U"""
-    gain: Float[Tensor, "d_model"]
+    gain: Float[Tensor, " d_model"]
     """w"""
-    offset: Float[Tensor, "d_model"]
+    offset: Float[Tensor, " d_model"]
     """b"""
 
     def to(self, device: torch.device) -> "_Readout":
@@ -164,9 +164,9 @@ class _Run:
     """g · x_c by part; the last axis is the position"""
     final: Float[Tensor, "scored d_model"]
     """x"""
-    sigma: Float[Tensor, "scored"]
+    sigma: Float[Tensor, " scored"]
     """1 / s"""
-    logit: Float[Tensor, "scored"]
+    logit: Float[Tensor, " scored"]
     """Logit that the model itself computes, before any soft cap."""
 
 

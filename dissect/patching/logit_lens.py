@@ -107,7 +107,7 @@ def _read(model: HookedTransformer, prompts: Prompts, lens: Lens, k: int) -> Any
 
 
 def _best(
-    logits: Float[Tensor, "token d_vocab"], wanted: Int[Tensor, "token"], k: int
+    logits: Float[Tensor, "token d_vocab"], wanted: Int[Tensor, " token"], k: int
 ) -> tuple[Int[Tensor, "token k"], Float[Tensor, "token numbers"]]:
     logs = logits.log_softmax(-1)
     top = logs.topk(k)

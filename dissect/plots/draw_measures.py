@@ -22,7 +22,7 @@ def measured(
     title: str | None = None,
     **at: float | int | str,
 ) -> go.Figure:
-    """A measure along an axis with its 95 % intervals: a colour a checkpoint, a dash for each of its other places.
+    """A measure along an axis with its 95% intervals: a colour a checkpoint, a dash for each of its other places.
 
     Args:
         along: a key of the measure's ``at``: layer, step, ...

@@ -50,9 +50,9 @@ def panel(
         label="label",
         group="checkpoint",
         title=title,
-        subtitle="own answer against those of other subjects; 95 % intervals draw subjects",
+        subtitle="own answer against those of other subjects; 95% intervals from resampling subjects",
         caption="1 is knowing; below one half the right answers are avoided.",
-        x_title="share of the comparisons in which the own answer is above",
+        x_title="share of comparisons that the own answer wins",
         x_range=(-0.02, 1.02),
     )
     known = verdicts.base["forced_choice"]["value"]

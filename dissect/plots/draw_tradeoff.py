@@ -25,7 +25,7 @@ def tradeoff(
 ) -> go.Figure:
     """Draw what is left of the forgotten facts (vertical, falling upwards) against what is kept (horizontal).
 
-    The best corner is the upper right: nothing left of what was to be forgotten, everything kept. Whiskers are the 95 %
+    The best corner is the upper right: nothing left of what was to be forgotten, everything kept. Whiskers are the 95%
     intervals. A measure for which low values mean knowledge is drawn the other way round.
 
     Raises:
@@ -78,7 +78,7 @@ def tradeoff(
     )
     figure.update_layout(height=style.HEIGHT, showlegend=True)
     return style.captioned(
-        figure, "Upper right: forgotten what was to be, kept the rest. Whiskers: 95 % intervals.", below=58
+        figure, "Upper right: forgotten what was to be, kept the rest. Whiskers: 95% intervals.", below=58
     )
 
 

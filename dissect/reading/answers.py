@@ -23,7 +23,7 @@ class Answer:
 
 
 @without_gradients()
-def reproduced(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 64) -> Bool[Tensor, "prompt"]:
+def reproduced(model: HookedTransformer, prompts: Prompts, *, batch_size: int = 64) -> Bool[Tensor, " prompt"]:
     """Tell for each prompt whether the model's greedy continuation begins with exactly the expected answer.
 
     It is if and only if, reading the expected answer, each of its tokens is the most likely one where it stands; so one

@@ -40,7 +40,7 @@ def logit_lens(head: HookedTransformer) -> Lens:
 class LayerScores:
     """Scores of the answer's tokens under a lens after each layer: one entry a token, prompt after prompt."""
 
-    row: Int[np.ndarray, "token"]
+    row: Int[np.ndarray, " token"]
     """The prompt that each token belongs to."""
     logprob: Float[np.ndarray, "layer token"]
     """log p_l(y), in nats."""
@@ -61,7 +61,7 @@ class LayerScores:
         counts = np.diff(np.append(starts, len(self.row)))
         return np.add.reduceat(values.astype(np.float64), starts, axis=-1) / counts
 
-    def first_layer(self, k: int) -> Float[np.ndarray, "token"]:
+    def first_layer(self, k: int) -> Float[np.ndarray, " token"]:
         """The first layer after which y is among the ``k`` most likely; ``n_layers`` where it never is."""
         within = self.rank <= k
         return np.where(within.any(0), within.argmax(0), self.n_layers).astype(np.float64)
@@ -94,7 +94,7 @@ def layer_scores(model: HookedTransformer, prompts: Prompts, lens: Lens, *, batc
     return LayerScores(rows, logprob, ranks, entropy, len(prompts))
 
 
-def _scores(logits: Float[Tensor, "scored d_vocab"], targets: Int[Tensor, "scored"]) -> Float[np.ndarray, "3 scored"]:
+def _scores(logits: Float[Tensor, "scored d_vocab"], targets: Int[Tensor, " scored"]) -> Float[np.ndarray, "3 scored"]:
     """Log-probability and rank of the targets, and entropy."""
     logs = logits.log_softmax(-1)
     own = logs.gather(-1, targets[:, None])[:, 0]

@@ -122,7 +122,7 @@ def _residuals(model: HookedTransformer, part: Prompts) -> Sequence[Float[Tensor
 
 def _answer_logprob(
     model: HookedTransformer, final: Float[Tensor, "batch pos d_model"], part: Prompts
-) -> Float[np.ndarray, "batch"]:
+) -> Float[np.ndarray, " batch"]:
     """Mean log-probability of the answer's tokens of each prompt."""
     where = part.predicting_mask
     logits = logits_at(model, final, where.to(final.device))

@@ -26,7 +26,7 @@ class States:
 
     values: Float[np.ndarray, "layer item d_model"]
     """float32, or float64 of a model in float64."""
-    row: Int[np.ndarray, "item"]
+    row: Int[np.ndarray, " item"]
     """The prompt that each token belongs to."""
 
     def layer(self, layer: int) -> Float[np.ndarray, "item d_model"]:
@@ -75,7 +75,7 @@ def _keeper(kept: list[Tensor], where: Bool[Tensor, "batch pos"]) -> Callable[..
     return keep
 
 
-def drawn(counts: Int[np.ndarray, "row"], limit: int | None, *, seed: int) -> Int[np.ndarray, "chosen"]:
+def drawn(counts: Int[np.ndarray, " row"], limit: int | None, *, seed: int) -> Int[np.ndarray, " chosen"]:
     """Rows in order, all or those that a random order of them brings before ``limit`` tokens are passed."""
     if limit is None or counts.sum() <= limit:
         return np.arange(len(counts))

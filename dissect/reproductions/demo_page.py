@@ -16,9 +16,9 @@ def lead(settings: DemoSettings) -> str:
     """Say what was done."""
     return (
         f"A small model learnt {settings.n_attributes} things about each of {settings.n_people} people who do not "
-        f"exist; it was then made to forget {settings.n_forget} of them, by {len(settings.methods)} methods. One of "
-        f"the checkpoints, {settings.dissected}, is dissected here: is what it knew of them gone, or only no longer "
-        "read out? The other people are those that no training for forgetting saw."
+        f"exist, and was then made to forget {settings.n_forget} of them by {len(settings.methods)} methods. One of "
+        f"the checkpoints, {settings.dissected}, is dissected here: is what it knew about them gone, or just no longer "
+        "read out? The retain facts are about people whom no unlearning run saw."
     )
 
 
@@ -28,13 +28,15 @@ def sections(compared: Evaluation, judged: Verdicts, out: Path, settings: DemoSe
     methods = Section(
         "The methods side by side",
         [
-            "All methods began with the same base model. Retrained is one that never heard of the forgotten people; "
-            "noise-and-repair was destroyed by noise and taught the retain facts again.",
+            "All methods began with the same base model. The retrained model never heard of the forgotten people; "
+            "noise-and-repair was destroyed by noise and then taught the retain facts again.",
             _words(judged),
             Drawing(plots.panel(judged), "The same panel of attacks on every checkpoint."),
-            Drawing(plots.tradeoff(compared), "What is left of the forgotten people against what is kept of others."),
-            measures(compared, ("exact_match", "answer_probability", "uds"), "means over facts, 95 % intervals"),
-            "Forget facts after rounding the weights to few bits:",
+            Drawing(
+                plots.tradeoff(compared), "What is left of the forget facts, against what is kept of the retain facts."
+            ),
+            measures(compared, ("exact_match", "answer_probability", "uds"), "means over facts, 95% intervals"),
+            "Forget facts after the weights were rounded to 8 and 4 bits:",
             places(compared, rounded),
         ],
     )

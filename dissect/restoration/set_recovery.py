@@ -35,7 +35,7 @@ class SetRecovery:
     metric: Metric
     pooled: bool
     batch_size: int
-    _weights: Float[np.ndarray, "prompt"] | None = field(default=None, init=False)
+    _weights: Float[np.ndarray, " prompt"] | None = field(default=None, init=False)
     """∂recovery/∂metric of each prompt, known after the first run."""
 
     def recoveries(self, sets: Sequence[BlockSet]) -> list[float]:

@@ -44,7 +44,7 @@ def of_sums(
     columns: Float[np.ndarray, "item column"],
     statistic: Callable[[Float[np.ndarray, "... column"]], Float[np.ndarray, "..."]],
     *,
-    groups: Int[np.ndarray, "item"] | None = None,
+    groups: Int[np.ndarray, " item"] | None = None,
     level: float = 0.95,
     seed: int = 0,
     n_resamples: int = RESAMPLES,
@@ -77,8 +77,8 @@ def of_sums(
 
 
 def mean_interval(
-    items: Float[np.ndarray, "item"], groups: Int[np.ndarray, "item"], *, seed: int = 0
+    items: Float[np.ndarray, " item"], groups: Int[np.ndarray, " item"], *, seed: int = 0
 ) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a mean over items, drawing whole groups."""
+    """Return the ends of the 95% interval of a mean over items, drawing whole groups."""
     columns = np.stack([items, np.ones(len(items))], axis=1)
     return of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups, seed=seed)

@@ -8,7 +8,7 @@ GROUPS = 50
 """Facts are left out one by one, or where there are more of them in so many groups."""
 
 
-def groups_of(row: Int[np.ndarray, "item"], *, n_groups: int = GROUPS, seed: int = 0) -> Int[np.ndarray, "item"]:
+def groups_of(row: Int[np.ndarray, " item"], *, n_groups: int = GROUPS, seed: int = 0) -> Int[np.ndarray, " item"]:
     """The group, from 0, of each item: items of one fact stay together, facts are dealt at random."""
     facts, inverse = np.unique(row, return_inverse=True)
     order = np.random.default_rng(seed).permutation(len(facts))
@@ -16,9 +16,9 @@ def groups_of(row: Int[np.ndarray, "item"], *, n_groups: int = GROUPS, seed: int
 
 
 def jackknife(
-    value: float, without: Float[np.ndarray, "group"], *, lowest: float = -np.inf, highest: float = np.inf
+    value: float, without: Float[np.ndarray, " group"], *, lowest: float = -np.inf, highest: float = np.inf
 ) -> tuple[float, float]:
-    """Ends of the 95 % interval  value ± t · SE,  SE² = (G - 1)/G Σ_g (θ_g - mean θ)², cut off at what is possible.
+    """Ends of the 95% interval  value ± t · SE,  SE² = (G - 1)/G Σ_g (θ_g - mean θ)², cut off at what is possible.
 
     Unlike the bootstrap it never counts an item twice, which would undo the debiasing of statistics over pairs.
 

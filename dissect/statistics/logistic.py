@@ -16,9 +16,9 @@ class Probe:
     """Scores of the classes: ``((x - mean) / scale) @ weights + bias``. It is applied to other states unchanged."""
 
     weights: Float[np.ndarray, "d class"]
-    bias: Float[np.ndarray, "class"]
-    mean: Float[np.ndarray, "d"]
-    scale: Float[np.ndarray, "d"]
+    bias: Float[np.ndarray, " class"]
+    mean: Float[np.ndarray, " d"]
+    scale: Float[np.ndarray, " d"]
     classes: np.ndarray
 
     def scores(self, states: Float[np.ndarray, "item d"]) -> Float[np.ndarray, "item class"]:
@@ -51,8 +51,8 @@ def fit(states: Float[np.ndarray, "item d"], labels: np.ndarray, *, c: float = 1
 
 
 def _solve(
-    x: Float[np.ndarray, "item d"], targets: Int[np.ndarray, "item"], n_classes: int, c: float
-) -> tuple[Float[np.ndarray, "d class"], Float[np.ndarray, "class"]]:
+    x: Float[np.ndarray, "item d"], targets: Int[np.ndarray, " item"], n_classes: int, c: float
+) -> tuple[Float[np.ndarray, "d class"], Float[np.ndarray, " class"]]:
     """By Newton steps in a trust region, the Hessian only as a product with vectors: a dozen steps to 1e-6."""
     n, d = x.shape
     hot = np.zeros((n, n_classes))

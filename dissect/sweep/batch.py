@@ -32,11 +32,11 @@ class Batch:
     """Right-padded."""
     scored: Bool[Tensor, "batch pos"]
     """Positions whose logits are scored."""
-    rows: Int[Tensor, "scored"]
+    rows: Int[Tensor, " scored"]
     """The row that each scored position belongs to."""
-    targets: Int[Tensor, "scored"]
+    targets: Int[Tensor, " scored"]
     """The token that each scored position should predict; ``NO_TARGET`` after the last token of a text."""
-    foils: Int[Tensor, "scored"] | None = None
+    foils: Int[Tensor, " scored"] | None = None
     """A wrong answer's token at the position where it parts from the answer, -100 elsewhere; see ``data.foils``."""
 
 

@@ -53,7 +53,7 @@ class Intervention(ABC):
         """Whole activations, by hook name, that take the place of the recipient's own."""
         return {}
 
-    def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
+    def defined(self, batch: Batch) -> Bool[Tensor, " batch"] | None:
         """Mask of the prompts for which the intervention means anything; None: all."""
         return None
 
@@ -94,7 +94,7 @@ class Joint(Intervention):
         """Return the activations that all parts give."""
         return {name: value for part in self.parts for name, value in part.given(batch).items()}
 
-    def defined(self, batch: Batch) -> Bool[Tensor, "batch"] | None:
+    def defined(self, batch: Batch) -> Bool[Tensor, " batch"] | None:
         """Mask of the prompts for which all parts are defined."""
         masks = [mask for part in self.parts if (mask := part.defined(batch)) is not None]
         if not masks:

@@ -83,7 +83,7 @@ class SquaredDistance:
                     self._slope += high @ weight.double()
                     self._constant += torch.linalg.vecdot(high, high)
 
-    def __call__(self, entering: Float[Tensor, "scored d_model"]) -> Float[Tensor, "scored"]:
+    def __call__(self, entering: Float[Tensor, "scored d_model"]) -> Float[Tensor, " scored"]:
         """The distance where the unembedding reads ``entering``."""
         step = entering.double() - self._read
         squared = ((step @ self.gram.matrix + 2 * self._slope) * step).sum(-1) + self._constant

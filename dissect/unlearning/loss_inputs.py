@@ -14,9 +14,9 @@ class TokenInputs:
 
     logits: Float[Tensor, "row d_vocab"]
     """Logits of the trained model where each token is predicted, in float32 at least."""
-    targets: Int[Tensor, "row"]
+    targets: Int[Tensor, " row"]
     """The tokens."""
-    in_answer: Bool[Tensor, "row"]
+    in_answer: Bool[Tensor, " row"]
     """True where a token is one of the answer's; everywhere, unless whole texts are scored."""
     reference: Float[Tensor, "row d_vocab"] | TopK | None = None
     """The reference's logits for the same tokens, or its most likely tokens, where the method needs them."""
@@ -29,15 +29,15 @@ class AnswerInputs:
     Where alternate answers are needed they follow the forget answers, as many and in their order.
     """
 
-    nll: Float[Tensor, "answer"]
+    nll: Float[Tensor, " answer"]
     """-log p of each answer under the trained model, summed over its tokens, in nats (float64)."""
-    lengths: Int[Tensor, "answer"]
+    lengths: Int[Tensor, " answer"]
     """Number of scored tokens of each answer."""
-    reference: Float[Tensor, "answer"] | None = None
+    reference: Float[Tensor, " answer"] | None = None
     """That NLL under the reference, where the method needs it."""
 
     @property
-    def reference_nll(self) -> Float[Tensor, "answer"]:
+    def reference_nll(self) -> Float[Tensor, " answer"]:
         """The NLL under the reference, for a method that needs it."""
         assert self.reference is not None
         return self.reference

@@ -86,7 +86,7 @@ _RECORDS = (
     Method(
         name="dpo",
         label="DPO",
-        about="an alternate answer is preferred to the forget answer",
+        about="preference for an alternate answer over the forget answer",
         equation="mean over answers of -(2/β) log σ(β (gain of the alternate answer - gain of the forget answer))",
         source="Rafailov et al. (2023), arXiv:2305.18290",
         loss=_dpo,

@@ -28,7 +28,7 @@ chat models answer in sentences."""
 
 def answered(
     model: HookedTransformer, facts: Facts, asking: Asking, *, progress: bool = False
-) -> Float[np.ndarray, "fact"]:
+) -> Float[np.ndarray, " fact"]:
     """1 where the greedy answer holds the right one as whole words, else 0; NaN for plain texts and without answers.
 
     Case, spaces and closing punctuation do not matter. Where a fact has short answers (``extra["short"]``) one of them
@@ -57,11 +57,9 @@ def answered(
     return held
 
 
-def in_all_wordings(
-    model: HookedTransformer, facts: Facts, asking: Asking, *, progress: bool = False
-) -> dict[str, Float[np.ndarray, "fact"]]:
+def in_all_wordings(model: HookedTransformer, facts: Facts, asking: Asking) -> dict[str, Float[np.ndarray, " fact"]]:
     """`answered` by wording, for each fact the mean over its texts of that kind; NaN where it has none."""
-    said = {AS_ASKED: answered(model, facts, asking, progress=progress)}
+    said = {AS_ASKED: answered(model, facts, asking)}
     for key, name in WORDINGS.items():
         owners, ways = [], []
         for number, fact in enumerate(facts):
@@ -69,7 +67,7 @@ def in_all_wordings(
                 owners.append(number)
                 ways.append(way)
         if ways:
-            each = answered(model, Facts(ways), asking, progress=progress)
+            each = answered(model, Facts(ways), asking)
             counts = np.bincount(owners, weights=np.isfinite(each), minlength=len(facts))
             sums = np.bincount(owners, weights=np.nan_to_num(each), minlength=len(facts))
             said[name] = np.divide(sums, counts, out=np.full(len(facts), np.nan), where=counts > 0)

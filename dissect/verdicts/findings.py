@@ -43,7 +43,7 @@ class Reading:
     """One-sided upper bound on the share."""
     beyond_guessing: bool
     """True where it is surely more than the retrained model guesses, where that one is at chance, and without one."""
-    items: Float[np.ndarray, "row"]
+    items: Float[np.ndarray, " row"]
     """Forced choice of each tested fact."""
 
     @property
@@ -96,7 +96,7 @@ class Panel:
     compared: tuple[tuple[Compared, ...], ...]
     """By attack and block."""
     not_possible: Mapping[str, str]
-    items: Mapping[str, Float[np.ndarray, "row"]]
+    items: Mapping[str, Float[np.ndarray, " row"]]
     """By attack, forced choice of each row."""
 
     @classmethod
@@ -116,11 +116,11 @@ class Panel:
         refused = {name: words for name, words in results.items() if isinstance(words, str)}
         return cls(tested, tuple(made), compared, refused, items)
 
-    def redealt(self, *, seed: int = 0, n: int = REDEALINGS) -> Redealt:
+    def redealt(self, *, seed: int = 0) -> Redealt:
         """The exact test of all attacks."""
         numbers = range(len(self.tested.blocks))
         tables = [np.stack([each[number].of(STATISTIC) for each in self.compared]) for number in numbers]
-        return redeal(tables, self.tested.dealing, n=n, seed=seed)
+        return redeal(tables, self.tested.dealing, n=REDEALINGS, seed=seed)
 
     def table(self, name: str) -> Tables | None:
         """Values that the test adds up after an attack; None where it was not made."""
@@ -173,14 +173,13 @@ def _power(panel: Panel, base: Panel, critical: float, seed: int) -> tuple[float
         if own is None or knowing is None:
             continue
         strength, factor = power(own, knowing, panel.tested.dealing, SHARE, critical, seed=seed)
-        if strength > best[0] or factor < best[1]:
-            best = strength, factor
+        best = max(best, (strength, factor), key=lambda found: (found[0], -found[1]))
         if strength >= POWER:
             break
     return best
 
 
-def _guesses(retrained: Panel | None, seed: int) -> Mapping[str, Float[np.ndarray, "row"]] | None:
+def _guesses(retrained: Panel | None, seed: int) -> Mapping[str, Float[np.ndarray, " row"]] | None:
     """Forced choice of a model that never knew, where it is above chance under any attack."""
     if retrained is None or not retrained.attacks or not retrained.redealt(seed=seed).p_panel < ALPHA:
         return None
@@ -192,8 +191,8 @@ def _reading(
     attack: Attack,
     number: int,
     left: Redealt,
-    base: Float[np.ndarray, "row"],
-    guessed: Float[np.ndarray, "row"] | None,
+    base: Float[np.ndarray, " row"],
+    guessed: Float[np.ndarray, " row"] | None,
     seed: int,
 ) -> Reading:
     items, subjects = panel.items[attack.name], panel.tested.subjects

@@ -8,7 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Interval:
-    """A share, or another number, with its 95 % interval; NaN ends where there is none."""
+    """A share, or another number, with its 95% interval; NaN ends where there is none."""
 
     value: float
     low: float = nan

@@ -171,19 +171,19 @@ def _kept(bench: Bench, before: JournalRow, after: JournalRow, subject: str) -> 
     return _ratio_of(items[0] - 0.5, items[1] - 0.5, bench.kept_tested.subjects)
 
 
-def _choices(bench: Bench, row: JournalRow) -> Float[np.ndarray, "row"]:
+def _choices(bench: Bench, row: JournalRow) -> Float[np.ndarray, " row"]:
     assert bench.kept_tested is not None
     attack = available()["as_asked"]
     return Panel.of(bench.kept_tested, [attack], {attack.name: matrices(row, "kept ")}).items[attack.name]
 
 
-def _choice_ends(bench: Bench, items: Float[np.ndarray, "row"]) -> tuple[float, float]:
+def _choice_ends(bench: Bench, items: Float[np.ndarray, " row"]) -> tuple[float, float]:
     valid = np.isfinite(items)
     return mean_interval(items[valid], bench.tested.subjects[valid], seed=bench.seed)
 
 
 def _ratio_of(
-    after: Float[np.ndarray, "fact"], before: Float[np.ndarray, "fact"], groups: np.ndarray
+    after: Float[np.ndarray, " fact"], before: Float[np.ndarray, " fact"], groups: np.ndarray
 ) -> Interval | None:
     """Mean over mean, over the facts that both have; None where the base model has none."""
     after, before = np.asarray(after, dtype=float), np.asarray(before, dtype=float)

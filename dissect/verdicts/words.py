@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from math import isfinite
 
+from dissect.verdicts.answering import AS_ASKED
 from dissect.verdicts.findings import Findings, Reading
 from dissect.verdicts.interval import percent
 from dissect.verdicts.lines import ALPHA, PERPLEXITY, POWER, SHARE
@@ -51,7 +52,8 @@ def _says(evidence: Evidence) -> str:
     if most is None:
         return "The base model answers none of the facts in its own words, so only the choice between answers was read."
     wording, share = most
-    where = f" ({wording}, where it answers most)" if len(evidence.said) > 1 else ""
+    asked = wording if wording == AS_ASKED else f"asked {wording}"
+    where = f" ({asked}, where it answers most)" if len(evidence.said) > 1 else ""
     still = "still answers" if share.value > 0 else "answers"
     return f"It {still} {share} of what the base model answers about the facts to be forgotten{where}."
 
@@ -82,7 +84,7 @@ def _panel(word: Word, evidence: Evidence) -> str:
             f"50%), a share left of {largest.share}{line}; {p}."
         )
     bound = max(reading.upper for reading in findings.readings)
-    beyond = f"; no share left lies above {percent(max(bound, 0.0))}" if isfinite(bound) else ""
+    beyond = f"; under every attack the share left is at most {percent(max(bound, 0.0))}" if isfinite(bound) else ""
     text = f"No knowledge of the facts was found (smallest {p}){beyond}."
     if isfinite(findings.power):
         text += f" A share of {percent(SHARE)} would have been found with probability {findings.power:.2f}."
@@ -102,7 +104,7 @@ def _doubt(word: Word, evidence: Evidence) -> str:
     bounded = all(reading.upper < SHARE for reading in findings.readings)
     if findings.readings and not (findings.power >= POWER and bounded):
         if isfinite(findings.enough):
-            reasons.append(f"these are too few facts to call that erased; about {findings.enough:,.0f} would be enough")
+            reasons.append(f"there are too few facts to call it erased: about {findings.enough:,.0f} would be enough")
         else:
             reasons.append("these facts do not allow a test")
     if evidence.kept is None:
@@ -123,8 +125,9 @@ def _avoids(evidence: Evidence) -> str:
     if findings.avoiding is None or not findings.avoidance < ALPHA:
         return ""
     return (
-        f"It avoids the right answers ({findings.avoiding.label}: {findings.avoiding.choice.value:.2f}, where chance "
-        "is 0.50): this shows that the facts were trained against, not that they are left."
+        f"It avoids the right answers: {_named(findings.avoiding)} it chooses them in only "
+        f"{percent(findings.avoiding.choice.value)} of the comparisons (chance 50%). This shows that the facts were "
+        "trained against, not that they are left."
     )
 
 

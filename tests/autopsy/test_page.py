@@ -46,12 +46,12 @@ def evil_page(path):
         Drawing(figure, EVIL),
         figure,
     ]
-    return page(EVIL, [Section(EVIL, parts)], path, lead=EVIL, footer=EVIL)
+    return page(EVIL, [Section(EVIL, parts)], path, lead=EVIL)
 
 
 def test_all_text_is_escaped(tmp_path):
     seen = parsed(evil_page(tmp_path / "page.html"))
-    assert seen.text.count(EVIL) == 11  # title and h1, lead, h2, p, caption, th, td, pre, figcaption, footer
+    assert seen.text.count(EVIL) == 10  # title and h1, lead, h2, p, caption, th, td, pre, figcaption
     assert [tag for tag, _ in seen.tags].count("script") == 3  # plotly.js and the two figures
     assert "b" not in [tag for tag, _ in seen.tags]
 

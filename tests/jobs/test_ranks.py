@@ -17,6 +17,7 @@ from dissect.jobs.journals import Unfinished
 from dissect.jobs.task import Task, deal, dealt, task_of
 from dissect.sweep import runner
 from dissect.sweep.results.sweep_result import SweepResult
+from tests.support.ranks import needs_sharding
 
 ROOT = Path(__file__).parents[2]
 ASKED = {
@@ -272,6 +273,7 @@ def torchrun(script: Path, count: int, *arguments: str) -> subprocess.CompletedP
     return subprocess.run(command, capture_output=True, text=True, env=environment, timeout=600)
 
 
+@needs_sharding
 def test_torchrun_from_the_command_line(tiny_pair, facts, tmp_path):
     """Several commands in one job, because starting takes longest; the last one on sharded models."""
     facts.write(tmp_path / "facts.jsonl")

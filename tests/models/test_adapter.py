@@ -14,7 +14,7 @@ from dissect.cli import app
 from dissect.errors import DissectError
 from dissect.models.files.load import load
 from dissect.models.files.save import hf_tensors, save_hf
-from tests.support.tiny import make_checkpoint, make_tokenizer
+from tests.support.tiny import make_checkpoint, make_tokenizer, tensors_of
 
 peft = pytest.importorskip("peft")
 pytestmark = pytest.mark.draws  # peft's adapters begin with global random numbers
@@ -295,7 +295,7 @@ def test_the_base_of_the_pair_takes_the_place_of_one_that_cannot_be_had(quantise
             "quantization_config": {"quant_method": "bitsandbytes"}
         }
         (base / "config.json").write_text(json.dumps(config))
-        tensors = load_file(base / "model.safetensors")
+        tensors = tensors_of(base / "model.safetensors")
         tensors["model.layers.0.mlp.up_proj.weight"] = torch.zeros(8, 1, dtype=torch.uint8)
         save_file(tensors, base / "model.safetensors")
         named = "quantised weights (bitsandbytes)"

@@ -5,7 +5,7 @@ import re
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 import dissect
@@ -15,7 +15,7 @@ from dissect.models.families import FAMILIES, supported
 from dissect.models.files.load import load
 from dissect.models.files.save import save_hf
 from tests.support.layouts import make_whole_gemma3
-from tests.support.tiny import make_checkpoint
+from tests.support.tiny import make_checkpoint, tensors_of
 
 
 def edit_config(path, **changes):
@@ -221,7 +221,7 @@ def test_quantisation_settings_left_over_beside_float_weights(method, tmp_path, 
 def test_quantised_weights_are_refused_by_method(tmp_path):
     path = make_checkpoint("llama", tmp_path / "model", tokenizer=False)
     edit_config(path, quantization_config={"quant_method": "gptq", "bits": 4})
-    tensors = load_file(path / "model.safetensors")
+    tensors = tensors_of(path / "model.safetensors")
     name = "model.layers.1.mlp.up_proj.weight"
     save_file(tensors | {name: tensors[name].to(torch.int8)}, path / "model.safetensors")
     with pytest.raises(DissectError, match=r"quantised weights \(gptq\) are not supported.*int8|quantised.*I8"):
@@ -248,7 +248,7 @@ def test_longrope_is_exact_within_the_original_context_and_refused_beyond(tmp_pa
 def test_the_text_part_of_gemma3_is_saved_back_into_the_whole(older, tmp_path):
     path, native = make_whole_gemma3(tmp_path / "whole")
     if older != "language_model.model.":
-        tensors = load_file(path / "model.safetensors")
+        tensors = tensors_of(path / "model.safetensors")
         save_file(
             {
                 name.replace("language_model.model.", older) if "language" in name else f"model.{name}": tensor

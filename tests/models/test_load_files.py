@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 import dissect.models.files.hub as hub
 from dissect.errors import DissectError
 from dissect.models.files.load import load
-from tests.support.tiny import FAMILIES, make_checkpoint
+from tests.support.tiny import FAMILIES, make_checkpoint, tensors_of
 
 
 def parameters(path, **settings):
@@ -28,7 +28,7 @@ def assert_same(first, second):
 def rewrite(path, change):
     """Change the mapping of names to tensors in ``model.safetensors``."""
     file = path / "model.safetensors"
-    tensors = load_file(file)
+    tensors = tensors_of(file)
     tensors = change(tensors) or tensors
     save_file(tensors, file, metadata={"format": "pt"})
     return path

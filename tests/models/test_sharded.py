@@ -14,7 +14,10 @@ import dissect
 from dissect.distributed import World, mesh, seconds_to_wait, started, world
 from dissect.errors import DissectError
 from tests.support import sharded_jobs as jobs
-from tests.support.ranks import run_ranks, start_ranks
+from tests.support.ranks import needs_sharding, run_ranks, start_ranks
+from tests.support.tiny import tensors_of
+
+pytestmark = needs_sharding
 
 
 def _same(ours: Any, theirs: Any, what: str = "") -> None:
@@ -144,7 +147,7 @@ def test_copies_of_a_sharded_model_share_a_sweep(tiny_pair, tmp_path):
 def test_damage_that_one_rank_sees_is_told_to_all(tiny_pair, tmp_path):
     path = tmp_path / "damaged"
     shutil.copytree(tiny_pair("llama")[0], path)
-    tensors = load_file(path / "model.safetensors")
+    tensors = tensors_of(path / "model.safetensors")
     tensors["model.layers.1.mlp.down_proj.weight"][:, -1] = torch.nan  # in the last rank's part alone
     save_file(tensors, path / "model.safetensors", metadata={"format": "pt"})
     for said in run_ranks(2, jobs.load_damaged, path):

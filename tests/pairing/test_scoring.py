@@ -23,7 +23,7 @@ FACTS = Facts(
 def test_as_transformers(tiny_pair, architecture):
     path, _ = tiny_pair(architecture)
     model = dissect.load(path, progress=False)
-    plain = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
+    plain = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32, attn_implementation="eager").eval()
     made = paired(FACTS, n_folds=1)
     (scores,) = score_sheets(model, made.sheets, Asking(batch_size=3))
     (sheet,) = made.sheets

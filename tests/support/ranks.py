@@ -8,9 +8,15 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+needs_sharding = pytest.mark.skipif(
+    tuple(map(int, version("torch").split(".")[:2])) < (2, 8), reason="sharded models need torch 2.8"
+)
 _PRELOADED = ["dissect.patching.attribute", "dissect.restoration.restore", "dissect.unlearning.unlearn"]
 _CONTEXT = multiprocessing.get_context("forkserver")  # imports torch once, and then forks
 _CONTEXT.set_forkserver_preload(["torch.distributed.fsdp", "torch.distributed.checkpoint", *_PRELOADED])

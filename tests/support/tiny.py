@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
@@ -357,3 +358,8 @@ def _tokenizer_json(bos: bool) -> str:
     else:
         tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer.to_str()
+
+
+def tensors_of(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file in memory of their own, so that the file can be written again."""
+    return {name: tensor.clone() for name, tensor in load_file(file).items()}

@@ -12,7 +12,7 @@ from dissect.errors import DissectError
 log = logging.getLogger(__name__)
 
 
-def groups_of(facts: Facts, by: str | None) -> Int[np.ndarray, "fact"]:
+def groups_of(facts: Facts, by: str | None) -> Int[np.ndarray, " fact"]:
     """Return the group of each fact: facts with the same ``extra[by]``; a fact without it is a group of its own."""
     keys = [fact.extra.get(by) if by is not None else None for fact in facts]
     if by is not None and all(key is None for key in keys):
@@ -22,7 +22,7 @@ def groups_of(facts: Facts, by: str | None) -> Int[np.ndarray, "fact"]:
     return np.array([numbers.setdefault(name, len(numbers)) for name in named])
 
 
-def folds_of(groups: Int[np.ndarray, "fact"], n_folds: int, *, seed: int) -> Int[np.ndarray, "fact"]:
+def folds_of(groups: Int[np.ndarray, " fact"], n_folds: int, *, seed: int) -> Int[np.ndarray, " fact"]:
     """Return the fold that holds out each fact, 0 to ``n_folds`` - 1: whole groups, about as many facts in each.
 
     Raises:

@@ -127,7 +127,7 @@ def _copies(model: HookedTransformer, config: TrainConfig) -> Iterator[tuple[str
         yield name, model.get_parameter(name).data.clone(memory_format=torch.preserve_format)
 
 
-def _tested(model: HookedTransformer, prompts: Prompts, batch_size: int) -> dict[str, Float[np.ndarray, "fact"]]:
+def _tested(model: HookedTransformer, prompts: Prompts, batch_size: int) -> dict[str, Float[np.ndarray, " fact"]]:
     scores = token_scores(model, prompts, batch_size=batch_size)
     logprob = scores.per_row(scores.logprob)
     exact = np.array([float((ranks == 1).all()) for ranks in scores.split(scores.rank)])

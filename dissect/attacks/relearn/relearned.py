@@ -133,13 +133,13 @@ class Relearning(StoredDataset):
         values = {name: self.data[of].sel(model=name).values for name in self.models}
         return values | ({"difference": values["model"] - values["control"]} if "control" in values else {})
 
-    def _mean(self, each: Float[np.ndarray, "fact"], level: float, seed: int) -> dict[str, float]:
+    def _mean(self, each: Float[np.ndarray, " fact"], level: float, seed: int) -> dict[str, float]:
         columns = np.stack([each, np.ones_like(each)], axis=1)
         low, high = of_sums(columns, _ratio, groups=self.data["group"].values, level=level, seed=seed)
         return {"value": float(each.mean()), "low": low, "high": high}
 
     def _recovered(
-        self, values: Float[np.ndarray, "step fact"], base: Float[np.ndarray, "fact"], level: float, seed: int
+        self, values: Float[np.ndarray, "step fact"], base: Float[np.ndarray, " fact"], level: float, seed: int
     ) -> dict[str, float]:
         columns = np.stack([values[-1] - values[0], base - values[0]], axis=1)
         gained, missing = columns.sum(0)

@@ -34,8 +34,8 @@ class RelearningPlan:
 
     prompts: Prompts
     """Prompts that are tested."""
-    groups: Int[np.ndarray, "fact"]
-    fold: Int[np.ndarray, "fact"]
+    groups: Int[np.ndarray, " fact"]
+    fold: Int[np.ndarray, " fact"]
     """Fold in which each fact is held out."""
     others: Prompts | None
     """Prompts that are trained on, where these are not the facts of the other folds."""

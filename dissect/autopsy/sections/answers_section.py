@@ -18,6 +18,7 @@ SETS = {
 """Names of the sets of facts, in words."""
 _FAMILIES = ("behaviour", "memorisation")
 _N_EXAMPLES = 6
+_WIDTH = 160
 
 
 def behaviour(results: Results) -> Section:
@@ -26,7 +27,7 @@ def behaviour(results: Results) -> Section:
     if evaluation is None:
         return Section("What the models say", [absent(results, "evaluation", "The evaluation")])
     parts: list[Any] = [
-        "Values are means over facts with 95 % bootstrap intervals. For the definitions of the measures see How it was "
+        "Values are means over facts with 95% bootstrap intervals. For the definitions of the measures see How it was "
         "measured.",
         measures(
             evaluation,
@@ -76,5 +77,5 @@ def _asked(prompt: str) -> str:
     return _short(prompt.removeprefix("Question: ").removesuffix("\nAnswer:"))
 
 
-def _short(text: str, width: int = 160) -> str:
-    return text if len(text) <= width else text[: width - 1] + "…"
+def _short(text: str) -> str:
+    return text if len(text) <= _WIDTH else text[: _WIDTH - 1] + "…"

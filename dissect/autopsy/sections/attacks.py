@@ -33,7 +33,7 @@ _PLACES = {
     "none": "not rounded",
 }
 """Places of measures, in words."""
-_WHOLE = {"prompt_attacks": "best of those that give nothing away"}
+_WHOLE = {"prompt_attacks": "best of the prompts that give nothing away"}
 """Measures whose number without a place is none of the others, and what it is."""
 
 

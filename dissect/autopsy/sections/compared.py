@@ -3,7 +3,11 @@
 from dissect.autopsy.page import Section, Table
 from dissect.autopsy.results import Results
 
-_ROLES = (("base", "before unlearning"), ("unlearned", "after it"), ("retrained", "trained without the forget facts"))
+_ROLES = (
+    ("base", "before unlearning"),
+    ("unlearned", "after unlearning"),
+    ("retrained", "trained without the forget facts"),
+)
 
 
 def compared(results: Results) -> Section:

@@ -40,7 +40,7 @@ def curves(results: Results) -> Section:
         "changed, negative where they are further away."
     )
     rows = [(label(p.component), f"{p.mean:.3f}", p.interval, p.place, f"{p.overall:.3f}") for p in peaks(main.ci())]
-    table = Table(("put back", "highest mean", "95 % interval", "at", "mean over layers"), rows)
+    table = Table(("put back", "highest mean", "95% interval", "at", "mean over layers"), rows)
     parts: list[Any] = [words, drawn(lambda: plots.curves(main), "Recovery over centre layers."), _CAUTION, table]
     controlled = [
         of for of in shown if any(split_control(n)[0] == of and split_control(n)[1] for n in names_of(joined))

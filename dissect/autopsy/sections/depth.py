@@ -14,9 +14,12 @@ from dissect.evaluation.evaluation_result import Evaluation
 _CURVES = (
     (
         "uds_by_layer",
-        "Share of the loss caused in the base model by a retrained model's states that this model's states cause too.",
+        "Loss that this model's states cause in the base model, relative to the retrained model's states.",
     ),
-    ("erasure_curve", "Loss of the answer in the base model with this model's states of one layer; 0: none."),
+    (
+        "erasure_curve",
+        "Log-probability that the base model's answer loses to this model's states of one layer; 0: nothing is lost.",
+    ),
 )
 
 _LENS = (
@@ -34,8 +37,8 @@ def depth(results: Results) -> Section:
     words = (
         "The unlearned model reads the question; its state after one layer is put into the base model where the answer "
         "is predicted, and the base model continues. If it still gives the answer, the state held it, and what was "
-        "changed lies after that layer. In early layers every model passes: the base model reads the question again. "
-        "The same reading on retain facts says whether the states of the two models can be exchanged at all."
+        "changed lies after that layer. In early layers every model passes, because the base model reads the question "
+        "again. The same reading on retain facts says whether the states of the two models can be exchanged at all."
     )
     parts: list[Any] = [words, measures(evaluation, ("uds", "erasure_depth"), "0: nothing erased, 1: erased")]
     parts += [figure for name, caption in _CURVES for figure in figures(evaluation, name, caption)]

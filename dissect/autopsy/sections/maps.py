@@ -13,7 +13,7 @@ from dissect.plots.labels import counted
 from dissect.sweep.results.sweep_result import SweepResult
 
 _POSITIONS, _HEADS = (
-    "The base model's state at one token of one layer put in",
+    "Recovery from the base model's state, put in at one token and layer",
     "The base model's output of one head put in",
 )
 

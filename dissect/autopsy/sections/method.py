@@ -16,7 +16,7 @@ def method(results: Results) -> Section:
     if about.get("command"):
         parts += ["To repeat it:", Code(about["command"])]
     parts.append(
-        "Intervals are seeded 95 % percentile bootstraps with 2000 resamples: over facts, where those about one "
+        "Intervals are seeded 95% percentile bootstraps with 2000 resamples: over facts, where those about one "
         "subject are drawn together, and over prompts in sweeps. Sweeps run every cell exactly and restore the "
         "recipient model to the bit after each."
     )

@@ -34,7 +34,7 @@ def weights(results: Results) -> Section:
             "Parameters of the base model are put into the unlearned one. Value vectors W_V are said to store facts; "
             "larger parts of a layer show whether the change sits anywhere in it.",
             drawn(lambda: plots.curves(shown), "Recovery with restored parameters."),
-            Table(("put back", "highest mean", "95 % interval", "at"), rows),
+            Table(("put back", "highest mean", "95% interval", "at"), rows),
         ]
     if results.smallest is None:
         parts.append(absent(results, "smallest", "The smallest restoring set"))
@@ -57,15 +57,17 @@ def weights(results: Results) -> Section:
 def set_words(smallest: SmallestSet, n_layers: int) -> str:
     """Say how many blocks it takes, and what as many random ones restore."""
     share = smallest.path[-1].n_weights / smallest.n_weights
-    reached = "reaches" if smallest.reached else "does not reach"
-    random = f"{min(smallest.random):.3f} to {max(smallest.random):.3f}" if smallest.random else "not tried"
+    reached = "" if smallest.reached else ", which it did not reach"
+    random = (
+        f"recover {min(smallest.random):.3f} to {max(smallest.random):.3f}" if smallest.random else "were not tried"
+    )
     n = counted(smallest.spec["n_prompts"], "fact") if "n_prompts" in smallest.spec else "the facts"
     return (
-        f"A search, on {n}, for few blocks whose restoration {reached} a recovery of {smallest.threshold:g}: it takes "
+        f"A search on {n} for a small set of blocks that restores a recovery of {smallest.threshold:g}{reached} took "
         f"{len(smallest.members)} of {smallest.n_candidates} blocks, {share:.1%} of the weights. As many blocks of "
-        f"the same kinds in random layers: {random}. Where that is nearly as much, it matters little which blocks are "
-        f"restored, unless they are the same ones: at least {_shared(smallest, n_layers)} of the "
-        f"{len(smallest.members)} are the same in any draw."
+        f"the same kinds in random layers {random}. Where that is nearly as much, it matters little which blocks are "
+        f"restored, unless the random sets are nearly the same set: they share at least {_shared(smallest, n_layers)} "
+        f"of the {len(smallest.members)} blocks."
     )
 
 

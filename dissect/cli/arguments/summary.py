@@ -10,7 +10,7 @@ def summary(result: SweepResult, *, seed: int = 0) -> str:
     """Return, for each metric, where the mean recovery of each component is highest."""
     blocks = []
     for metric in result.metrics:
-        rows = [(f"recovery of {metric}", "highest mean", "95 % interval", "at")]
+        rows = [(f"recovery of {metric}", "highest mean", "95% interval", "at")]
         for peak in peaks(result.ci(metric, seed=seed)):
             if peak.defined:
                 rows.append((peak.component, f"{peak.mean:.3f}", peak.interval, peak.place))

@@ -14,8 +14,6 @@ from dissect.data.fact import Fact
 from dissect.errors import DissectError
 
 ConceptPart = Literal["QA", "text_completion", "unrelated_QA", "wikipedia"]
-PUBLISHED_TEMPLATE = "Question: {question}\n Answer:"
-"""The prompt of both papers' notebooks; the space after the line break is theirs."""
 _KEPT = ("Concept", "Layer", "Dim", "id", "ID")
 
 

@@ -38,7 +38,7 @@ def lost(drop: Drops) -> Drops:
     return np.maximum(0.0, -np.expm1(-drop))
 
 
-def depths(other: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, "prompt"]:
+def depths(other: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, " prompt"]:
     """The depth of each fact, NaN where K is empty; the weighted mean of UDS, with losses of probability.
 
     Args:

@@ -21,8 +21,8 @@ MIN_TESTED = 10
 class Split:
     """One probe: indexes into the pool of facts."""
 
-    train: Int[np.ndarray, "_"]
-    test: Int[np.ndarray, "_"]
+    train: Int[np.ndarray, " _"]
+    test: Int[np.ndarray, " _"]
 
 
 @dataclass(frozen=True, eq=False)

@@ -63,7 +63,7 @@ def erasure_ratios(reference: Drops, evaluated: Drops, tau: float = TAU.default)
     return np.where(inside, ratio, np.nan)
 
 
-def depth_scores(reference: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, "prompt"]:
+def depth_scores(reference: Drops, evaluated: Drops, tau: float = TAU.default) -> Float[np.ndarray, " prompt"]:
     """UDS of each fact: the mean of LER over the layers of KE, weighted with Δ^{S1}; NaN where KE is empty."""
     inside = encoding(reference, tau)
     weights = np.where(inside, reference, 0.0)
@@ -104,7 +104,7 @@ def _some(values: np.ndarray, tau: float) -> np.ndarray:
     return values
 
 
-def _layer(ratios: Float[np.ndarray, "prompt"], layer: int) -> Estimate:
+def _layer(ratios: Float[np.ndarray, " prompt"], layer: int) -> Estimate:
     if np.isnan(ratios).all():
         return Estimate(float("nan"), 0, at={"layer": layer}, items=ratios)
     return mean_of(ratios, layer=layer)

@@ -105,7 +105,7 @@ def _cuts(prompts: Prompts, share: float) -> list[tuple[int, int]]:
     return cuts
 
 
-def _generated(examined: Examined, beginnings: Sequence[Int[Tensor, "_"]], longest: int) -> list[Int[Tensor, "_"]]:
+def _generated(examined: Examined, beginnings: Sequence[Int[Tensor, " _"]], longest: int) -> list[Int[Tensor, " _"]]:
     settings = examined.settings
     shared: dict[str, Any] = {
         "max_new_tokens": longest,

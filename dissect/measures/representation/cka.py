@@ -74,8 +74,8 @@ def biased_cka(x: Float[np.ndarray, "item d"], y: Float[np.ndarray, "item e"]) -
 
 
 def debiased_cka(
-    x: Float[np.ndarray, "item d"], y: Float[np.ndarray, "item e"], groups: Int[np.ndarray, "item"]
-) -> tuple[float, Float[np.ndarray, "group"]]:
+    x: Float[np.ndarray, "item d"], y: Float[np.ndarray, "item e"], groups: Int[np.ndarray, " item"]
+) -> tuple[float, Float[np.ndarray, " group"]]:
     """CKA with unbiased HSIC in place of the squared norms, and the same without each group of items in turn.
 
     It is 1 for equal geometry, around 0 for states that have nothing to do with each other (it can be negative), and
@@ -98,7 +98,7 @@ def gram(x: Float[np.ndarray, "item d"]) -> Gram:
     return centred @ centred.T
 
 
-def hsic(k: Gram, m: Gram, groups: Int[np.ndarray, "item"]) -> Float[np.ndarray, "draw"]:
+def hsic(k: Gram, m: Gram, groups: Int[np.ndarray, " item"]) -> Float[np.ndarray, " draw"]:
     """The unbiased estimator of HSIC (Song et al. 2012, equation 5): of all items, then without each group in turn.
 
         HSIC₁ = [tr(K̃M̃) + 1ᵀK̃1 · 1ᵀM̃1 / ((n-1)(n-2)) - 2/(n-2) · 1ᵀK̃M̃1] / (n (n-3)),   K̃, M̃ with zero diagonals

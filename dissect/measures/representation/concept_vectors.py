@@ -60,13 +60,13 @@ def concept_distance(examined: Examined) -> Estimate:
 
 
 @without_gradients()
-def value_vector(model: HookedTransformer, layer: int, neuron: int) -> Float[Tensor, "d_model"]:
+def value_vector(model: HookedTransformer, layer: int, neuron: int) -> Float[Tensor, " d_model"]:
     """Return the neuron's value vector: what it writes into the stream at coefficient 1, in float64, on the CPU."""
     return model.blocks[layer].mlp.W_out[neuron].detach().double().cpu()
 
 
 @without_gradients()
-def top_tokens(model: HookedTransformer, vector: Float[Tensor, "d_model"], n: int) -> list[int]:
+def top_tokens(model: HookedTransformer, vector: Float[Tensor, " d_model"], n: int) -> list[int]:
     """The n tokens with the highest E·v, the first of equals before the others."""
     matrix = model.unembed.W_U
     exact = matrix if matrix.dtype == torch.float64 else matrix.float()
@@ -80,7 +80,7 @@ def jaccard(one: Iterable[int], other: Iterable[int]) -> float:
     return len(a & b) / len(a | b)
 
 
-def cosine(old: Float[Tensor, "d"], new: Float[Tensor, "d"]) -> float:
+def cosine(old: Float[Tensor, " d"], new: Float[Tensor, " d"]) -> float:
     """Cosine of two vectors, at most 1; NaN where one is zero."""
     scale = float(torch.linalg.vector_norm(old) * torch.linalg.vector_norm(new))
     return min(1.0, float(old @ new) / scale) if scale > 0 else float("nan")

@@ -61,7 +61,7 @@ def _ratio_of(pairs: Float[np.ndarray, "2 fact"]) -> Any:
 
 def squared_gradients(
     model: HookedTransformer, prompts: Prompts, names: Mapping[Any, tuple[str, ...]]
-) -> dict[Any, Float[np.ndarray, "fact"]]:
+) -> dict[Any, Float[np.ndarray, " fact"]]:
     """Σ_θ (∂ log p(answer of the fact) / ∂θ)² over the parameters of each entry of ``names``, fact by fact.
 
     log p is the sum over the answer's tokens. The mean over facts is the trace of the empirical Fisher: the answers
@@ -116,7 +116,7 @@ def _squared(model: HookedTransformer, names: list[str]) -> Iterator[dict[str, T
             parameters[name].grad = kept[name]
 
 
-def _traces(examined: Examined) -> dict[tuple[int, str], Float[np.ndarray, "fact"]]:
+def _traces(examined: Examined) -> dict[tuple[int, str], Float[np.ndarray, " fact"]]:
     """By layer and block; NaN for facts that were not drawn."""
     limit = examined.option(MAX_FACTS)
     if examined.model.cfg.dtype == torch.float16:

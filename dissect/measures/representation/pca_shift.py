@@ -73,7 +73,7 @@ def _shifts(examined: Examined, positions: Positions) -> list[Estimate]:
     return estimates
 
 
-def first_direction(x: Float[np.ndarray, "item d"]) -> Float[np.ndarray, "d"]:
+def first_direction(x: Float[np.ndarray, "item d"]) -> Float[np.ndarray, " d"]:
     """The unit vector along which centred rows spread most, on the side of their mean; NaN where rows are constant."""
     mean = x.mean(0)
     centred = x - mean
@@ -84,7 +84,7 @@ def first_direction(x: Float[np.ndarray, "item d"]) -> Float[np.ndarray, "d"]:
     return -direction if direction @ mean < 0 else direction
 
 
-def similarity(x: Float[np.ndarray, "d"], y: Float[np.ndarray, "d"]) -> float:
+def similarity(x: Float[np.ndarray, " d"], y: Float[np.ndarray, " d"]) -> float:
     """|cos| of two first directions: the sign of a principal direction means nothing."""
     cosine = abs(float(x @ y))
     return cosine if np.isnan(cosine) else min(1.0, cosine)
@@ -92,7 +92,7 @@ def similarity(x: Float[np.ndarray, "d"], y: Float[np.ndarray, "d"]) -> float:
 
 def shifts(
     base: Float[np.ndarray, "item d"], other: Float[np.ndarray, "item d"]
-) -> tuple[Float[np.ndarray, "item"], float]:
+) -> tuple[Float[np.ndarray, " item"], float]:
     """(other - base) along the base's first direction, item by item, and the deviation of the base's states along it.
 
     The direction points to the side of the base's mean: what shrinks towards the origin shifts by less than 0.
@@ -102,8 +102,8 @@ def shifts(
 
 
 def _by_fact(
-    values: Float[np.ndarray, "item"], row: Int[np.ndarray, "item"], n_facts: int
-) -> Float[np.ndarray, "fact"]:
+    values: Float[np.ndarray, " item"], row: Int[np.ndarray, " item"], n_facts: int
+) -> Float[np.ndarray, " fact"]:
     """Mean over the tokens of each fact, NaN where none of them was drawn."""
     counts = np.bincount(row, minlength=n_facts)
     with np.errstate(invalid="ignore"):

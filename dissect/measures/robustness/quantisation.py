@@ -18,7 +18,7 @@ from dissect.statistics.relative_difference import agreement
 NONE, HEADLINE = "none", "nf4"
 PROBABILITY, EXACT = "answer probability", "exact match"
 
-Items = Float[np.ndarray, "fact"]
+Items = Float[np.ndarray, " fact"]
 
 
 def quantisation(examined: Examined) -> list[Estimate]:

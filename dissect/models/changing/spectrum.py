@@ -13,7 +13,7 @@ _ROWS = 2048
 """Entries of the longer side that are brought to float64 at once."""
 
 
-def singular_values(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, "rank"]:
+def singular_values(matrix: Float[Tensor, "rows columns"]) -> Float[Tensor, " rank"]:
     """All singular values, the largest first, in float64."""
     return torch.linalg.eigvalsh(_gram(matrix)).clamp(min=0).sqrt().flip(0)
 

@@ -50,9 +50,7 @@ def resolve(source: str | os.PathLike[str], *, revision: str | None = None, only
     return _download(name, revision, only)
 
 
-def fetch_config(
-    source: str | os.PathLike[str], *, revision: str | None = None, base: str | os.PathLike[str] | None = None
-) -> dict[str, Any]:
+def fetch_config(source: str | os.PathLike[str], *, base: str | os.PathLike[str] | None = None) -> dict[str, Any]:
     """Contents of a checkpoint's ``config.json``; of a hub id nothing else is downloaded, of an adapter its base's.
 
     ``base`` is the base of an adapter, instead of the one that it records.
@@ -60,7 +58,7 @@ def fetch_config(
     Raises:
         DissectError: as ``resolve``, or there is none.
     """
-    directory = resolve(source, revision=revision, only=_CONFIGS)
+    directory = resolve(source, only=_CONFIGS)
     if not (directory / "config.json").is_file() and (directory / "adapter_config.json").is_file():
         base = base or read_json(directory / "adapter_config.json").get("base_model_name_or_path")
         if not base:

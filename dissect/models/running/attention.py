@@ -74,7 +74,7 @@ def _rotated(
     return torch.cat([rotated, rest], dim=-1) if rest.shape[-1] else rotated
 
 
-def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Tensor, "n"] | None:
+def bias_of(parameter: Float[Tensor, "..."], *, flat: bool = False) -> Float[Tensor, " n"] | None:
     """A bias, or None where it is one of the frozen zeros that TransformerLens puts where a checkpoint has none.
 
     On a CPU, adding zeros costs a pass over the output of every product, and looking whether they are zeros next to

@@ -32,8 +32,8 @@ EMBED, POS_EMBED = "hook_embed", "hook_pos_embed"
 class Parts:
     """Contributions to the residual stream at some positions, as products with one direction a position."""
 
-    embed: Float[Tensor, "scored"]
-    pos_embed: Float[Tensor, "scored"] | None
+    embed: Float[Tensor, " scored"]
+    pos_embed: Float[Tensor, " scored"] | None
     """None where positions are not added to the stream (rotary)."""
     heads: Float[Tensor, "layer head scored"]
     attn_bias: Float[Tensor, "layer scored"]
@@ -48,13 +48,13 @@ def high(tensor: Tensor) -> Tensor:
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
-def gain(norm: nn.Module) -> Float[Tensor, "d_model"]:
+def gain(norm: nn.Module) -> Float[Tensor, " d_model"]:
     """w of N(x) = w ⊙ C x / s + b."""
     weight = high(gathered(norm.get_parameter("w")))
     return 1.0 + weight if isinstance(norm, OffsetRMSNorm) else weight
 
 
-def offset(norm: nn.Module) -> Float[Tensor, "d_model"]:
+def offset(norm: nn.Module) -> Float[Tensor, " d_model"]:
     """b of N(x) = w ⊙ C x / s + b; zeros where the norm has none."""
     if isinstance(norm, LayerNorm):
         return high(gathered(norm.b))
@@ -67,14 +67,14 @@ def centred(norm: nn.Module, vectors: Float[Tensor, "rows d_model"]) -> Float[Te
 
 
 def target_readout(
-    model: HookedTransformer, targets: Int[Tensor, "scored"]
-) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, "scored"]]:
+    model: HookedTransformer, targets: Int[Tensor, " scored"]
+) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, " scored"]]:
     """Columns of the unembedding and entries of its bias: logit = column · N(x) + bias, before any soft cap."""
     with whole_head(model):
         return high(model.unembed.W_U[:, targets].T), high(model.unembed.b_U[targets])
 
 
-def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, "d_model"], Float[Tensor, ""]]:
+def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, " d_model"], Float[Tensor, ""]]:
     """Return column and constant of the mean logit over the vocabulary."""
     with whole_head(model):
         return high(model.unembed.W_U).mean(-1), high(model.unembed.b_U).mean()
@@ -82,7 +82,7 @@ def mean_readout(model: HookedTransformer) -> tuple[Float[Tensor, "d_model"], Fl
 
 def final_norm(
     model: HookedTransformer, residual: Float[Tensor, "scored d_model"]
-) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, "scored"]]:
+) -> tuple[Float[Tensor, "scored d_model"], Float[Tensor, " scored"]]:
     """Output of the final norm, and the scale s that it divides by."""
     with _collecting(model, ["ln_final.hook_scale"], None) as seen, whole(model):
         normed = model.ln_final(residual[None])[0]
@@ -109,7 +109,7 @@ def written_along(
     with _collecting(model, names, where) as seen:
         final = run_layers(model, embed(model, tokens), start=0)[where]
 
-    def along(name: str) -> Float[Tensor, "scored"]:
+    def along(name: str) -> Float[Tensor, " scored"]:
         return (high(seen[name]) * directions).sum(-1)
 
     attention = [within(model.blocks[layer], _attention_along, model, layer, seen, directions) for layer in layers]
@@ -125,7 +125,7 @@ def written_along(
 
 def _attention_along(
     model: HookedTransformer, layer: int, seen: dict[str, Tensor], directions: Float[Tensor, "scored d_model"]
-) -> tuple[Float[Tensor, "head scored"], Float[Tensor, "scored"]]:
+) -> tuple[Float[Tensor, "head scored"], Float[Tensor, " scored"]]:
     block: TransformerBlock = model.blocks[layer]
     constant = torch.zeros_like(directions[:, 0])
     if (name := _norm_behind_attention(model)) is not None:

@@ -18,20 +18,14 @@ from dissect.models.sharding.sharded import is_sharded, within
 from dissect.undoing.change import undone
 
 
-def final_residual(
-    model: HookedTransformer,
-    inputs: Int[Tensor, "batch pos"] | Float[Tensor, "batch pos d_model"],
-    *,
-    start_at_layer: int | None = None,
-) -> Float[Tensor, "batch pos d_model"]:
-    """Return the residual stream after the last block.
+def final_residual(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    """Return the residual stream after the last block, from right-padded tokens.
 
-    ``inputs`` are right-padded tokens, or with ``start_at_layer`` the residual stream before that layer
-    (``n_layers`` returns it unchanged). No mask is needed: under causal attention a real token never sees the padding
-    on its right. The padding side is stated because TransformerLens otherwise takes it from the tokenizer and, for
-    "left", masks every token that happens to equal the padding token.
+    No mask is needed: under causal attention a real token never sees the padding on its right. The padding side is
+    stated because TransformerLens otherwise takes it from the tokenizer and, for "left", masks every token that happens
+    to equal the padding token.
     """
-    return model(inputs, start_at_layer=start_at_layer, stop_at_layer=model.cfg.n_layers, padding_side="right")
+    return model(tokens, stop_at_layer=model.cfg.n_layers, padding_side="right")
 
 
 def embed(model: HookedTransformer, tokens: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:

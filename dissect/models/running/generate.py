@@ -18,20 +18,20 @@ from dissect.models.running.kv_cache import Decoder, can_decode
 from dissect.models.vocabulary import unused_ids
 from dissect.undoing.gradient_mode import without_gradients
 
-Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, "row"]]
+Choose = Callable[[Float[Tensor, "row d_vocab"], Sequence[int], int], Int[Tensor, " row"]]
 """Maps the logits of some rows, the numbers of their prompts and that of the step (from 0) to the next ids."""
 
 
 def greedy(
     model: HookedTransformer,
-    prompts: Sequence[Int[Tensor, "_"]],
+    prompts: Sequence[Int[Tensor, " _"]],
     *,
     max_new_tokens: int,
     eos_ids: Collection[int] = (),
     n_ctx: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
-) -> list[Int[Tensor, "_"]]:
+) -> list[Int[Tensor, " _"]]:
     """The most likely continuation of each prompt, token by token, with a key/value cache.
 
     What a prompt gets does not depend on what else is asked: prompts of any lengths run side by side, and no row sees
@@ -73,7 +73,7 @@ def greedy(
 @without_gradients()
 def generate(
     model: HookedTransformer,
-    prompts: Sequence[Int[Tensor, "_"]],
+    prompts: Sequence[Int[Tensor, " _"]],
     choose: Choose,
     *,
     max_new_tokens: int,
@@ -81,7 +81,7 @@ def generate(
     n_ctx: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
-) -> list[Int[Tensor, "_"]]:
+) -> list[Int[Tensor, " _"]]:
     """Continue each prompt by what ``choose`` makes of the logits; everything else as in `greedy`."""
     limit = model.cfg.n_ctx if n_ctx is None else min(n_ctx, model.cfg.n_ctx)
     for name, value in (("max_new_tokens", max_new_tokens), ("batch_size", batch_size)):
@@ -110,7 +110,7 @@ def _among_tokens(model: HookedTransformer, choose: Choose) -> Choose:
     if not len(unused):
         return choose
 
-    def choose_among(logits: Float[Tensor, "row d_vocab"], rows: Sequence[int], step: int) -> Int[Tensor, "row"]:
+    def choose_among(logits: Float[Tensor, "row d_vocab"], rows: Sequence[int], step: int) -> Int[Tensor, " row"]:
         return choose(logits.index_fill(-1, unused.to(logits.device), -torch.inf), rows, step)
 
     return choose_among
@@ -144,7 +144,7 @@ def _batches(prompts: Sequence[Tensor], batch_size: int, *, mixed: bool) -> Iter
             yield rows[start : start + batch_size]
 
 
-def _best(logits: Float[Tensor, "row d_vocab"]) -> Int[Tensor, "row"]:
+def _best(logits: Float[Tensor, "row d_vocab"]) -> Int[Tensor, " row"]:
     """The first of the highest logits in each row: on a CPU by numpy, which takes a tenth of PyTorch's time."""
     if logits.device.type != "cpu" or logits.dtype not in (torch.float32, torch.float64):
         return logits.argmax(dim=-1)
@@ -156,7 +156,7 @@ class _Batch:
     """Prompts that are continued together, by their numbers."""
 
     model: HookedTransformer
-    prompts: Mapping[int, Int[Tensor, "_"]]
+    prompts: Mapping[int, Int[Tensor, " _"]]
     room: Mapping[int, int]
     """Number of tokens that may be added to each row."""
     eos_ids: Collection[int]

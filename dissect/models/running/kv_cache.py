@@ -46,7 +46,7 @@ class Decoder:
     never matters. `can_decode` says for which models this is what they compute. Parameters are read when it is made.
     """
 
-    def __init__(self, model: HookedTransformer, prompts: Sequence[Int[Tensor, "_"]], *, max_new_tokens: int) -> None:
+    def __init__(self, model: HookedTransformer, prompts: Sequence[Int[Tensor, " _"]], *, max_new_tokens: int) -> None:
         cfg, weight = model.cfg, model.blocks[0].attn.W_O
         self.lengths = [len(prompt) for prompt in prompts]
         """Number of tokens of each row, read or about to be."""
@@ -64,7 +64,7 @@ class Decoder:
         last = torch.tensor(self.lengths, device=self._device).cumsum(0) - 1
         return self._logits(residual[last])
 
-    def step(self, tokens: Int[Tensor, "row"]) -> Float[Tensor, "row d_vocab"]:
+    def step(self, tokens: Int[Tensor, " row"]) -> Float[Tensor, "row d_vocab"]:
         """Read one more token of each row; returns the logits after it."""
         self.lengths = [length + 1 for length in self.lengths]
         if max(self.lengths) > (room := self._cache.shape[-2]):
@@ -83,7 +83,7 @@ class Decoder:
         self.lengths = [self.lengths[row] for row in order]
         return order
 
-    def _run(self, tokens: Int[Tensor, "token"], where: Where) -> Float[Tensor, "token d_model"]:
+    def _run(self, tokens: Int[Tensor, " token"], where: Where) -> Float[Tensor, "token d_model"]:
         """The residual stream after the last block; keys and values go into the cache."""
         model = self._model
         residual = model.embed(tokens[None])[0]

@@ -22,7 +22,7 @@ from dissect.models.running.attention import bias_of
 from dissect.models.running.packed import Where
 
 Tokens = Float[Tensor, "token d_model"]
-Linear = tuple[Float[Tensor, "d_out d_in"], Float[Tensor, "d_out"] | None]
+Linear = tuple[Float[Tensor, "d_out d_in"], Float[Tensor, " d_out"] | None]
 
 
 class LeanBlock:
@@ -98,7 +98,7 @@ def lean_norm(norm: Any) -> Callable[[Tensor], Tensor]:
     return partial(_rms_normed, weight=weight, eps=norm.eps)
 
 
-def _rms_normed(x: Float[Tensor, "*batch d"], *, weight: Float[Tensor, "d"], eps: float) -> Float[Tensor, "*batch d"]:
+def _rms_normed(x: Float[Tensor, "*batch d"], *, weight: Float[Tensor, " d"], eps: float) -> Float[Tensor, "*batch d"]:
     scale = torch.linalg.vecdot(x, x).div_(x.shape[-1]).add_(eps).rsqrt_()
     return (x * scale[..., None]).mul_(weight)
 

@@ -15,7 +15,7 @@ from dissect.models.running.generate import generate
 
 def sample(
     model: HookedTransformer,
-    prompts: Sequence[Int[Tensor, "_"]],
+    prompts: Sequence[Int[Tensor, " _"]],
     *,
     max_new_tokens: int,
     top_p: float | None = None,
@@ -26,7 +26,7 @@ def sample(
     n_ctx: int | None = None,
     batch_size: int = 32,
     progress: bool = True,
-) -> list[Int[Tensor, "_"]]:
+) -> list[Int[Tensor, " _"]]:
     """A random continuation of each prompt, from the distribution that transformers' ``generate`` draws from.
 
     The temperature divides the logits, ``top_k`` keeps the likeliest tokens (and all that tie with the last of them),
@@ -50,7 +50,7 @@ def sample(
             raise DissectError(f"{name} must be {wanted}, got {value}")
     streams = [np.random.default_rng([seed, i]) for i in range(len(prompts))]
 
-    def choose(logits: Float[Tensor, "row d_vocab"], rows: Sequence[int], step: int) -> Int[Tensor, "row"]:
+    def choose(logits: Float[Tensor, "row d_vocab"], rows: Sequence[int], step: int) -> Int[Tensor, " row"]:
         numbers = torch.tensor([streams[row].random() for row in rows], dtype=torch.float64, device=logits.device)
         ids, probabilities = distribution(logits, top_p=top_p, top_k=top_k, temperature=temperature)
         return ids.gather(1, _drawn(probabilities, numbers)[:, None])[:, 0]
@@ -85,7 +85,7 @@ def distribution(
     return ids, logits.double().softmax(dim=1)
 
 
-def _drawn(probabilities: Float[Tensor, "row candidate"], numbers: Float[Tensor, "row"]) -> Int[Tensor, "row"]:
+def _drawn(probabilities: Float[Tensor, "row candidate"], numbers: Float[Tensor, " row"]) -> Int[Tensor, " row"]:
     """The candidate in whose share of [0, 1) each number falls."""
     sums = probabilities.cumsum(dim=1)
     whole = sums[:, -1]

@@ -79,7 +79,7 @@ def draw(table: pd.DataFrame) -> go.Figure:
         group="vector",
         title="Noise on one value vector",
         subtitle="greedy answers against those of the model as it was",
-        caption="Mean over concepts with a 95 % bootstrap; 1: the answers are the same.",
+        caption="Mean over concepts with a 95% bootstrap; 1: the answers are the same.",
         x_title="BLEU or ROUGE-L to the answers before",
         x_range=(-0.03, 1.03),
     )

@@ -75,7 +75,7 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
         title="What brings the base model's behaviour back into the unlearned one",
         subtitle=f"window of {settings['window']} layers, scoring: {settings['scoring']}",
         caption=(
-            f"Mean over questions, concepts and methods; bands: 95 % bootstrap over {unit}s. 1: the base model's "
+            f"Mean over questions, concepts and methods; bands: 95% bootstrap over {unit}s. 1: the base model's "
             "logits, 0: the unlearned model's own. The windows of the first and last layers hold fewer layers."
         ),
         x_title="centre layer of the window",

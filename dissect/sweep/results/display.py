@@ -25,7 +25,7 @@ def html(
         unit = f" ({about['unit']})" if about["unit"] else ""
         blocks.append(
             f"<p><b>recovery of {escape(metric)}</b>: {escape(about['label'])}{escape(unit)}</p>"
-            "<table><tr><th>component</th><th>highest mean</th><th>95 %</th><th>at</th>"
+            "<table><tr><th>component</th><th>highest mean</th><th>95%</th><th>at</th>"
             f"<th>mean over cells</th></tr>{rows}</table>"
         )
     scope = spec.get("scope", "windows")

@@ -72,7 +72,7 @@ class TrainConfig:
     variant: VariantName = "masked"
     """Published form of the objective. See `dissect.unlearning.losses.undial`."""
     focus: Focus = "none"
-    """Weigh the focus strings of the facts: soft, more than the rest of the answer; hard, alone."""
+    """Where facts name focus strings: soft weights them more than the rest of the answer, hard scores nothing else."""
     focus_weight: Positive = 10.0
     """Weight of a token in soft focus. Other tokens weigh 1."""
 

@@ -17,9 +17,9 @@ from dissect.unlearning.gradient.prompt_rows import PromptRows
 LOGITS_AT_ONCE = 1 << 24
 """Number of logits (64 MB in float32) that are in memory together, times the few copies that a loss makes of them."""
 
-RowValues = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, "row"]]
+RowValues = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, " row"]]
 """Function from the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""
-Combine = Callable[[Float[Tensor, "row"]], Float[Tensor, ""]]
+Combine = Callable[[Float[Tensor, " row"]], Float[Tensor, ""]]
 """Function from that quantity of all rows to the loss."""
 
 
@@ -113,7 +113,7 @@ def _backward_in_one(
     the backward pass, which computes the logits of each slice again.
     """
 
-    def part_values(rows: Float[Tensor, "part d_model"], part: slice) -> Float[Tensor, "part"]:
+    def part_values(rows: Float[Tensor, "part d_model"], part: slice) -> Float[Tensor, " part"]:
         return values(logits_of(model, rows), part)  # (part, d_model) -> (part, d_vocab) -> (part)
 
     def loss() -> Float[Tensor, ""]:

@@ -47,7 +47,7 @@ def loss_settings(config: TrainConfig) -> dict[str, Any]:
     return {name: config.strength if name == "beta" else getattr(config, name) for name in names}
 
 
-def row_weights(rows: PromptRows, method: Method) -> Float[Tensor, "row"]:
+def row_weights(rows: PromptRows, method: Method) -> Float[Tensor, " row"]:
     """Weight of each forget row in the mean over tokens: its focus weight, or 0 where the method skips the token."""
     if method.skips == 0:
         return rows.weights
@@ -73,7 +73,7 @@ def forget_part(
     total: int | float,
     *,
     distributions: Distributions | LiveReference | None = None,
-    reference_nll: Float[Tensor, "answer"] | None = None,
+    reference_nll: Float[Tensor, " answer"] | None = None,
 ) -> LossPart:
     """Loss of the forget side of a micro-batch.
 
@@ -87,14 +87,14 @@ def forget_part(
     method, settings, weight = METHODS[config.method], loss_settings(config), config.forget_weight / total
     if method.sees == "answers":
 
-        def combine(nll: Float[Tensor, "row"]) -> Float[Tensor, ""]:
+        def combine(nll: Float[Tensor, " row"]) -> Float[Tensor, ""]:
             return method.loss(_answers(nll, rows, reference_nll), **settings).sum() * weight
 
         return LossPart(lambda logits, part: nll_rows(logits, rows.targets[part]).double(), combine, linear=False)
     # in float64: the values are few, and a sum of thousands of them is not to be rounded
     weights = row_weights(rows, method).double() * weight  # (row)
 
-    def values(logits: Float[Tensor, "part d_vocab"], part: slice) -> Float[Tensor, "part"]:
+    def values(logits: Float[Tensor, "part d_vocab"], part: slice) -> Float[Tensor, " part"]:
         reference = None if distributions is None else _reference_rows(distributions, part, logits)
         tokens = TokenInputs(logits, rows.targets[part], rows.answer[part], reference)
         return weights[part] * method.loss(tokens, **settings)
@@ -117,7 +117,7 @@ def retain_part(
         )
     assert distributions is not None
 
-    def kl(logits: Float[Tensor, "part d_vocab"], part: slice) -> Float[Tensor, "part"]:
+    def kl(logits: Float[Tensor, "part d_vocab"], part: slice) -> Float[Tensor, " part"]:
         reference = _reference_rows(distributions, part, logits)
         if isinstance(reference, TopK):
             return weight * kl_top_k_rows(logits, reference).double()
@@ -136,7 +136,7 @@ def _reference_rows(
     return selected.to(logits)
 
 
-def _answers(nll: Float[Tensor, "row"], rows: PromptRows, reference_nll: Tensor | None) -> AnswerInputs:
+def _answers(nll: Float[Tensor, " row"], rows: PromptRows, reference_nll: Tensor | None) -> AnswerInputs:
     """Sum what each row contributes to the NLL of its text."""
     sums = torch.zeros(len(rows.tokens), dtype=nll.dtype, device=nll.device).index_add(0, rows.sequence, nll)
     lengths = torch.bincount(rows.sequence, minlength=len(rows.tokens))

@@ -21,13 +21,13 @@ class PromptRows:
     tokens: Int[Tensor, "batch pos"]
     where: Bool[Tensor, "batch pos"]
     """True at the positions t whose logits are read."""
-    targets: Int[Tensor, "row"]
+    targets: Int[Tensor, " row"]
     """The token at t + 1 of each of them."""
-    answer: Bool[Tensor, "row"]
+    answer: Bool[Tensor, " row"]
     """True where that is an answer token; everywhere, unless the whole text is scored."""
-    sequence: Int[Tensor, "row"]
+    sequence: Int[Tensor, " row"]
     """The text that a row belongs to, from 0."""
-    weights: Float[Tensor, "row"]
+    weights: Float[Tensor, " row"]
     """Weight of each row in a mean over tokens."""
 
     def to(self, device: torch.device) -> "PromptRows":

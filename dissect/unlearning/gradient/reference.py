@@ -35,7 +35,7 @@ class StoredReference:
     rows: Shelf = field(default_factory=Shelf)
     """Distributions at the scored positions of a text."""
 
-    def sequence_nll(self, indices: Sequence[int]) -> Float[Tensor, "batch"]:
+    def sequence_nll(self, indices: Sequence[int]) -> Float[Tensor, " batch"]:
         """NLL of each text of a micro-batch, in float64."""
         return torch.tensor([self.nll[index] for index in indices], dtype=torch.float64)
 

@@ -58,7 +58,7 @@ class StepReferences:
             return
         self._take(model if teacher is None else teacher, data, steps, progress)
 
-    def nll(self, side: Side, prompts: Prompts, indices: list[int]) -> Float[Tensor, "batch"]:
+    def nll(self, side: Side, prompts: Prompts, indices: list[int]) -> Float[Tensor, " batch"]:
         """NLL of each text under the reference, summed over its scored tokens, in nats (float64)."""
         if self._live is None:
             return self._stored[side].sequence_nll(indices)

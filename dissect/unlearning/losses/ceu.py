@@ -32,7 +32,7 @@ def ceu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos
     return ceu_rows(logits[:, :-1][kept], labels[:, 1:][kept]).mean()
 
 
-def ceu_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+def ceu_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """Cross-entropy in nats to the model's own distribution without the target."""
     others = full_precision(logits.detach()).scatter(1, targets[:, None], -float("inf"))
     return soft_rows(logits, others.softmax(1))

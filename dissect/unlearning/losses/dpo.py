@@ -55,13 +55,13 @@ def dpo(
 
 
 def dpo_sequences(
-    nll: Float[Tensor, "batch"],
-    ref_nll: Float[Tensor, "batch"],
-    alternate_nll: Float[Tensor, "batch"],
-    alternate_ref_nll: Float[Tensor, "batch"],
+    nll: Float[Tensor, " batch"],
+    ref_nll: Float[Tensor, " batch"],
+    alternate_nll: Float[Tensor, " batch"],
+    alternate_ref_nll: Float[Tensor, " batch"],
     beta: float = 0.1,
     scaled: bool = True,
-) -> Float[Tensor, "batch"]:
+) -> Float[Tensor, " batch"]:
     """-c log σ(β [(NLL_ref - NLL_θ)(y_w) - (NLL_ref - NLL_θ)(y_l)]) of each pair, from summed NLLs in nats.
 
     The reference is held fixed; c as in `dpo`.

@@ -17,7 +17,7 @@ IGNORED = -100
 
 def predicting_rows(
     logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
-) -> tuple[Float[Tensor, "n vocab"], Int[Tensor, "n"], Int[Tensor, "n"]]:
+) -> tuple[Float[Tensor, "n vocab"], Int[Tensor, " n"], Int[Tensor, " n"]]:
     """The logits at each position t whose next label, at t + 1, is scored; that label; and the sequence it stands in.
 
     Sequence by sequence, and from left to right in each.
@@ -46,11 +46,11 @@ def full_precision(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
     return values if values.dtype == torch.float64 else values.float()
 
 
-def nll_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"]) -> Float[Tensor, "n"]:
+def nll_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"]) -> Float[Tensor, " n"]:
     """-log p(target) in nats."""
     return F.cross_entropy(full_precision(logits), targets, reduction="none")
 
 
-def soft_rows(logits: Float[Tensor, "n vocab"], q: Float[Tensor, "n vocab"]) -> Float[Tensor, "n"]:
+def soft_rows(logits: Float[Tensor, "n vocab"], q: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
     """Cross-entropy -Σ_v q_v log p_v in nats; lowering it moves p to q, where it is the entropy of q, not 0."""
     return -(q * full_precision(logits).log_softmax(1)).sum(1)

@@ -56,7 +56,7 @@ def kl(
     return kl_rows(logits[scored], ref_logits[scored]).mean()
 
 
-def kl_rows(logits: Float[Tensor, "n vocab"], ref_logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n"]:
+def kl_rows(logits: Float[Tensor, "n vocab"], ref_logits: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
     """KL(p_ref ‖ p) in nats; the reference is held fixed."""
     expected = full_precision(ref_logits.detach()).log_softmax(1)
     actual = full_precision(logits).log_softmax(1)

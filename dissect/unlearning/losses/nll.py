@@ -22,7 +22,7 @@ def token_nll(
 
 def sequence_nll(
     logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
-) -> tuple[Float[Tensor, "batch"], Int[Tensor, "batch"]]:
+) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"]]:
     """Sum -log p over the scored tokens of each sequence, in nats, and count them.
 
     The ratio of the two is the mean of a sequence; the sums' total over the counts' total is `nll`, the mean over all
@@ -33,7 +33,7 @@ def sequence_nll(
 
 def answer_nll(
     logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos"]
-) -> tuple[Float[Tensor, "batch"], Int[Tensor, "batch"]]:
+) -> tuple[Float[Tensor, " batch"], Int[Tensor, " batch"]]:
     """Compute `sequence_nll` for objectives that are a mean over sequences, each of which needs an answer.
 
     Raises:

@@ -51,8 +51,8 @@ def npo(
 
 
 def npo_sequences(
-    nll: Float[Tensor, "batch"], ref_nll: Float[Tensor, "batch"], beta: float = 0.1
-) -> Float[Tensor, "batch"]:
+    nll: Float[Tensor, " batch"], ref_nll: Float[Tensor, " batch"], beta: float = 0.1
+) -> Float[Tensor, " batch"]:
     """-(2/β) log σ(β (NLL_θ - NLL_ref)) of each sequence, from its summed negative log-likelihoods in nats.
 
     The reference is held fixed.

@@ -24,7 +24,7 @@ def pdu(logits: Float[Tensor, "batch pos vocab"], labels: Int[Tensor, "batch pos
     return pdu_rows(logits[scored]).mean()
 
 
-def pdu_rows(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, "n"]:
+def pdu_rows(logits: Float[Tensor, "n vocab"]) -> Float[Tensor, " n"]:
     """(max_v z_v - mean_v z_v)² in squared logits."""
     values = full_precision(logits)
     return (values.amax(1) - values.mean(1)) ** 2

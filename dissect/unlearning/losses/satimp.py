@@ -23,8 +23,8 @@ def satimp(
 
 
 def satimp_rows(
-    logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], beta1: float = 5.0, beta2: float = 1.0
-) -> Float[Tensor, "n"]:
+    logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], beta1: float = 5.0, beta2: float = 1.0
+) -> Float[Tensor, " n"]:
     """-sg[p^β1 (1 - p)^β2] · (-log p) of each target, in nats.
 
     Raises:

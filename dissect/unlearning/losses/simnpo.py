@@ -28,8 +28,8 @@ def simnpo(
 
 
 def simnpo_sequences(
-    nll: Float[Tensor, "batch"], counts: Int[Tensor, "batch"], beta: float = 4.5, delta: float = 0.0
-) -> Float[Tensor, "batch"]:
+    nll: Float[Tensor, " batch"], counts: Int[Tensor, " batch"], beta: float = 4.5, delta: float = 0.0
+) -> Float[Tensor, " batch"]:
     """-(2/β) log σ(β (NLL / |y| - δ)) of each sequence, from its summed NLL in nats and its number of tokens (not 0).
 
     Raises:

@@ -23,11 +23,11 @@ class TopK:
     """Distinct tokens, the true one among them."""
     log_probs: Float[Tensor, "n k"]
     """Log-probabilities of those tokens."""
-    log_tail: Float[Tensor, "n"]
+    log_tail: Float[Tensor, " n"]
     """Log of the mass of all other tokens; -inf where there are none."""
 
     @classmethod
-    def of(cls, logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], k: int) -> "TopK":
+    def of(cls, logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], k: int) -> "TopK":
         """The k most likely tokens; the true token takes the place of the last where it is not one of them.
 
         Raises:
@@ -63,8 +63,8 @@ def undial_top_k(
 
 
 def undial_top_k_rows(
-    logits: Float[Tensor, "n vocab"], teacher: TopK, targets: Int[Tensor, "n"], gamma: float = 10.0
-) -> Float[Tensor, "n"]:
+    logits: Float[Tensor, "n vocab"], teacher: TopK, targets: Int[Tensor, " n"], gamma: float = 10.0
+) -> Float[Tensor, " n"]:
     """-Σ_c q_c log p_c in nats over the classes c: the teacher's top tokens, and all others together.
 
     Lowering the true token's logit by γ changes its probability to q_y = p_y e^-γ / Z and every other to
@@ -86,14 +86,14 @@ def undial_top_k_rows(
     return -(log_q.exp() * _student_classes(logits, teacher.ids)).sum(1)
 
 
-def kl_top_k_rows(logits: Float[Tensor, "n vocab"], reference: TopK) -> Float[Tensor, "n"]:
+def kl_top_k_rows(logits: Float[Tensor, "n vocab"], reference: TopK) -> Float[Tensor, " n"]:
     """KL(p_ref ‖ p) in nats over the reference's top tokens and all others together; at least 0."""
     log_q = _log_classes(full_precision(reference.log_probs), reference.log_tail, logits.shape[1])
     difference = log_q - _student_classes(logits, reference.ids)
     return (log_q.exp() * difference.where(log_q > -float("inf"), 0.0)).sum(1)
 
 
-def _log_classes(top: Float[Tensor, "n k"], tail: Float[Tensor, "n"], vocab: int) -> Float[Tensor, "n classes"]:
+def _log_classes(top: Float[Tensor, "n k"], tail: Float[Tensor, " n"], vocab: int) -> Float[Tensor, "n classes"]:
     """Log-probabilities of the classes, brought to a sum of 1; the rest is one of them where there is a rest.
 
     With the true token lowered, dividing by the sum is dividing by Z, but without the cancellation in 1 - p_y where

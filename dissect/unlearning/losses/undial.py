@@ -68,9 +68,9 @@ def undial(
 def undial_rows(
     logits: Float[Tensor, "n vocab"],
     teacher_logits: Float[Tensor, "n vocab"],
-    targets: Int[Tensor, "n"],
+    targets: Int[Tensor, " n"],
     gamma: float = 10.0,
-) -> Float[Tensor, "n"]:
+) -> Float[Tensor, " n"]:
     """-Σ_v q_v log p_v in nats, q from `targets_of_teacher`.
 
     Raises:
@@ -80,7 +80,7 @@ def undial_rows(
 
 
 def targets_of_teacher(
-    teacher_logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], gamma: float = 10.0
+    teacher_logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], gamma: float = 10.0
 ) -> Float[Tensor, "n vocab"]:
     """q = softmax(z^T - γ onehot(y)): logit(q_y) = logit(p_y) - γ. The teacher is held fixed.
 

@@ -22,7 +22,7 @@ def wga(
     return wga_rows(rows, targets, beta).mean()
 
 
-def wga_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, "n"], beta: float = 1.0) -> Float[Tensor, "n"]:
+def wga_rows(logits: Float[Tensor, "n vocab"], targets: Int[Tensor, " n"], beta: float = 1.0) -> Float[Tensor, " n"]:
     """-sg[p^β] · (-log p) of each target, in nats.
 
     Raises:
