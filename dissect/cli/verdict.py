@@ -140,7 +140,7 @@ def verdicts_named(text: str) -> set[str]:
 
 
 def _report(verdicts: Any) -> None:
-    from dissect.cli.arguments.summary import columns
+    from dissect.cli.arguments.aligned import columns
 
     shown = verdicts.table()
     typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))

@@ -35,6 +35,8 @@ from dissect.unlearning.methods import METHODS, VARIANTS
 
 MethodName = Annotated[str, OneOf(tuple(METHODS))]
 VariantName = Annotated[str, OneOf(VARIANTS)]
+LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
+"""Matrices that carry adapters where no blocks are set: the UnDIAL paper's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
