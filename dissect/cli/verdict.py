@@ -57,6 +57,7 @@ def verdict(
         ),
     ] = "",
     batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.", min=1)] = 32,
+    adapter_base: options.AdapterBase = None,
     task: options.Task = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace what is there.")] = False,
     prompting: options.PromptOptions,
@@ -104,6 +105,7 @@ def verdict(
         out=out,
         task=task,
         overwrite=overwrite,
+        adapter_base=adapter_base,
         progress=running.progress,
     )
     if is_main():

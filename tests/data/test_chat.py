@@ -390,6 +390,7 @@ def test_the_format_is_kept_with_results_and_runs(chatting: Path, tmp_path: Path
     assert "chat" not in dissect.patch(pair, FACTS.prompts(pair.base), ["z"], layers=[1], progress=False).spec
     found = dissect.evaluate(pair.base, forget=FACTS[:2], measures=["exact_match"], chat=chat, progress=False)
     assert found.spec["chat"] == chat and "Be brief." in found.answers[0]["prompt"]
+    assert found.spec["chat_templates"] == {pair.base.checkpoint.path.name: prompts.provenance()["chat_template"]}
     with pytest.raises(DissectError, match="must stand in the chat format of the other texts"):
         dissect.unlearn(
             trained,
