@@ -153,8 +153,7 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
         "facts": {name: fingerprint(facts) for name, facts in sets.items()},
         "settings": settings.to_dict() | {"steps": None},
     }
-    if settings.chat is not None:
-        chat = as_chat(settings.chat)
+    if (chat := as_chat(settings.chat)) is not None:
         identity["chat_templates"] = chat_templates(pair.models(), chat, say=False)
     identity["settings"]["steps"] = None  # more steps may be computed later
     cfg = pair.base.cfg
