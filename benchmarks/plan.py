@@ -2,10 +2,14 @@
 
     python benchmarks/plan.py [--rounds 3]
     python benchmarks/plan.py --recipes
+    python benchmarks/plan.py --commands
 
 Random checkpoints of a few hundred megabytes, of unlike shapes. Each job runs in a process of its own; its peak is the
 growth of the resident memory over what it was after the imports (a tiny checkpoint is swept and trained first, so that
 all imports are done). Ratios are predicted / measured, for the median of the rounds; the limit is 15 %.
+
+With --commands it is the commands that are measured: how long `dissect plan` and `dissect inspect` take to answer about
+a configuration, and in how much memory, beside `import torch`; the best of the rounds.
 
 With --recipes nothing is measured: the table is what `dissect plan --gpu-memory 80GB --dtype bfloat16` says of models
 of 1 to 70 billion parameters.
@@ -18,6 +22,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--recipes", action="store_true")
+    parser.add_argument("--commands", action="store_true")
     parser.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.child:
@@ -66,6 +72,9 @@ def main() -> None:
         return
     if arguments.recipes:
         recipes()
+        return
+    if arguments.commands:
+        commands(arguments.rounds)
         return
     worst = 0.0
     with tempfile.TemporaryDirectory() as directory:
@@ -126,6 +135,31 @@ def recipes(memory: int = 80 * 10**9) -> None:
             sharded = f"; {ranks} x {peaks[1]:.0f} GB" if ranks > 1 and not job.sequential else ""
             cells.append(f"{peaks[0]:.{1 if peaks[0] < 10 else 0}f} GB{sharded}")
         print(f"| {title} | " + " | ".join(cells) + " |")
+
+
+def commands(rounds: int) -> None:
+    """Time and memory of commands that answer from a configuration, each in fresh processes."""
+    with tempfile.TemporaryDirectory() as directory:
+        names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
+        llama = {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+        Path(directory, "config.json").write_text(json.dumps(dict(zip(names, SHAPES["8B"], strict=False)) | llama))
+        dissect = ["-m", "dissect"]
+        print(f"{'command':<24}{'s':>7}{'MB':>7}")
+        for words in ([*dissect, "plan", directory], [*dissect, "inspect", directory], ["-c", "import torch"]):
+            taken = [timed([sys.executable, *words]) for _ in range(rounds)]
+            seconds, memory = (min(column) for column in zip(*taken, strict=True))
+            title = " ".join(word for word in words if word not in ("-m", "-c", directory))
+            print(f"{title:<24}{seconds:>7.2f}{memory / 1e6:>7.0f}", flush=True)
+
+
+def timed(words: list[str]) -> tuple[float, int]:
+    """Seconds and peak bytes of a process."""
+    start = time.perf_counter()
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(process.pid, 0)
+    if status:
+        raise SystemExit(f"{' '.join(words)} failed")
+    return time.perf_counter() - start, usage.ru_maxrss * 1024
 
 
 def run(task: str, directory: str) -> dict[str, Any]:

@@ -14,11 +14,13 @@ from dissect.autopsy.results import ABOUT_FILE, Results, read_about, write_about
 from dissect.autopsy.settings import ReportSettings
 from dissect.autopsy.step_inputs import StepInputs
 from dissect.autopsy.steps import STEPS, chosen_steps
+from dissect.data.chat.chat_settings import as_chat
 from dissect.data.facts import Facts
 from dissect.differences import first_difference
 from dissect.distributed import is_main
 from dissect.errors import DissectError, JobError, Unfinished
 from dissect.evaluation.sets import fingerprint
+from dissect.evaluation.templates import chat_templates
 from dissect.jobs.items import Items
 from dissect.jobs.journal import JournalRow, key_of
 from dissect.jobs.journals import Journals
@@ -151,6 +153,8 @@ def _about(pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings,
         "facts": {name: fingerprint(facts) for name, facts in sets.items()},
         "settings": settings.to_dict() | {"steps": None},
     }
+    if (chat := as_chat(settings.chat)) is not None:
+        identity["chat_templates"] = chat_templates(pair.models(), chat, say=False)
     identity["settings"]["steps"] = None  # more steps may be computed later
     cfg = pair.base.cfg
     return {

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dissect.attacks.attack import chosen_attacks
-from dissect.data.chat.chat_settings import as_chat
+from dissect.data.chat.chat_settings import chat_as_data
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures
@@ -53,8 +53,7 @@ class ReportSettings:
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
         check_template(self.template)
-        chat = as_chat(self.chat)
-        object.__setattr__(self, "chat", None if chat is None else chat.to_dict())
+        object.__setattr__(self, "chat", chat_as_data(self.chat))
         if self.answers not in ("base", "gold"):
             raise DissectError(f"answers must be base or gold, got {self.answers!r}")
         for name in ("max_new_tokens", "max_facts", "search_facts", "n_shown", "batch_size"):
@@ -77,4 +76,4 @@ class ReportSettings:
 
     def to_dict(self) -> dict[str, Any]:
         """Return a JSON-serialisable dict."""
-        return asdict(self)
+        return asdict(self) | {"chat": None if self.chat is False else self.chat}

@@ -57,6 +57,7 @@ def _verdict(inputs: StepInputs, out: Path) -> None:
         attacks=settings.attacks,
         answers="base" if inputs.unanswered else "gold",
         template=settings.template,
+        chat=settings.chat,
         max_new_tokens=settings.max_new_tokens,
         **inputs.shared(out),
     )

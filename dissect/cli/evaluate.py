@@ -129,7 +129,7 @@ def evaluate(
 
 
 def _report(result: Any) -> None:
-    from dissect.cli.arguments.summary import columns
+    from dissect.cli.arguments.aligned import columns
 
     shown = result.table()
     if len(shown):

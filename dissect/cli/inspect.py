@@ -1,5 +1,7 @@
 """`dissect inspect`: a checkpoint described, or two compared."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,6 +12,9 @@ from dissect.errors import DissectError
 
 if TYPE_CHECKING:
     from transformer_lens import HookedTransformer
+
+    from dissect.models.files.description import Description
+    from dissect.models.layout import Layout
 
 
 def inspect(
@@ -29,6 +34,9 @@ def inspect(
     check: Annotated[
         bool, typer.Option("--check", help="Run the library's own checks on the checkpoint; exit 1 where one fails.")
     ] = False,
+    fingerprint: Annotated[
+        bool, typer.Option("--fingerprint", help="Read the weights, and show the fingerprint that results store.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing drift map.")] = False,
     adapter_base: options.AdapterBase = None,
     allow_extra_rows: options.AllowExtraRows = False,
@@ -36,7 +44,8 @@ def inspect(
 ) -> None:
     """Describe a checkpoint, or compare two.
 
-    Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take. With
+    Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take, from
+    config.json and the headers of the weights alone; --fingerprint also reads the weights. With
     UNLEARNED, shows how far the parameters of each block moved. With --drift, writes a file for `dissect plot`: norms
     and ranks of the change, and how much of it survives rounding to 8 and 4 bits. With --check, compares logits and
     generation with those of transformers, patches every site with itself, saves and reloads the model, and prints one
@@ -48,10 +57,18 @@ def inspect(
             raise DissectError("--drift compares two checkpoints: name UNLEARNED as well")
     if check and unlearned is not None:
         raise DissectError("--check runs on one checkpoint: leave UNLEARNED out")
-    running.start()
     if check:
+        running.start()
         _check(base, adapter_base, running)
         return
+    if unlearned is None and not fingerprint:
+        from dissect.models.files.description import described_by_files
+
+        description = described_by_files(base)
+        if description is not None:
+            typer.echo(describe(base, description))
+            return
+    running.start()
     from dissect.models.adapter_base import adapter_base_of
     from dissect.models.files.load import load
     from dissect.models.pair import load_pair
@@ -59,10 +76,10 @@ def inspect(
     loading: dict[str, Any] = {"dtype": running.dtype, "device": running.device, "progress": running.progress}
     model = load(base, base=adapter_base_of(base, given=adapter_base), **loading)
     if unlearned is None:
-        typer.echo(describe(model))
+        typer.echo(describe_loaded(model))
         return
     pair = load_pair(model, unlearned, adapter_base=adapter_base, allow_extra_rows=allow_extra_rows, **loading)
-    typer.echo(describe(model))
+    typer.echo(describe_loaded(model))
     typer.echo(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
     if drift is not None:
         from dissect.measures.representation.drift import drift as measured
@@ -83,49 +100,64 @@ def _check(source: str, adapter_base: str | None, running: options.RunOptions) -
         raise typer.Exit(1)
 
 
-def describe(model: "HookedTransformer") -> str:
-    """Sizes, tokenizer, and the sites and blocks with the names of their hooks and parameters."""
-    from dissect.cli.arguments.summary import columns
+def describe_loaded(model: "HookedTransformer") -> str:
+    """As ``describe``, with what only the weights tell: their fingerprint, and an adapter that was merged."""
+    from dissect.models.families import find_family, transformers_config
+    from dissect.models.files.description import Description
+    from dissect.models.layout import layout_of
 
-    about = [*_sizes(model), ("tokenizer", _tokenizer(model.tokenizer))]
-    sites, blocks = _sites(model), _blocks(model)
+    checkpoint, tokenizer = model.checkpoint, model.tokenizer
+    family = find_family(checkpoint.config)
+    description = Description(
+        architecture=checkpoint.architecture,
+        layout=layout_of(family, transformers_config(family, checkpoint.config)),
+        weights=checkpoint.dtype,
+        tokenizer=_tokenizer(tokenizer),
+        chat_template=getattr(tokenizer, "chat_template", None) is not None,
+    )
+    rows = [("fingerprint", checkpoint.fingerprint)]
+    if checkpoint.adapter is not None:
+        rows.append(("adapter", f"{checkpoint.adapter}, merged"))
+    return describe(str(checkpoint.source), description, rows)
+
+
+def describe(source: str, description: "Description", more: Sequence[tuple[str, str]] = ()) -> str:
+    """Sizes, tokenizer, and the sites and blocks with the names of their hooks and parameters."""
+    from dissect.cli.arguments.aligned import columns
+
+    asked = "yes: ask with --chat" if description.chat_template else "none"
+    about = [*_sizes(description), *more, ("tokenizer", description.tokenizer), ("chat template", asked)]
     return "\n".join(
         [
-            str(model.checkpoint.source),
+            source,
             _indented(columns(about)),
             "",
             "activation sites (dissect patch --components)",
-            _indented(columns(sites)),
+            _indented(columns(_sites(description.layout))),
             "",
             "parameter blocks (dissect restore --blocks)",
-            _indented(columns(blocks)),
+            _indented(columns(_blocks(description.layout))),
         ]
     )
 
 
-def _sizes(model: "HookedTransformer") -> list[tuple[str, str]]:
-    from dissect.models.parameters import in_checkpoint
-
-    cfg, checkpoint = model.cfg, model.checkpoint
-    parameters = sum(model.get_parameter(name).numel() for name in in_checkpoint(model))
-    groups = cfg.n_key_value_heads or cfg.n_heads
-    shared = "" if groups == cfg.n_heads else f", {groups} key/value heads"
-    rows = [
-        ("architecture", checkpoint.architecture),
-        ("layers", str(cfg.n_layers)),
-        ("width", str(cfg.d_model)),
-        ("heads", f"{cfg.n_heads} of width {cfg.d_head}{shared}"),
-        ("MLP", f"width {cfg.d_mlp}, {cfg.act_fn}{', gated' if cfg.gated_mlp else ''}"),
-        ("vocabulary", f"{cfg.d_vocab} tokens"),
-        ("context", f"{cfg.n_ctx} tokens"),
+def _sizes(description: "Description") -> list[tuple[str, str]]:
+    layout = description.layout
+    cfg, parameters = layout.settings, sum(map(math.prod, layout.stored.values()))
+    groups = cfg["n_key_value_heads"] or cfg["n_heads"]
+    shared = "" if groups == cfg["n_heads"] else f", {groups} key/value heads"
+    return [
+        ("architecture", description.architecture),
+        ("layers", str(cfg["n_layers"])),
+        ("width", str(cfg["d_model"])),
+        ("heads", f"{cfg['n_heads']} of width {cfg['d_head']}{shared}"),
+        ("MLP", f"width {cfg['d_mlp']}, {cfg['act_fn']}{', gated' if cfg.get('gated_mlp') else ''}"),
+        ("vocabulary", f"{cfg['d_vocab']} tokens"),
+        ("context", f"{cfg['n_ctx']} tokens"),
         ("parameters", f"{parameters:,}"),
-        ("embeddings", "tied: output is input" if checkpoint.tied else "input and output apart"),
-        ("stored as", checkpoint.dtype),
-        ("fingerprint", checkpoint.fingerprint),
+        ("embeddings", "tied: output is input" if layout.tied else "input and output apart"),
+        ("stored as", description.weights),
     ]
-    if checkpoint.adapter is not None:
-        rows.append(("adapter", f"{checkpoint.adapter}, merged"))
-    return rows
 
 
 def _tokenizer(tokenizer: Any) -> str:
@@ -139,39 +171,33 @@ def _tokenizer(tokenizer: Any) -> str:
     return f"{type(tokenizer).__name__}, {len(tokenizer)} tokens, {specials or 'no bos, no eos'}, {adds}"
 
 
-def _sites(model: "HookedTransformer") -> list[tuple[str, ...]]:
-    from dissect.patching.sites import SITES, available, hook_name
+def _sites(layout: "Layout") -> list[tuple[str, ...]]:
+    from dissect.patching.sites import SITES, hook_name, sites_of
 
-    return [(site, hook_name(site, 0).replace(".0.", ".{layer}.", 1), SITES[site].meaning) for site in available(model)]
+    sites = sites_of(parallel=bool(layout.settings.get("parallel_attn_mlp")))
+    return [(site, hook_name(site, 0).replace(".0.", ".{layer}.", 1), SITES[site].meaning) for site in sites]
 
 
-def _blocks(model: "HookedTransformer") -> list[tuple[str, str]]:
+def _blocks(layout: "Layout") -> list[tuple[str, str]]:
     """Each block with its parameters, the larger ones with the number of them; then those outside the layers."""
-    from dissect.models.parameters import (
-        LAYER_BLOCKS,
-        OUTSIDE_BLOCKS,
-        in_checkpoint,
-        layer_block_parameters,
-        outside_block_parameters,
-    )
+    from dissect.models.block_names import LAYER_BLOCKS, OUTSIDE_BLOCKS, names_in_layer, names_outside
 
-    stored = set(in_checkpoint(model))
+    first = "blocks.0."
+    in_layer = [name.removeprefix(first) for name in layout.stored if name.startswith(first)]
     rows = []
     for block in LAYER_BLOCKS:
         try:
-            names = [name for name in layer_block_parameters(model, block, 0) if name in stored]
+            names = names_in_layer(block, in_layer)
         except DissectError:
             continue  # the architecture has no such block
-        shown = ", ".join(name.replace("blocks.0.", "blocks.{layer}.", 1) for name in names)
-        if names:
-            rows.append((block, shown if len(names) < 3 else f"{len(names)} parameters of each layer"))
+        shown = ", ".join(f"blocks.{{layer}}.{name}" for name in names)
+        rows.append((block, shown if len(names) < 3 else f"{len(names)} parameters of each layer"))
     for block in OUTSIDE_BLOCKS:
         try:
-            names = [name for name in outside_block_parameters(model, block) if name in stored]
+            names = names_outside(block, layout.stored, tied=layout.tied)
         except DissectError:
             continue
-        if names:
-            rows.append((block, f"{', '.join(names)} (outside the layers)"))
+        rows.append((block, f"{', '.join(names)} (outside the layers)"))
     return rows
 
 

@@ -140,8 +140,8 @@ def _title(job: "Job") -> str:
 
 
 def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
-    from dissect.cli.arguments.summary import columns
-    from dissect.sweep.cache import readable
+    from dissect.cli.arguments.aligned import columns
+    from dissect.models.accounting import readable
 
     names = [name for name in plans[0].held if any(plan.held[name] for plan in plans)]
     rows = [tuple(heads)] + [(name, *(readable(plan.held[name]) for plan in plans)) for name in names]
@@ -154,8 +154,8 @@ def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
 
 def _advice(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool) -> list[str]:
     """Advice on running the job, and the command."""
+    from dissect.models.accounting import readable
     from dissect.planning.plan import USABLE
-    from dissect.sweep.cache import readable
 
     if not fits and memory is not None:
         return [

@@ -57,6 +57,7 @@ def verdict(
         ),
     ] = "",
     batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.", min=1)] = 32,
+    adapter_base: options.AdapterBase = None,
     task: options.Task = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing verdict.")] = False,
     prompting: options.PromptOptions,
@@ -104,6 +105,7 @@ def verdict(
         out=out,
         task=task,
         overwrite=overwrite,
+        adapter_base=adapter_base,
         progress=running.progress,
     )
     if is_main():
@@ -140,7 +142,7 @@ def verdicts_named(text: str) -> set[str]:
 
 
 def _report(verdicts: Any) -> None:
-    from dissect.cli.arguments.summary import columns
+    from dissect.cli.arguments.aligned import columns
 
     shown = verdicts.table()
     typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))

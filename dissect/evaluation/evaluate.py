@@ -16,6 +16,7 @@ from dissect.evaluation.measure_checkpoint import measured
 from dissect.evaluation.sets import fact_sets, fingerprint
 from dissect.evaluation.shared_evaluation import check_shared, shared
 from dissect.evaluation.sources import CheckpointSource, named, place
+from dissect.evaluation.templates import chat_templates
 from dissect.keywords import keywords
 from dissect.measures import measure as catalogue
 from dissect.measures.examined import Settings
@@ -146,10 +147,12 @@ def evaluate(
         "versions": versions(),
         "roles": {name: place(source) for name, source in references.items()},
     }
+    sources = references | others
     if chat_format is not None:
         spec["chat"] = chat_format.to_dict()
+        known = BASE if BASE in references else None  # differences are named when the checkpoints are compared
+        spec["chat_templates"] = chat_templates(sources, chat_format, base=known, adapter_base=adapter_base, say=False)
     loader = CheckpointLoader(references, facts, settings, dtype, device, answers, adapter_base)
-    sources = references | others
 
     def part(name: str) -> Evaluation:
         examined = loader.examined(name, sources[name])

@@ -11,6 +11,7 @@ from torch import nn
 from transformer_lens import HookedTransformer, HookedTransformerConfig
 
 from dissect.models.families.family import Family
+from dissect.models.layout import constant_of
 from dissect.models.modules import TiedUnembed, use_rotary_tables
 
 
@@ -36,15 +37,6 @@ def put_parameter(model: HookedTransformer, name: str, value: torch.Tensor, *, r
     """Make ``value`` the parameter ``name`` of ``model``."""
     parent, _, leaf = name.rpartition(".")
     setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=requires_grad))
-
-
-def constant_of(family: Family, name: str) -> float | None:
-    """The value of a parameter that a checkpoint need not have: 0 for biases, 1 for OLMo's norms, else None."""
-    parent, _, leaf = name.rpartition(".")
-    if leaf in ("b", "b_Q", "b_K", "b_V", "_b_K", "_b_V", "b_O", "b_in", "b_out", "b_U"):
-        return 0.0
-    is_norm = parent.rpartition(".")[2].startswith("ln")
-    return 1.0 if family.unit_norms and is_norm and leaf == "w" else None
 
 
 def fill_constants(

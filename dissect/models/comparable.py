@@ -86,7 +86,7 @@ def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedT
     lone = sorted((ours.keys() ^ theirs.keys()) - added)
     if lone:
         raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
-    _say_chat_templates(first, second, what)
+    say_chat_templates(first, second, what)
     ours_ids, their_ids = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
     if ours_ids != their_ids:
         _check_bos(first, second, ours_ids, their_ids, what)
@@ -109,8 +109,8 @@ def _check_bos(
         )
 
 
-def _say_chat_templates(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, what: str) -> None:
-    """Name a pair whose chat templates differ: prompts are made with one of the two for both models."""
+def say_chat_templates(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, what: str) -> None:
+    """Name a pair whose chat templates differ: sweeps make prompts with one of the two for both models."""
     ours, theirs = (getattr(tokenizer, "chat_template", None) or "" for tokenizer in (first, second))
     if ours == theirs:
         return
@@ -118,8 +118,8 @@ def _say_chat_templates(first: PreTrainedTokenizerBase, second: PreTrainedTokeni
         pairs = enumerate(zip(ours, theirs, strict=False))
         at = next((i for i, (mine, yours) in pairs if mine != yours), min(len(ours), len(theirs)))
         log.warning(
-            "the chat templates of %s differ, from character %d on (%r and %r): prompts made with the first's are put "
-            "to both",
+            "the chat templates of %s differ, from character %d on (%r and %r): prompts of a sweep are made with the "
+            "first's and put to both, an evaluation asks each in its own",
             what,
             at,
             ours[at : at + 30],

@@ -47,7 +47,7 @@ class ModelPair:
         """True if only one of the models is in memory; see ``sequential``."""
         self._devices: dict[str, torch.device] = {}
         self._aligned: tuple[dict[str, Any], Alignment] | None = None
-        for role, model in self._models().items():
+        for role, model in self.models().items():
             if role != "base":
                 check_comparable(base, model, f"base and {role}")
 
@@ -113,18 +113,18 @@ class ModelPair:
         if self.one_at_a_time:
             yield self
             return
-        for role, model in self._models().items():
+        for role, model in self.models().items():
             if is_sharded(model):
                 raise DissectError(f"the {role} model is sharded, and sharded models are not unloaded: use more ranks")
             _check_as_loaded(role, model)
-        self._devices = {role: model.embed.W_E.device for role, model in self._models().items()}
+        self._devices = {role: model.embed.W_E.device for role, model in self.models().items()}
         try:
             self.one_at_a_time = True
-            for model in self._models().values():
+            for model in self.models().values():
                 unload(model)
             yield self
         finally:
-            for role, model in self._models().items():
+            for role, model in self.models().items():
                 if model.embed.W_E.is_meta:
                     reload(model, device=self._devices[role], progress=False)
             self.one_at_a_time = False
@@ -137,18 +137,18 @@ class ModelPair:
         """
         if not self.one_at_a_time:
             return
-        for role, other in self._models().items():
+        for role, other in self.models().items():
             if other is not model and not other.embed.W_E.is_meta:
                 _check_as_loaded(role, other)
                 unload(other)
-        for role, other in self._models().items():  # only now: there is room for one
+        for role, other in self.models().items():  # only now: there is room for one
             if other is model and other.embed.W_E.is_meta:
                 reload(other, device=self._devices[role], progress=False)
 
     def provenance(self) -> dict[str, Any]:
         """Path, fingerprint and quantisation of each checkpoint, for the attributes of results."""
         origin = {}
-        for role, model in self._models().items():
+        for role, model in self.models().items():
             checkpoint = checkpoint_or_none(model)
             if checkpoint is not None:
                 origin[f"{role}_path"] = str(checkpoint.path)
@@ -160,13 +160,14 @@ class ModelPair:
     def __repr__(self) -> str:
         cfg = self.base.cfg
         lines = [f"ModelPair: {cfg.original_architecture}, {cfg.n_layers} layers of width {cfg.d_model}"]
-        for role, model in self._models().items():
+        for role, model in self.models().items():
             checkpoint = checkpoint_or_none(model)
             if checkpoint is not None:
                 lines.append(f"  {role:<10}{checkpoint.path}")
         return "\n".join(lines)
 
-    def _models(self) -> dict[str, HookedTransformer]:
+    def models(self) -> dict[str, HookedTransformer]:
+        """The models by role, without those that there are not."""
         models = {role: getattr(self, role) for role in ROLES}
         return {role: model for role, model in models.items() if model is not None}
 

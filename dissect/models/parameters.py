@@ -1,35 +1,18 @@
-"""Parameter blocks: the words of the papers (value vectors, keys, attention) for the parameters of a hooked model."""
+"""The parameters of a hooked model by block, and which of them its checkpoint has."""
 
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.block_names import (
+    EMBEDDING,
+    OUTSIDE_BLOCKS,
+    PARTITION,
+    names_in_layer,
+    names_outside,
+)
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.modules import TiedUnembed
 from dissect.models.sharding.shards import is_shard
-
-EMBEDDING = -1
-"""The layer number of what comes before the first block."""
-
-_MATRICES = {
-    "mlp.W_out": ("mlp.W_out",),
-    "mlp.W_in": ("mlp.W_in",),
-    "mlp.W_gate": ("mlp.W_gate",),
-    "attn.W_Q": ("attn.W_Q",),
-    "attn.W_K": ("attn.W_K", "attn._W_K"),  # the underscore: grouped heads, stored once a group
-    "attn.W_V": ("attn.W_V", "attn._W_V"),
-    "attn.W_O": ("attn.W_O",),
-}
-_PARTS = {"mlp": ("mlp.",), "attn": ("attn.",), "ln": ("ln1.", "ln2.", "ln1_post.", "ln2_post."), "block": ("",)}
-_OTHERS = {"attn.other": "attn.", "mlp.other": "mlp."}
-"""Parameters of a part without its matrices: biases, norms of queries and keys."""
-_OUTSIDE = {"embed": EMBEDDING, "pos_embed": EMBEDDING, "ln_final": None, "unembed": None}
-
-LAYER_BLOCKS: tuple[str, ...] = (*_MATRICES, *_OTHERS, *_PARTS)
-"""Blocks that every layer has one of (``mlp.W_gate`` only where the MLP is gated)."""
-PARTITION: tuple[str, ...] = (*_MATRICES, *_OTHERS, "ln")
-"""Those that together hold every parameter of a layer once."""
-OUTSIDE_BLOCKS: tuple[str, ...] = tuple(_OUTSIDE)
-"""Blocks outside the layers."""
 
 
 def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> tuple[str, ...]:
@@ -41,24 +24,11 @@ def layer_block_parameters(model: HookedTransformer, block: str, layer: int) -> 
     Raises:
         DissectError: an unknown block, or one that this architecture does not have.
     """
-    if block not in LAYER_BLOCKS:
-        hint = " (it stands outside the layers)" if block in _OUTSIDE else ""
-        raise DissectError(f"no parameter block {block!r} in a layer{hint}: choose from {', '.join(LAYER_BLOCKS)}")
     if not 0 <= layer < model.cfg.n_layers:
         raise DissectError(f"no layer {layer}: the model has layers 0 to {model.cfg.n_layers - 1}")
     prefix = f"blocks.{layer}."
     names = [name.removeprefix(prefix) for name, _ in model.named_parameters() if name.startswith(prefix)]
-    if block in _MATRICES:
-        kept = tuple(name for name in names if name in _MATRICES[block])
-    elif block in _OTHERS:
-        matrices = [name for ways in _MATRICES.values() for name in ways]
-        kept = tuple(name for name in names if name.startswith(_OTHERS[block]) and name not in matrices)
-    else:
-        kept = tuple(name for name in names if name.startswith(_PARTS[block]))
-    if not kept:
-        has = ", ".join(known for known, ways in _MATRICES.items() if set(ways) & set(names))
-        raise DissectError(f"this model has no {block!r} in its layers: it has {has}")
-    return tuple(prefix + name for name in kept)
+    return tuple(prefix + name for name in names_in_layer(block, names))
 
 
 def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str, ...]:
@@ -69,13 +39,7 @@ def outside_block_parameters(model: HookedTransformer, block: str) -> tuple[str,
     Raises:
         DissectError: an unknown block, or one that this architecture does not have.
     """
-    if block not in _OUTSIDE:
-        raise DissectError(f"no parameter block {block!r} outside the layers: choose from {', '.join(_OUTSIDE)}")
-    wanted = ("embed.", "unembed.") if block in ("embed", "unembed") and tied(model) else (f"{block}.",)
-    names = tuple(name for name, _ in model.named_parameters() if name.startswith(wanted))
-    if not names:
-        raise DissectError(f"this model has no parameters in {block!r}")
-    return names
+    return names_outside(block, (name for name, _ in model.named_parameters()), tied=tied(model))
 
 
 def stored_layer_blocks(model: HookedTransformer) -> dict[str, list[tuple[str, ...]]]:

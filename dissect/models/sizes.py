@@ -1,8 +1,13 @@
 """Sizes of a checkpoint's parameters, from its ``config.json`` alone: no weights are read."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+from dissect.models.auto_config import configurations_alone
+from dissect.models.families import find_family, transformers_config
+from dissect.models.layout import layout_of
 
 
 @dataclass(frozen=True)
@@ -62,40 +67,33 @@ class Sizes:
 
 
 def sizes_of(config: Mapping[str, Any]) -> Sizes:
-    """Sizes of the checkpoint that a ``config.json`` describes, from the hooked model that it would become.
+    """Sizes of the checkpoint that a ``config.json`` describes.
 
     Raises:
         DissectError: an architecture or a feature that dissect does not load.
     """
-    from dissect.models.build import build_empty
-    from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
-    from dissect.models.running.attention import can_fuse
-
-    family = find_family(config)
-    native = transformers_config(family, config)
-    cfg = hooked_config(family, native, device="cpu")
-    tied = bool(native.tie_word_embeddings)
-    model = build_empty(family, cfg, tied=tied)
-    stored = {param for weight in weight_map(family, native, cfg) for param in weight.params}
-    counts = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    with configurations_alone():
+        family = find_family(config)
+        layout = layout_of(family, transformers_config(family, config))
+    cfg = layout.settings
     return Sizes(
         architecture=family.architecture,
-        n_layers=cfg.n_layers,
-        d_model=cfg.d_model,
-        d_mlp=int(cfg.d_mlp or 4 * cfg.d_model),
-        n_heads=cfg.n_heads,
-        n_key_value_heads=cfg.n_key_value_heads or cfg.n_heads,
-        d_head=cfg.d_head,
-        d_vocab=cfg.d_vocab,
-        n_ctx=cfg.n_ctx,
-        act_fn=str(cfg.act_fn),
-        gated=bool(cfg.gated_mlp),
-        parallel=bool(cfg.parallel_attn_mlp),
-        rms=str(cfg.normalization_type).startswith("RMS"),
-        fused=can_fuse(model.blocks[0].attn),
-        soft_cap=cfg.output_logits_soft_cap > 0,
-        tied=tied,
-        parameters={name: n for name, n in counts.items() if name in stored},
-        constants=sum(n for name, n in counts.items() if name not in stored),
-        buffers=sum({buffer.data_ptr(): buffer.nbytes for buffer in model.buffers()}.values()),
+        n_layers=cfg["n_layers"],
+        d_model=cfg["d_model"],
+        d_mlp=int(cfg["d_mlp"]),
+        n_heads=cfg["n_heads"],
+        n_key_value_heads=cfg["n_key_value_heads"] or cfg["n_heads"],
+        d_head=cfg["d_head"],
+        d_vocab=cfg["d_vocab"],
+        n_ctx=cfg["n_ctx"],
+        act_fn=str(cfg["act_fn"]),
+        gated=bool(cfg.get("gated_mlp")),
+        parallel=bool(cfg.get("parallel_attn_mlp")),
+        rms=str(cfg["normalization_type"]).startswith("RMS"),
+        fused=layout.fused,
+        soft_cap=cfg.get("output_logits_soft_cap", 0) > 0,
+        tied=layout.tied,
+        parameters={name: math.prod(shape) for name, shape in layout.stored.items()},
+        constants=sum(map(math.prod, layout.constants.values())),
+        buffers=layout.buffers,
     )

@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-from transformer_lens import HookedTransformer
+from typing import TYPE_CHECKING
 
 from dissect.errors import DissectError
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,18 @@ def hook_name(site: str, layer: int) -> str:
     return f"blocks.{layer}.{SITES[site].hook}"
 
 
-def available(model: HookedTransformer) -> list[str]:
+def sites_of(*, parallel: bool) -> list[str]:
+    """The sites of an architecture; one with parallel attention and MLP has no residual stream between them."""
+    return [site for site in SITES if not (parallel and site == "resid_mid")]
+
+
+def available(model: "HookedTransformer") -> list[str]:
     """The sites that this architecture has; one with parallel attention and MLP has no ``resid_mid``."""
     return [site for site in SITES if hook_name(site, 0) in model.hook_dict]
 
 
 def check_components(
-    model: HookedTransformer, components: Component | Sequence[Component]
+    model: "HookedTransformer", components: Component | Sequence[Component]
 ) -> dict[str, tuple[str, ...]]:
     """Label to sites for each component; a joint component's label joins its sites with ``+``.
 
@@ -82,7 +89,7 @@ def check_components(
     return checked
 
 
-def n_heads(model: HookedTransformer, site: str) -> int | None:
+def n_heads(model: "HookedTransformer", site: str) -> int | None:
     """Number of heads of the activation: grouped key/value heads count once; None where it has none."""
     if SITES[site].head_axis is None:
         return None

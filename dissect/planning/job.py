@@ -5,13 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dissect.errors import DissectError, near_miss
-from dissect.models.dtypes import DTYPES
-from dissect.sweep.sweep import Options
+from dissect.models.accounting import DTYPE_BYTES, PROMPTS_AT_ONCE
 from dissect.unlearning.config.setting_types import OneOf, setting_type
-from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.config.train_config import LORA_BLOCKS, TrainConfig
 from dissect.unlearning.method_record import Method
 from dissect.unlearning.methods import METHODS
-from dissect.unlearning.parameters.trainable import LORA_BLOCKS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,7 +20,7 @@ class Job:
     """Unlearning; otherwise an activation sweep of the papers' components between two checkpoints."""
     dtype: str = "float32"
     """Precision of the models."""
-    batch_size: int = Options.batch_size
+    batch_size: int = PROMPTS_AT_ONCE
     """Texts in one forward pass."""
     length: int = 128
     """Tokens of a prompt with its answer."""
@@ -55,9 +53,9 @@ class Job:
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
-        if self.dtype not in DTYPES:
-            close = near_miss(self.dtype, DTYPES)
-            raise DissectError(f"dtype={self.dtype!r}{close}: choose from {', '.join(DTYPES)}")
+        if self.dtype not in DTYPE_BYTES:
+            close = near_miss(self.dtype, DTYPE_BYTES)
+            raise DissectError(f"dtype={self.dtype!r}{close}: choose from {', '.join(DTYPE_BYTES)}")
         for name in ("method", "reference"):
             rule = setting_type(TrainConfig.__dataclass_fields__[name].type).rule
             assert isinstance(rule, OneOf)
@@ -78,7 +76,7 @@ class Job:
     @property
     def item(self) -> int:
         """Bytes of one number of the model."""
-        return DTYPES[self.dtype].itemsize
+        return DTYPE_BYTES[self.dtype]
 
     @property
     def trained_blocks(self) -> Sequence[str]:

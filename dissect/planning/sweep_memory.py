@@ -2,10 +2,10 @@
 
 import math
 
+from dissect.models.accounting import COLUMNS_AT_ONCE, WIDE
 from dissect.models.sizes import Sizes
 from dissect.planning.job import Job
 from dissect.planning.memory_plan import UNRETURNED, MemoryPlan, largest_gathered, stored_numbers
-from dissect.sweep.quadratic import COLUMNS_AT_ONCE, WIDE
 
 
 def sweep_memory(s: Sizes, job: Job, ranks: int) -> MemoryPlan:

@@ -1,11 +1,10 @@
 """Memory of ``dissect unlearn``."""
 
 from dissect.errors import DissectError
+from dissect.models.accounting import REFERENCE_BYTES, TRAINING_LOGITS
 from dissect.models.sizes import Sizes
 from dissect.planning.job import Job
 from dissect.planning.memory_plan import UNRETURNED, MemoryPlan, largest_gathered, stored_numbers
-from dissect.unlearning.gradient.backward import LOGITS_AT_ONCE
-from dissect.unlearning.gradient.shelf import IN_MEMORY
 
 
 def training_memory(s: Sizes, job: Job, ranks: int) -> MemoryPlan:
@@ -35,7 +34,7 @@ def training_memory(s: Sizes, job: Job, ranks: int) -> MemoryPlan:
     activations = s.n_layers * job.tokens(ranks) * job.item * s.d_model + layer
     if not job.gradient_checkpointing:
         activations = s.n_layers * layer
-    logits = 4 * min(LOGITS_AT_ONCE, job.scored(ranks) * s.d_vocab)
+    logits = 4 * min(TRAINING_LOGITS, job.scored(ranks) * s.d_vocab)
     outside = stored * s.n_outside // ranks if everything else 0  # the unembedding's gradient is the first
     tied = job.item * s.d_vocab * s.d_model if s.tied and everything else 0  # and comes again as the embedding's
     passing = {
@@ -76,7 +75,7 @@ def _reference(s: Sizes, job: Job) -> int:
     needs = job.objective.reference
     if needs is not None and job.reference == "live":
         return 0 if job.lora_rank else stored_numbers(s) * job.item
-    return min(IN_MEMORY, job.n_facts * job.answer * s.d_vocab * job.item) if needs == "distributions" else 0
+    return min(REFERENCE_BYTES, job.n_facts * job.answer * s.d_vocab * job.item) if needs == "distributions" else 0
 
 
 def _factors(s: Sizes, block: str, rank: int) -> int:

@@ -6,13 +6,8 @@ from dataclasses import dataclass
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.parameters import (
-    EMBEDDING,
-    LAYER_BLOCKS,
-    OUTSIDE_BLOCKS,
-    layer_block_parameters,
-    outside_block_parameters,
-)
+from dissect.models.block_names import EMBEDDING, LAYER_BLOCKS, OUTSIDE_BLOCKS
+from dissect.models.parameters import layer_block_parameters, outside_block_parameters
 from dissect.patching.sites import SITES, Component, available
 from dissect.restoration.smallest_result import BlockAt
 from dissect.sweep.grid import check_unique, windows

@@ -8,8 +8,8 @@ import numpy as np
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
+from dissect.models.block_names import OUTSIDE_BLOCKS
 from dissect.models.parameters import (
-    OUTSIDE_BLOCKS,
     in_checkpoint,
     layer_block_parameters,
     outside_block_parameters,

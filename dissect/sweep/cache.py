@@ -89,15 +89,6 @@ def activation_bytes(
     return sum(widths.get(name.split(".", 2)[-1], cfg.d_model) for name in names) * tokens * item
 
 
-def readable(n_bytes: int | float) -> str:
-    """``1.5 GB``; decimal units."""
-    for unit in ("B", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
-
-
 def check_cache(options: CacheOptions) -> None:
     """Refuse a dtype or device that does not exist, before anything runs."""
     try:

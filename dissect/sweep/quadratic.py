@@ -18,14 +18,10 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.metrics.metric import Metric
+from dissect.models.accounting import COLUMNS_AT_ONCE, WIDE
 from dissect.models.running.forward import unembedded
 from dissect.models.sharding.sharded import whole_head
 from dissect.models.sharding.shards import unembedding_identity
-
-COLUMNS_AT_ONCE = 4096
-"""Columns of the unembedding that are brought to float64 at once."""
-WIDE = 8
-"""How many times wider than the model the vocabulary has to be for the product in float64 to pay."""
 
 
 class Gram:

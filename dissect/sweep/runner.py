@@ -13,7 +13,7 @@ from dissect.data.prompts import Prompts
 from dissect.jobs.journals import JournalSection, Owners
 from dissect.jobs.task import deal
 from dissect.metrics.metric import Metric
-from dissect.models.parameters import EMBEDDING
+from dissect.models.block_names import EMBEDDING
 from dissect.models.running.forward import embed
 from dissect.models.running.partial import Pass, Products, run_passes
 from dissect.sweep.batch import Batch, batches

@@ -17,10 +17,11 @@ from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import Task, task_of
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
+from dissect.models.accounting import PROMPTS_AT_ONCE, readable
 from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
-from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache, readable
+from dissect.sweep.cache import CacheOptions, activation_bytes, check_cache
 from dissect.sweep.check_inputs import check_run
 from dissect.sweep.donor import Donor
 from dissect.sweep.grid import Cell, check_unique
@@ -59,7 +60,7 @@ class Options:
     """Names of ``dissect.metrics``, or metrics of one's own."""
     scoring: str = "answer"
     """``answer`` or ``published``; see ``dissect.sweep.batch.SCORINGS``."""
-    batch_size: int = 32
+    batch_size: int = PROMPTS_AT_ONCE
     """Prompts in one forward pass."""
     cells_per_pass: int | None = None
     """Cells of whole activations that run as rows of one batch. By default one on a CPU, and on a GPU as many as fill

@@ -15,6 +15,7 @@ from dissect.data.facts import Facts
 from dissect.evaluation.sources import CheckpointSource, signature, weights
 from dissect.jobs.items import Items
 from dissect.jobs.journal import JournalRow
+from dissect.models.adapter_base import adapter_base_of
 from dissect.models.files.load import load
 from dissect.pairing.asking import Asking
 from dissect.pairing.scoring import score_sheets
@@ -53,6 +54,10 @@ class Bench:
     device: str | None
     seed: int
     progress: bool
+    adapter_base: str | None = None
+    """The base model of adapters, instead of the one that each records."""
+    stand_in: CheckpointSource | None = None
+    """The base model of the verdict, in place of a recorded one that cannot be had."""
     memo: dict[Any, Any] = field(default_factory=dict)
     _held: tuple[str, HookedTransformer] | None = None
 
@@ -102,7 +107,9 @@ class Bench:
             return source
         if self._held is None or self._held[0] != name:
             self._held = None  # the other goes before this one comes
-            self._held = name, load(source, dtype=self.dtype, device=self.device, progress=self.progress)
+            stand_in = None if source is self.stand_in else self.stand_in
+            under = adapter_base_of(source, given=self.adapter_base, stand_in=stand_in)
+            self._held = name, load(source, dtype=self.dtype, device=self.device, base=under, progress=self.progress)
         return self._held[1]
 
 

@@ -1,7 +1,7 @@
 """`dissect.verdict`: the panel of attacks and the word, for a pair or for many checkpoints."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,16 @@ from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.data.text_windows import check_windows
 from dissect.distributed import is_main
 from dissect.errors import DissectError
+from dissect.evaluation.checkpoint_loading import BASE, RETRAINED
 from dissect.evaluation.sets import answered, fingerprint
-from dissect.evaluation.sources import CheckpointSource, named, place
+from dissect.evaluation.sources import CheckpointSource, place
+from dissect.evaluation.templates import chat_templates
 from dissect.jobs.items import Items
 from dissect.jobs.journal import key_of
 from dissect.jobs.shared_journals import journals_of
 from dissect.keywords import keywords
+from dissect.models.adapter_base import adapter_base_of
 from dissect.models.files.load import load
-from dissect.models.pair import ModelPair
 from dissect.models.sharding.sharded import is_sharded
 from dissect.pairing.asking import Asking
 from dissect.pairing.tested import Tested, paired
@@ -33,8 +35,7 @@ from dissect.verdicts.judging import assembled
 from dissect.verdicts.panel import ANSWERS, Bench, measured
 from dissect.verdicts.result import Verdicts
 from dissect.verdicts.retain_to_learn import retain_to_learn
-
-BASE, RETRAINED = "base", "retrained"
+from dissect.verdicts.verdict_inputs import facts_given, sources_given
 
 
 @keywords()
@@ -63,6 +64,7 @@ def verdict(
     out: str | os.PathLike[str] | None = None,
     task: str | None = None,
     overwrite: bool = False,
+    adapter_base: str | None = None,
     progress: bool = True,
 ) -> Verdicts:
     """Put checkpoints through a panel of attacks, and say whether the facts were erased.
@@ -94,6 +96,8 @@ def verdict(
         out: ``verdict.json`` to write. What is finished stands in ``<out>.partial`` until it is; the same call goes on.
         task: ``"3/8"``: do the third of eight parts alone, as one task of a job array. Needs ``out``.
         overwrite: replace ``out``.
+        adapter_base: the base model of LoRA adapters, instead of the one that each records; ``base`` stands in for one
+            that cannot be had.
 
     Returns:
         `Verdicts`, one for each checkpoint, the base model not among them.
@@ -108,8 +112,9 @@ def verdict(
         >>> verdicts[0].verdict, verdicts[0].share_left.value  # doctest: +SKIP
         ('suppressed', 0.88)
     """
-    before, examined, beside = _sources(checkpoints, base, retrained)
-    forget, retain, texts = (_facts(name, fact_source) for name, fact_source in _named(forget, retain, texts))
+    before, examined, beside = sources_given(checkpoints, base, retrained)
+    given = {"forget": forget, "retain": retain, "texts": texts}
+    forget, retain, texts = (facts_given(name, facts) for name, facts in given.items())
     check_template(template)
     check_windows(max_length, stride)
     chat_format = as_chat(chat)
@@ -119,7 +124,8 @@ def verdict(
     if answers not in ("gold", "base"):
         raise DissectError(f"answers must be gold or base, got {answers!r}")
     if answers == "base":
-        before = before if isinstance(before, HookedTransformer) else load(before, dtype=dtype, device=device)
+        if not isinstance(before, HookedTransformer):
+            before = load(before, dtype=dtype, device=device, base=adapter_base_of(before, given=adapter_base))
         replying = {"chat": asking.chat, "max_new_tokens": max_new_tokens, "batch_size": batch_size}
         forget, retain = (answered(facts, before, template=template, **replying) for facts in (forget, retain))
     questions = paired(forget, template=template, subject=subject, n_folds=n_folds, seed=seed)
@@ -146,6 +152,8 @@ def verdict(
         device=device,
         seed=seed,
         progress=progress and is_main(),
+        adapter_base=adapter_base,
+        stand_in=before,
     )
     panel = (ANSWERS, *(attack.name for attack in selected))
     parts = {name: (ANSWERS, "as_asked") if name == BASE else panel for name in sources}
@@ -159,6 +167,7 @@ def verdict(
         "answers": answers,
         "template": template,
         "chat": None if chat_format is None else chat_format.to_dict(),
+        "chat_templates": chat_templates(sources, chat_format, base=BASE, adapter_base=adapter_base),
         "subject": subject,
         "n_folds": n_folds,
         "max_new_tokens": max_new_tokens,
@@ -181,48 +190,6 @@ def verdict(
         verdicts = whole(Items(journals))
         journals.finish(lambda: verdicts.save(out))
     return verdicts
-
-
-def _sources(
-    checkpoints: Any, base: Any, retrained: Any
-) -> tuple[CheckpointSource, dict[str, CheckpointSource], CheckpointSource | None]:
-    """The base model, the others by name, and the retrained one."""
-    if isinstance(checkpoints, ModelPair):
-        if base is not None:
-            raise DissectError("the pair has a base model of its own: leave base out")
-        pair = checkpoints
-        beside = retrained if retrained is not None else pair.retrained
-        examined = named([pair.unlearned])
-        names = {name if name not in (BASE, RETRAINED) else "unlearned": source for name, source in examined.items()}
-        return pair.base, names, beside
-    if base is None:
-        several = not isinstance(checkpoints, (str, os.PathLike, HookedTransformer, Mapping))
-        if not (several and isinstance(checkpoints, Sequence) and len(checkpoints) > 1):
-            raise DissectError("there is no base model to compare with: pass base=..., or a list that begins with it")
-        base, *checkpoints = checkpoints
-    examined = named(checkpoints)
-    if twice := sorted({BASE, RETRAINED} & set(examined)):
-        if isinstance(checkpoints, Mapping):
-            raise DissectError(f"{twice[0]!r} is the name of a role: give the checkpoint another")
-        examined = {f"{name} (checkpoint)" if name in twice else name: source for name, source in examined.items()}
-    return base, examined, retrained
-
-
-def _named(forget: Any, retain: Any, texts: Any) -> list[tuple[str, Any]]:
-    return [("forget", forget), ("retain", retain), ("texts", texts)]
-
-
-def _facts(name: str, source: Any) -> Facts:
-    """Facts, a file of them, or none."""
-    if source is None:
-        return Facts()
-    if isinstance(source, (str, os.PathLike)):
-        return Facts.read(source)
-    if isinstance(source, Facts):
-        return source
-    if isinstance(source, Iterable):
-        return Facts(source)
-    raise DissectError(f"{name} must be Facts or a file of them, got {type(source).__name__}: use Facts.read")
 
 
 def _choice_of(kept: Facts, template: str, subject: str, seed: int) -> Tested | None:

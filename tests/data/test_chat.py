@@ -390,6 +390,7 @@ def test_the_format_is_kept_with_results_and_runs(chatting: Path, tmp_path: Path
     assert "chat" not in dissect.patch(pair, FACTS.prompts(pair.base), ["z"], layers=[1], progress=False).spec
     found = dissect.evaluate(pair.base, forget=FACTS[:2], measures=["exact_match"], chat=chat, progress=False)
     assert found.spec["chat"] == chat and "Be brief." in found.answers[0]["prompt"]
+    assert found.spec["chat_templates"] == {pair.base.checkpoint.path.name: prompts.provenance()["chat_template"]}
     with pytest.raises(DissectError, match="must stand in the chat format of the other texts"):
         dissect.unlearn(
             trained,
@@ -398,6 +399,41 @@ def test_the_format_is_kept_with_results_and_runs(chatting: Path, tmp_path: Path
             method="grad_diff",
             progress=False,
         )
+
+
+@pytest.mark.parametrize("declined", [False, True])
+def test_a_template_that_was_declined_is_not_offered_again(
+    declined: bool, chatting: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+):
+    pair = dissect.load_pair(chatting, chatting, progress=False)
+    caplog.clear()
+    chat = False if declined else None
+    dissect.evaluate(pair.base, forget=FACTS[:2], measures=["exact_match"], chat=chat, progress=False)
+    dissect.report(pair, forget=FACTS[:2], out=tmp_path / "r.html", steps=["verdict"], chat=chat, progress=False)
+    run = dissect.unlearn(
+        pair.unlearned, forget=FACTS[:2], method="ga", max_steps=1, chat=chat, out=tmp_path / "ga", progress=False
+    )
+    assert ("questions are put without it" in caplog.text) is not declined
+    assert "chat" not in run.config.to_dict()
+
+
+def test_the_panel_of_a_report_asks_in_the_chat_template_too(chatting: Path, places: dict[str, Path], tmp_path: Path):
+    pair = dissect.load_pair(chatting, places["OTHER"], progress=False)
+    facts = [
+        dissect.Fact(
+            question=f"Where was {name} born?", answer=f"In {place}.", extra={"subject": name, "group": "born"}
+        )
+        for name, place in zip(("Ada", "Basil", "Clara", "Dora"), ("London", "Paris", "Rome", "Lima"), strict=True)
+    ]
+    given = {"forget": dissect.Facts(facts), "attacks": ["as_asked"], "chat": {"system": "Be brief."}}
+    dissect.report(pair, out=tmp_path / "r.html", steps=["verdict"], progress=False, **given)
+    kept = json.loads((tmp_path / "r.html.results" / "verdict.json").read_text())
+    alone = dissect.verdict(pair, progress=False, **given)
+    assert kept["spec"]["chat"] == {"system": "Be brief."} and set(kept["spec"]["chat_templates"]) >= {"base"}
+    assert kept["checkpoints"][0]["attacks"][0]["z"] == alone[0].attacks[0].z
+    identity = json.loads((tmp_path / "r.html.results" / "report.json").read_text())["identity"]
+    hashes = identity["chat_templates"]
+    assert set(hashes) == {"base", "unlearned"} and f"base {hashes['base']}" in (tmp_path / "r.html").read_text()
 
 
 def test_a_pair_whose_templates_differ_is_named(chatting: Path, caplog: pytest.LogCaptureFixture):

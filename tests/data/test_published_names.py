@@ -62,6 +62,11 @@ def pandas_columns(row: dict, path: Path) -> Path:
     return path.with_suffix(".json")
 
 
+def split_columns(row: dict, path: Path) -> Path:
+    pd.DataFrame([row]).to_json(path.with_suffix(".json"), orient="split")
+    return path.with_suffix(".json")
+
+
 def wrapped(row: dict, path: Path) -> Path:
     path.with_suffix(".json").write_text(json.dumps({"version": 1, "data": [row]}))
     return path.with_suffix(".json")
@@ -97,7 +102,7 @@ def saved(row: dict, path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    "write", [jsonl, columns, pandas_columns, wrapped, table, spaced_table, numpy_table, parquet, saved]
+    "write", [jsonl, columns, pandas_columns, split_columns, wrapped, table, spaced_table, numpy_table, parquet, saved]
 )
 @pytest.mark.parametrize("name", ROWS)
 def test_every_reader_knows_the_published_names(tmp_path: Path, name: str, write: Callable[[dict, Path], Path]):

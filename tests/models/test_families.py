@@ -184,6 +184,21 @@ def test_mixtures_of_experts_are_refused_by_name(kind, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("Qwen3NextForCausalLM", "num_experts"),
+        ("Glm4MoeForCausalLM", "n_routed_experts"),
+        ("FlexOlmoForCausalLM", "num_experts"),
+        ("SomethingNewForCausalLM", "num_local_experts"),
+    ],
+)
+def test_mixtures_are_known_by_their_experts(name, key, tmp_path):
+    path = edit_config(make_checkpoint("llama", tmp_path, tokenizer=False), architectures=[name], **{key: 8})
+    with pytest.raises(DissectError, match=f"{name} is a mixture of experts"):
+        load(path, progress=False)
+
+
+@pytest.mark.parametrize(
     ("architecture", "spelled"),
     [
         ("llama", "LlamaForCausalLM"),
@@ -195,6 +210,10 @@ def test_mixtures_of_experts_are_refused_by_name(kind, tmp_path):
         ("gemma3", ["Gemma3TextModel"]),
         ("olmo", ["olmoforcausallm"]),
         ("phi3", []),
+        ("gemma2", "AutoModelForCausalLM"),
+        ("llama", ["PeftModelForCausalLM"]),
+        ("qwen2", ["OptimizedModule"]),
+        ("llama", ["DistributedDataParallel", "LlamaForCausalLM"]),
     ],
 )
 def test_other_spellings_of_an_architecture(architecture, spelled, tmp_path):
@@ -216,6 +235,15 @@ def test_quantisation_settings_left_over_beside_float_weights(method, tmp_path, 
     assert all(torch.equal(tensor, expected[name]) for name, tensor in model.state_dict().items())
     assert f"quantised weights ({method})" in caplog.text
     assert "quantization_config" not in json.loads((save_hf(model, tmp_path / "out") / "config.json").read_text())
+
+
+def test_a_tokenizer_whose_class_cannot_be_looked_up_is_read_from_its_file(tmp_path, caplog):
+    """transformers reads all of config.json to find a tokenizer's class, and fails on what is left over there."""
+    path = make_checkpoint("llama", tmp_path / "model")
+    expected = load(path, progress=False).tokenizer("Where was Ada born?")["input_ids"]
+    model = load(edit_config(path, quantization_config="bitsandbytes"), progress=False)
+    assert model.tokenizer("Where was Ada born?")["input_ids"] == expected
+    assert "tokenizer.json is read" in caplog.text
 
 
 def test_quantised_weights_are_refused_by_method(tmp_path):

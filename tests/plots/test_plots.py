@@ -360,7 +360,7 @@ def test_labels(name, label):
 
 def test_figures_know_every_site_and_block_by_its_kind():
     """The figures' own lists, which need no model, are those of the sweeps."""
-    from dissect.models.parameters import LAYER_BLOCKS
+    from dissect.models.block_names import LAYER_BLOCKS
     from dissect.patching.sites import SITES
     from dissect.plots import labels
 

@@ -1,5 +1,6 @@
 """Section on how it was measured: definitions, refusals, settings, versions, the command that repeats it."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from dissect.autopsy.page import Code, Details, Section, Table
@@ -20,7 +21,7 @@ def method(results: Results) -> Section:
         "subject are drawn together, and over prompts in sweeps. Sweeps run every cell exactly and restore the "
         "recipient model to the bit after each."
     )
-    parts.append(_asked(chat, answers))
+    parts.append(_asked(chat, about["identity"].get("chat_templates", {}), answers))
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))
     evaluation = results.evaluation
     if evaluation is not None:
@@ -39,13 +40,15 @@ def method(results: Results) -> Section:
     return Section("How it was measured", parts)
 
 
-def _asked(chat: Any, answers: Any) -> str:
+def _asked(chat: Any, templates: Mapping[str, str], answers: Any) -> str:
     """In which format the facts are asked, and whose answers are scored."""
     if chat is None:
         form = "Questions are put in the template below, outside any chat format."
     else:
         told = ", ".join(f"{name}: {value!r}" for name, value in chat.items())
         form = f"Questions are asked in the checkpoint's own chat template ({told or 'with its defaults'})."
+        hashes = ", ".join(f"{name} {value}" for name, value in templates.items())
+        form += f" Hash of the template: {hashes}." if hashes else ""
     if answers == "base":
         return f"{form} Sweeps score the base model's own greedy answers, the evaluation those of the facts."
     return (

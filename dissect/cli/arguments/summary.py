@@ -1,7 +1,6 @@
 """A sweep in a few lines of text."""
 
-from collections.abc import Sequence
-
+from dissect.cli.arguments.aligned import columns
 from dissect.sweep.results.peaks import peaks
 from dissect.sweep.results.sweep_result import SweepResult
 
@@ -22,11 +21,3 @@ def summary(result: SweepResult, *, seed: int = 0) -> str:
         if undefined:
             blocks.append(f"{undefined} of {recovery.sizes['prompt']} prompts had nothing to recover and are left out")
     return "\n\n".join(blocks)
-
-
-def columns(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of text as aligned columns."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )

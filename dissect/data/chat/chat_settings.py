@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from dissect.data.render import DEFAULT_TEMPLATE
 from dissect.errors import DissectError
@@ -83,6 +83,16 @@ def as_chat(value: ChatChoice) -> Chat | None:
     if reserved := sorted(_RESERVED & set(arguments)):
         raise DissectError(f"chat: {reserved[0]!r} is decided by dissect: leave it out")
     return Chat(system, _shots(arguments.pop("shots", ())), end, arguments)
+
+
+def chat_as_data(value: ChatChoice) -> dict[str, Any] | Literal[False] | None:
+    """A choice as JSON can keep it: the settings, False where the template was declined, None where nothing was chosen.
+
+    Raises:
+        DissectError: as ``as_chat``.
+    """
+    chat = as_chat(value)
+    return chat.to_dict() if chat is not None else False if value is False else None
 
 
 def user_template(template: str, chat: ChatChoice) -> str:

@@ -13,7 +13,8 @@ def rows_of(content: Any, where: str) -> list[Any]:
     """The rows of one JSON value that is no array.
 
     An object of columns, as `datasets` (lists) or pandas (objects by index) write it, becomes its rows; an object whose
-    only list is one of objects (`{"version": 1, "data": [...]}`) becomes those; any other value is the one row.
+    only list is one of objects (`{"version": 1, "data": [...]}`) becomes those; pandas' names beside the rows
+    (`{"columns": [...], "data": [[...]]}`) are put together; any other value is the one row.
 
     Raises:
         DissectError: columns of different lengths.
@@ -23,10 +24,21 @@ def rows_of(content: Any, where: str) -> list[Any]:
     core = [key for key in content if isinstance(key, str) and key.strip().lower() in _NAMES]
     if core and all(isinstance(content[key], (list, Mapping)) for key in core):
         return _rows(content, core, where)
+    if isinstance(content.get("columns"), list) and isinstance(content.get("data"), list):
+        return _split(content["columns"], content["data"], where)
     lists = [value for value in content.values() if isinstance(value, list)]
     if not core and len(lists) == 1 and lists[0] and all(isinstance(row, Mapping) for row in lists[0]):
         return lists[0]
     return [content]
+
+
+def _split(names: list[Any], rows: list[Any], where: str) -> list[dict[str, Any]]:
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, list) or len(row) != len(names):
+            raise DissectError(
+                f"{where}, item {number}: must be a list of {len(names)} values, one a column: {row!r:.60}"
+            )
+    return [dict(zip(map(str, names), row, strict=True)) for row in rows]
 
 
 def _rows(content: Mapping[str, Any], core: list[str], where: str) -> list[dict[str, Any]]:

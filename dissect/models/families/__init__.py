@@ -4,14 +4,12 @@ One file a kin. Each gives the configuration (from ``config.json``, never from a
 """
 
 from collections.abc import Mapping
-from typing import Any
-
-from transformer_lens import HookedTransformerConfig
-from transformers import AutoConfig, PretrainedConfig
+from typing import TYPE_CHECKING, Any
 
 from dissect.errors import DissectError
+from dissect.models.auto_config import auto_config
 from dissect.models.families.architectures import choose
-from dissect.models.families.family import Family
+from dissect.models.families.family import Family, HookedWidths, NativeConfig
 from dissect.models.families.gemma import GEMMA1
 from dissect.models.families.gemma2 import GEMMA2
 from dissect.models.families.gemma3 import GEMMA3, GEMMA3_WHOLE
@@ -25,8 +23,12 @@ from dissect.models.families.olmo import OLMO, OLMO2, OLMO3
 from dissect.models.families.opt import OPT
 from dissect.models.families.phi import PHI
 from dissect.models.families.phi3 import PHI3
+from dissect.models.families.rope import rotary_tables
 from dissect.models.families.stablelm import STABLELM
 from dissect.models.families.weights import Weight, linear
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformerConfig
 
 FAMILIES: tuple[Family, ...] = (
     *(LLAMA, MISTRAL, QWEN2, QWEN3, SMOLLM3, OLMO, OLD_OLMO, OLMO2, OLMO3, STABLELM),
@@ -58,7 +60,7 @@ def find_family(config: Mapping[str, Any]) -> Family:
     return family
 
 
-def transformers_config(family: Family, config: Mapping[str, Any]) -> PretrainedConfig:
+def transformers_config(family: Family, config: Mapping[str, Any]) -> NativeConfig:
     """transformers' own reading of ``config.json``: defaults filled in, older spellings brought into one form.
 
     Raises:
@@ -66,6 +68,7 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> Pretrained
     """
     native = config if family.translate is None else family.translate(config)
     settings = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
+    AutoConfig = auto_config()
     try:
         return AutoConfig.for_model(family.native_type or family.model_type, **settings)
     except Exception as error:  # its validators raise whatever the field's type raises
@@ -73,15 +76,26 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> Pretrained
         raise DissectError(f"config.json: not a valid {family.model_type} configuration: {reason}") from error
 
 
-def hooked_config(family: Family, config: PretrainedConfig, **settings: Any) -> HookedTransformerConfig:
-    """The configuration of the hooked model; ``settings`` are what the checkpoint does not decide (dtype, device).
+def hooked_settings(family: Family, config: NativeConfig) -> dict[str, Any]:
+    """What the checkpoint decides of the hooked model's configuration; ``rotations`` are no field of it.
 
     Raises:
         DissectError: a feature that a HookedTransformer cannot express.
     """
     family.keys.check(config)
-    ours = family.settings(config)
-    tables = ours.pop("rotary_tables", None)
+    return family.settings(config)
+
+
+def hooked_config(family: Family, config: NativeConfig, **settings: Any) -> "HookedTransformerConfig":
+    """The configuration of the hooked model; ``settings`` are what the checkpoint does not decide (dtype, device).
+
+    Raises:
+        DissectError: a feature that a HookedTransformer cannot express.
+    """
+    from transformer_lens import HookedTransformerConfig
+
+    ours = hooked_settings(family, config)
+    rotations = ours.pop("rotations", None)
     cfg = HookedTransformerConfig(
         **ours,
         original_architecture=family.computes_as or family.architecture,
@@ -89,12 +103,12 @@ def hooked_config(family: Family, config: PretrainedConfig, **settings: Any) -> 
         init_weights=False,
         **settings,
     )
-    if tables is not None:
-        cfg.rotary_tables = tables
+    if rotations is not None:
+        cfg.rotary_tables = rotary_tables(rotations, config)
     return cfg
 
 
-def weight_map(family: Family, config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def weight_map(family: Family, config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     """Every tensor of a checkpoint; without an output head where it is tied to the embedding."""
     head = [] if config.tie_word_embeddings else [linear(family.head, "unembed.W_U")]
     return [*family.weights(config, cfg), *head]

@@ -13,8 +13,15 @@ _MIXTURES = {
     "DeepseekV2ForCausalLM": "deepseek_v2", "DeepseekV3ForCausalLM": "deepseek_v3", "DbrxForCausalLM": "dbrx",
     "GraniteMoeForCausalLM": "granitemoe", "JetMoeForCausalLM": "jetmoe", "Llama4ForCausalLM": "llama4_text",
 }
-# fmt: on
+_EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
+"""Keys of a ``config.json`` that count experts, whatever the architecture is called."""
 _WRAPPERS = ("FSDP", "PeftModelFor", "Peft")
+_NO_MODELS = frozenset((
+    "AutoModelForCausalLM", "PreTrainedModel", "PeftModel", "PeftModelForCausalLM", "OptimizedModule",
+    "DistributedDataParallel", "FullyShardedDataParallel", "DeepSpeedEngine",
+))
+# fmt: on
+"""Classes of what was around the model when it was saved; ``model_type`` says what it is."""
 _HEADS = ("ForCausalLM", "LMHeadModel", "ForConditionalGeneration")
 
 
@@ -28,7 +35,8 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
         DissectError: an architecture that is not supported, or contradictory statements.
     """
     stated, model_type = config.get("architectures") or [], config.get("model_type")
-    names = list(dict.fromkeys([stated] if isinstance(stated, str) else map(str, stated)))
+    stated = [stated] if isinstance(stated, str) else map(str, stated)
+    names = [name for name in dict.fromkeys(stated) if name not in _NO_MODELS]
     matches: list[tuple[Family, bool] | None] = [_matching(name, config, families) for name in names]
     if not names:
         fitting = [family for family in families if _right_layout(family, config)]
@@ -37,7 +45,7 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
     what = ", ".join(names) or f"model_type {model_type!r}"
     matched = [match for match in matches if match is not None]
     if not matched or len({family.architecture for family, _ in matched}) > 1 or len(matched) < len(matches):
-        raise _unsupported(what, [*names, str(model_type)], families)
+        raise _unsupported(what, [*names, str(model_type)], config, families)
     family = matched[0][0]
     if model_type not in (None, family.model_type, *family.other_types):
         raise DissectError(
@@ -70,9 +78,12 @@ def _right_layout(family: Family, config: Mapping[str, Any]) -> bool:
     return family.owns is None or family.owns(config)
 
 
-def _unsupported(what: str, names: Sequence[str], families: Sequence[Family]) -> DissectError:
+def _unsupported(
+    what: str, names: Sequence[str], config: Mapping[str, Any], families: Sequence[Family]
+) -> DissectError:
     supported = ", ".join(family.architecture for family in families)
-    if any(name in _MIXTURES or name in _MIXTURES.values() for name in names):
+    counted = any(isinstance(config.get(key), int) and config[key] > 1 for key in _EXPERTS)
+    if counted or any(name in _MIXTURES or name in _MIXTURES.values() for name in names):
         return DissectError(
             f"config.json: {what} is a mixture of experts: its layers have no one matrix of value vectors, and "
             f"TransformerLens computes no coefficients for them; supported: {supported}"

@@ -3,15 +3,28 @@
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
-
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.utilities.activation_functions import SUPPORTED_ACTIVATIONS
-from transformers import PretrainedConfig
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dissect.errors import DissectError
 from dissect.models.families.keys import Keys
 from dissect.models.families.weights import Weight
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
+    from transformers import PretrainedConfig as NativeConfig
+else:  # descriptions and plans read configurations, and do not wait for torch
+    NativeConfig = Any
+
+
+@runtime_checkable
+class HookedWidths(Protocol):
+    """The part of a ``HookedTransformerConfig`` that the maps of the weights need."""
+
+    n_layers: int
+    n_ctx: int
+    n_heads: int
+    n_key_value_heads: int | None
+    d_head: int
 
 
 @dataclass(frozen=True)
@@ -22,9 +35,9 @@ class Family:
     """Name in the ``architectures`` of ``config.json``."""
     model_type: str
     """Name in the ``model_type`` of ``config.json``."""
-    settings: Callable[[PretrainedConfig], dict[str, Any]]
+    settings: Callable[[NativeConfig], dict[str, Any]]
     """Fields of ``HookedTransformerConfig``; refuses what a hooked model cannot express."""
-    weights: Callable[[PretrainedConfig, HookedTransformerConfig], list[Weight]]
+    weights: Callable[[NativeConfig, HookedWidths], list[Weight]]
     """Every tensor of the checkpoint but the output head, which `dissect.models.families.weight_map` adds."""
     prefix: str = "model."
     """Prefix of the names of all tensors but the output head's."""
@@ -34,7 +47,7 @@ class Family:
     """Name of the output head, as transformers writes it into files."""
     unit_norms: bool = False
     """True if the norms have no weights in the checkpoint, so that TransformerLens's stay at one."""
-    adapt: Callable[[HookedTransformer], None] | None = None
+    adapt: Callable[["HookedTransformer"], None] | None = None
     """Replaces modules of the empty hooked model where TransformerLens's own compute from other parameters."""
     keys: Keys = field(default_factory=Keys)
     """Treatment of each key of ``config.json`` that transformers reads."""
@@ -60,6 +73,9 @@ BUFFERS = re.compile(r"(rotary_emb\.inv_freq|attn\.(masked_)?bias|attention\.(ma
 """Tensors in older checkpoints that are no parameters: transformers computes them anew."""
 
 _ACTIVATIONS = {"swish": "silu", "gelu_python": "gelu"}
+# Not TransformerLens's "solu", which is no function of transformers, nor "xielu", which has parameters of its own.
+ACTIVATIONS = ("gelu_new", "gelu_fast", "silu", "relu", "gelu", "gelu_pytorch_tanh", "relu2")
+"""Activation functions of hooked models, by TransformerLens's names."""
 
 
 def refuse(feature: str, supported: str) -> DissectError:
@@ -70,14 +86,12 @@ def refuse(feature: str, supported: str) -> DissectError:
 def activation(name: str) -> str:
     """TransformerLens's name for the activation function that transformers calls ``name``."""
     translated = _ACTIVATIONS.get(name, name)
-    # A trainable xIELU has parameters of its own; "solu" is no function of transformers.
-    known = [each for each in SUPPORTED_ACTIVATIONS if each not in ("solu", "solu_ln", "xielu")]
-    if translated not in known:
-        raise refuse(f"the activation {name!r}", ", ".join(known))
+    if translated not in ACTIVATIONS:
+        raise refuse(f"the activation {name!r}", ", ".join(ACTIVATIONS))
     return translated
 
 
-def grouped(config: PretrainedConfig) -> int | None:
+def grouped(config: NativeConfig) -> int | None:
     """The number of key/value heads where it is smaller than that of the query heads, else None."""
     heads, shared = config.num_attention_heads, config.num_key_value_heads
     if heads % shared:
@@ -85,7 +99,7 @@ def grouped(config: PretrainedConfig) -> int | None:
     return None if shared == heads else shared
 
 
-def head_width(config: PretrainedConfig) -> int:
+def head_width(config: NativeConfig) -> int:
     """Width of one attention head: said by some configurations, else the model's width by the number of heads."""
     width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     return int(width)

@@ -2,22 +2,19 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family
+from dissect.models.families.family import Family, HookedWidths, NativeConfig
 from dissect.models.families.gemma2 import GEMMA, adapt
 from dissect.models.families.keys import keys
 from dissect.models.families.llama import decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     # transformers has turned the "gelu" of the first files into the approximation that was meant
     return decoder_settings(config)
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     return decoder_weights(config, cfg, qkv_bias=config.attention_bias, output_bias=config.attention_bias)
 
 

@@ -1,17 +1,15 @@
 """Gemma-2: norms before and after each part, soft caps, alternating sliding windows, a scaled embedding."""
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformer_lens.components import RMSNorm
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, local_attention
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
 from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
-from dissect.models.modules import OffsetRMSNorm, ScaledEmbed
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 SANDWICHED = {
     "input_layernorm": "ln1",
@@ -24,7 +22,7 @@ NO_CAP = -1.0
 """How TransformerLens writes that there is no soft cap."""
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     return decoder_settings(
         config,
         act=config.hidden_activation,
@@ -36,13 +34,17 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     )
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     bias = config.attention_bias
     return decoder_weights(config, cfg, norms=SANDWICHED, qkv_bias=bias, output_bias=bias)
 
 
-def adapt(model: HookedTransformer) -> None:
+def adapt(model: "HookedTransformer") -> None:
     """Scale the embedding and shift the norms as they run, so that the parameters stay those of the checkpoint."""
+    from transformer_lens.components import RMSNorm
+
+    from dissect.models.modules import OffsetRMSNorm, ScaledEmbed
+
     model.embed = ScaledEmbed(model.cfg, scale=model.cfg.d_model**0.5)
     for name, module in list(model.named_modules()):
         if isinstance(module, RMSNorm):

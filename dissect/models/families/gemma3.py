@@ -5,18 +5,15 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
 from dissect.errors import DissectError
-from dissect.models.families.family import Family, local_attention
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
 from dissect.models.families.gemma2 import GEMMA, NO_CAP, SANDWICHED, adapt
 from dissect.models.families.keys import keys
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     return decoder_settings(
         config,
         act=config.hidden_activation,
@@ -28,7 +25,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     )
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig, *, prefix: str = "model.") -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths, *, prefix: str = "model.") -> list[Weight]:
     bias, norms = config.attention_bias, SANDWICHED | QUERY_KEY_NORMS
     return decoder_weights(config, cfg, prefix=prefix, norms=norms, qkv_bias=bias, output_bias=bias)
 

@@ -2,15 +2,12 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, local_attention
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, local_attention
 from dissect.models.families.keys import keys
 from dissect.models.families.weights import Weight, into_heads, linear, out_of_heads, table, vector
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     return {
         "n_layers": config.num_layers,
         "d_model": config.hidden_size,
@@ -28,7 +25,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     weights = [table("transformer.wte.weight", "embed.W_E"), table("transformer.wpe.weight", "pos_embed.W_pos")]
     for layer in range(cfg.n_layers):
         theirs, ours = f"transformer.h.{layer}", f"blocks.{layer}"

@@ -2,10 +2,7 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, refuse
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, refuse
 from dissect.models.families.keys import keys
 from dissect.models.families.phi import share_norm
 from dissect.models.families.weights import Weight, into_heads, linear, out_of_heads, table, vector
@@ -14,7 +11,7 @@ _ROTARY_BASE = 10000
 """No configuration says it."""
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     d_head = config.n_embd // config.n_head
     if not config.rotary_dim or config.rotary_dim > d_head:
         raise refuse(f"rotary_dim = {config.rotary_dim} for heads of width {d_head}", f"1 to {d_head}")
@@ -37,7 +34,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     weights = [table("transformer.wte.weight", "embed.W_E")]
     for layer in range(cfg.n_layers):
         theirs, ours = f"transformer.h.{layer}", f"blocks.{layer}"

@@ -9,8 +9,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from transformers import PretrainedConfig
-
 from dissect.errors import DissectError
 
 # fmt: off
@@ -61,8 +59,8 @@ class Keys:
         """Return True if the treatment of ``key`` is declared."""
         return key in HARMLESS | ALWAYS | self.honoured | self.unread or key in self.fixed or key in _COMMON_FIXED
 
-    def check(self, config: PretrainedConfig) -> None:
-        """Refuse values that a hooked model cannot express.
+    def check(self, config: Any) -> None:
+        """Refuse values of transformers' configuration that a hooked model cannot express.
 
         Raises:
             DissectError: names the key, its value and the values that are supported.

@@ -2,18 +2,23 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, grouped, head_width, local_attention
+from dissect.models.families.family import (
+    Family,
+    HookedWidths,
+    NativeConfig,
+    activation,
+    grouped,
+    head_width,
+    local_attention,
+)
 from dissect.models.families.keys import DECODER, keys
-from dissect.models.families.rope import own_table, rotary, unrotated
+from dissect.models.families.rope import Rotation, rotary
 from dissect.models.families.weights import Weight, head_bias, into_heads, linear, out_of_heads, table, vector
 
 NORMS = {"input_layernorm": "ln1", "post_attention_layernorm": "ln2"}
 
 
-def decoder_settings(config: PretrainedConfig, *, act: str | None = None, **settings: Any) -> dict[str, Any]:
+def decoder_settings(config: NativeConfig, *, act: str | None = None, **settings: Any) -> dict[str, Any]:
     """Settings of every decoder with a gated MLP and rotary positions; ``settings`` adds to or overrides them.
 
     ``act`` is transformers' name of the activation function where the configuration has it under another key.
@@ -38,8 +43,8 @@ def decoder_settings(config: PretrainedConfig, *, act: str | None = None, **sett
 
 
 def decoder_weights(
-    config: PretrainedConfig,
-    cfg: HookedTransformerConfig,
+    config: NativeConfig,
+    cfg: HookedWidths,
     *,
     prefix: str = "model.",
     norms: dict[str, str] = NORMS,
@@ -85,40 +90,40 @@ def decoder_weights(
 QUERY_KEY_NORMS = {"self_attn.q_norm": "attn.q_norm", "self_attn.k_norm": "attn.k_norm"}
 
 
-def _llama_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _llama_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     return decoder_weights(config, cfg, qkv_bias=config.attention_bias, output_bias=config.attention_bias)
 
 
-def _mistral_settings(config: PretrainedConfig) -> dict[str, Any]:
+def _mistral_settings(config: NativeConfig) -> dict[str, Any]:
     kind = "global" if config.sliding_window is None else "local"
     return decoder_settings(config, **local_attention([kind] * config.num_hidden_layers, config.sliding_window))
 
 
-def _qwen2_settings(config: PretrainedConfig) -> dict[str, Any]:
+def _qwen2_settings(config: NativeConfig) -> dict[str, Any]:
     return decoder_settings(config, **local_attention(config.layer_types, config.sliding_window))
 
 
-def _qwen2_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _qwen2_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     return decoder_weights(config, cfg, qkv_bias=True)
 
 
-def _qwen3_settings(config: PretrainedConfig) -> dict[str, Any]:
+def _qwen3_settings(config: NativeConfig) -> dict[str, Any]:
     window = local_attention(config.layer_types, config.sliding_window)
     return decoder_settings(config, use_qk_norm=True, **window)
 
 
-def _qwen3_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _qwen3_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     bias = config.attention_bias
     return decoder_weights(config, cfg, norms=NORMS | QUERY_KEY_NORMS, qkv_bias=bias, output_bias=bias)
 
 
-def _smollm3_settings(config: PretrainedConfig) -> dict[str, Any]:
+def _smollm3_settings(config: NativeConfig) -> dict[str, Any]:
     kinds = config.layer_types if config.use_sliding_window else ["full_attention"] * config.num_hidden_layers
     settings = decoder_settings(config, **local_attention(kinds, config.sliding_window))
     if not all(config.no_rope_layers):
         d_head = head_width(config)
-        rotated, still = own_table(config, d_head), unrotated(settings["rotary_dim"])
-        settings["rotary_tables"] = tuple(rotated if rope else still for rope in config.no_rope_layers)
+        rotated, still = Rotation(d_head).check(config), Rotation(d_head, still=True)
+        settings["rotations"] = tuple(rotated if rope else still for rope in config.no_rope_layers)
     return settings
 
 

@@ -2,16 +2,13 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, head_width
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, head_width
 from dissect.models.families.keys import keys
 from dissect.models.families.rope import rotary
 from dissect.models.families.weights import Weight, linear, out_of_heads, table, vector
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     d_head = head_width(config)
     return {
         "n_layers": config.num_hidden_layers,
@@ -29,7 +26,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     weights = [table("gpt_neox.embed_in.weight", "embed.W_E")]
     # Each head's query, key and value rows stand together: (head, which of the three, width).
     heads, three = {"three": 3, "h": cfg.d_head}, (cfg.n_heads,) * 3

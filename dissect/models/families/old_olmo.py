@@ -8,11 +8,8 @@ second the gate; heads rotate their halves, as everywhere else.
 from collections.abc import Mapping
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
 from dissect.errors import DissectError
-from dissect.models.families.family import Family, refuse
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, refuse
 from dissect.models.families.olmo import OLMO, olmo_settings
 from dissect.models.families.weights import Weight, linear, out_of_heads, table
 
@@ -51,6 +48,8 @@ def _translate(config: Mapping[str, Any]) -> dict[str, Any]:
     for key, allowed in _FIXED.items():
         if config.get(key) is not None and config[key] not in allowed:
             raise refuse(f"{key} = {config[key]!r}", f"{key} {str(allowed[0]).lower()}")
+    from transformers.configuration_utils import PretrainedConfig
+
     known = _FIXED.keys() | _HONOURED | _HARMLESS | vars(PretrainedConfig()).keys()
     unknown = sorted(key for key in config if key not in known and not key.startswith("_"))
     if unknown:  # no code of transformers could say that it is passed over
@@ -81,7 +80,7 @@ def _translate(config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     shared, n_shared = ("", cfg.n_heads) if cfg.n_key_value_heads is None else ("_", cfg.n_key_value_heads)
     weights = [table(f"{_PREFIX}wte.weight", "embed.W_E")]
     for layer in range(cfg.n_layers):

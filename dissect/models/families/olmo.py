@@ -2,26 +2,23 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, head_width, local_attention, refuse
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, head_width, local_attention, refuse
 from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
 
-def olmo_settings(config: PretrainedConfig) -> dict[str, Any]:
+def olmo_settings(config: NativeConfig) -> dict[str, Any]:
     """Settings of OLMo, whose norms have an epsilon of their own that no configuration says."""
     return decoder_settings(config, normalization_type="LN", eps=1e-5, clip_qkv=config.clip_qkv)
 
 
-def _olmo_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _olmo_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     bias = config.attention_bias
     return decoder_weights(config, cfg, norms={}, qkv_bias=bias, output_bias=bias, final_norm=False)
 
 
-def _olmo2_settings(config: PretrainedConfig, **settings: Any) -> dict[str, Any]:
+def _olmo2_settings(config: NativeConfig, **settings: Any) -> dict[str, Any]:
     if (width := head_width(config)) * config.num_attention_heads != config.hidden_size:
         # Its norms run over all heads of a projection at once; TransformerLens makes that of the queries d_model wide.
         heads = f"{config.num_attention_heads} of width {width} for a model of width {config.hidden_size}"
@@ -29,11 +26,11 @@ def _olmo2_settings(config: PretrainedConfig, **settings: Any) -> dict[str, Any]
     return decoder_settings(config, **settings)
 
 
-def _olmo3_settings(config: PretrainedConfig) -> dict[str, Any]:
+def _olmo3_settings(config: NativeConfig) -> dict[str, Any]:
     return _olmo2_settings(config, **local_attention(config.layer_types, config.sliding_window))
 
 
-def _olmo2_weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _olmo2_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     norms = {"post_attention_layernorm": "ln1", "post_feedforward_layernorm": "ln2", **QUERY_KEY_NORMS}
     bias = config.attention_bias
     return decoder_weights(config, cfg, norms=norms, qkv_bias=bias, output_bias=bias)

@@ -1,21 +1,19 @@
 """OPT: GPT-2 with separate projections, ReLU, and a table of positions whose first rows no text uses."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import nn
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, refuse
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, refuse
 from dissect.models.families.keys import keys
 from dissect.models.families.weights import Weight, head_bias, into_heads, linear, out_of_heads, table, vector
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 _UNUSED_ROWS = 2
 """``OPTLearnedPositionalEmbedding.offset``: the first position has the third row."""
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     if config.word_embed_proj_dim != config.hidden_size:
         widths = f"word_embed_proj_dim = {config.word_embed_proj_dim}, hidden_size = {config.hidden_size}"
         raise refuse(f"embeddings of another width than its layers ({widths})", "one width")
@@ -34,7 +32,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     bias = config.enable_bias
     positions = Weight(
         "model.decoder.embed_positions.weight",
@@ -65,8 +63,11 @@ def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Wei
     return [*weights, vector(f"{final}.weight", "ln_final.w"), vector(f"{final}.bias", "ln_final.b")]
 
 
-def _adapt(model: HookedTransformer) -> None:
+def _adapt(model: "HookedTransformer") -> None:
     """Keep the rows that no text uses beside those of the positions, so that they are saved as they were."""
+    import torch
+    from torch import nn
+
     shape = (_UNUSED_ROWS, model.cfg.d_model)
     model.pos_embed.W_unused = nn.Parameter(torch.empty(shape, dtype=model.cfg.dtype))
 

@@ -1,18 +1,17 @@
 """Phi-1, 1.5 and 2: attention and MLP side by side behind one norm, partly rotated heads, biases everywhere."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, activation, grouped, head_width
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, grouped, head_width
 from dissect.models.families.keys import keys
 from dissect.models.families.rope import rotary
 from dissect.models.families.weights import Weight, head_bias, into_heads, linear, out_of_heads, table, vector
-from dissect.models.modules import SharedLayerNorm
+
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     d_head = head_width(config)
     return {
         "n_layers": config.num_hidden_layers,
@@ -31,7 +30,7 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     }
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     shared = "" if cfg.n_key_value_heads is None else "_"
     projections = {"q_proj": ("W_Q", "b_Q"), "k_proj": (f"{shared}W_K", f"{shared}b_K")}
     projections["v_proj"] = (f"{shared}W_V", f"{shared}b_V")
@@ -57,8 +56,10 @@ def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Wei
     return [*weights, vector("lm_head.bias", "unembed.b_U")]
 
 
-def share_norm(model: HookedTransformer) -> None:
+def share_norm(model: "HookedTransformer") -> None:
     """Let the MLP of every block read through the norm of its attention, whose parameters the checkpoint has once."""
+    from dissect.models.modules import SharedLayerNorm
+
     for block in model.blocks:
         block.ln2 = SharedLayerNorm(block.ln1)
 

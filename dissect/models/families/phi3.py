@@ -2,21 +2,18 @@
 
 from typing import Any
 
-from transformer_lens import HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family, local_attention
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
 from dissect.models.families.keys import DECODER, keys
 from dissect.models.families.llama import NORMS, decoder_settings
 from dissect.models.families.weights import Weight, linear, out_of_heads, table, vector
 
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+def _settings(config: NativeConfig) -> dict[str, Any]:
     kind = "global" if config.sliding_window is None else "local"
     return decoder_settings(config, **local_attention([kind] * config.num_hidden_layers, config.sliding_window))
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     shared, n_shared = ("", cfg.n_heads) if cfg.n_key_value_heads is None else ("_", cfg.n_key_value_heads)
     weights = [table("model.embed_tokens.weight", "embed.W_E")]
     for layer in range(cfg.n_layers):

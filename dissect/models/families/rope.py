@@ -1,20 +1,19 @@
 """Rotary position embeddings: from transformers' parameters to TransformerLens's settings."""
 
 import math
-from typing import Any
-
-import torch
-from transformers import PretrainedConfig
-from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from dissect.errors import DissectError
-from dissect.models.families.family import refuse
-from dissect.models.modules import RotaryTable
+from dissect.models.families.family import NativeConfig, refuse
+
+if TYPE_CHECKING:
+    from dissect.models.modules import RotaryTable
 
 SUPPORTED = "default, linear (without sliding windows), llama3, yarn, longrope"
 
 
-def rotary(config: PretrainedConfig, d_head: int, *, windowed: bool = False) -> dict[str, Any]:
+def rotary(config: NativeConfig, d_head: int, *, windowed: bool = False) -> dict[str, Any]:
     """Settings of the rotary embedding.
 
     Args:
@@ -49,50 +48,88 @@ def rotary(config: PretrainedConfig, d_head: int, *, windowed: bool = False) -> 
     }
 
 
-def unrotated(d_head: int) -> RotaryTable:
-    """The table of layers without positions."""
-    return RotaryTable((0.0,) * (d_head // 2))
+@dataclass(frozen=True)
+class Rotation:
+    """How a layer rotates where TransformerLens does not compute it: as transformers itself does, or not at all."""
+
+    d_head: int
+    layer_type: str | None = None
+    """Type of the layers whose parameters are meant, where each type has its own."""
+    still: bool = False
+    """True for layers without positions."""
+
+    def check(self, config: NativeConfig) -> "Rotation":
+        """Refuse an unknown kind of scaling.
+
+        Raises:
+            DissectError: names it.
+        """
+        kind = self._parameters(config).get("rope_type", "default")
+        if kind not in ("default", "linear", "llama3", "yarn", "longrope"):
+            raise refuse(f"the rotary embedding {kind!r}", SUPPORTED)
+        return self
+
+    def table(self, config: NativeConfig) -> "RotaryTable":
+        """Frequencies as transformers computes them.
+
+        Raises:
+            KeyError: the parameters lack one that their kind needs.
+        """
+        import torch
+        from transformers.modeling_rope_utils import ROPE_INIT_FUNCTIONS
+
+        from dissect.models.modules import RotaryTable
+
+        parameters = self._parameters(config)
+        kind, width = parameters.get("rope_type", "default"), _rotated_width(parameters, self.d_head)
+        if self.still:
+            return RotaryTable((0.0,) * (width // 2))
+        if kind == "default":
+            frequencies = 1.0 / (parameters["rope_theta"] ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
+            return RotaryTable(tuple(frequencies.tolist()))
+        frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](config, None, layer_type=self.layer_type)
+        return RotaryTable(tuple(frequencies.tolist()), float(scaling))
+
+    def _parameters(self, config: NativeConfig) -> dict[str, Any]:
+        parameters: dict[str, Any] = config.rope_parameters
+        return parameters if self.layer_type is None else parameters[self.layer_type]
 
 
-def own_table(config: PretrainedConfig, d_head: int, layer_type: str | None = None) -> RotaryTable:
-    """Frequencies as transformers itself computes them, for all layers or those of one type.
+def rotary_tables(rotations: tuple[Rotation, ...], config: NativeConfig) -> "tuple[RotaryTable, ...]":
+    """The table of each layer.
 
     Raises:
-        DissectError: an unknown kind of scaling.
+        DissectError: the parameters lack a key.
     """
-    parameters = config.rope_parameters if layer_type is None else config.rope_parameters[layer_type]
-    kind, width = parameters.get("rope_type", "default"), _rotated_width(parameters, d_head)
-    if kind == "default":
-        frequencies = 1.0 / (parameters["rope_theta"] ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
-        return RotaryTable(tuple(frequencies.tolist()))
-    if kind not in ("linear", "llama3", "yarn", "longrope"):
-        raise refuse(f"the rotary embedding {kind!r}", SUPPORTED)
-    frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](config, None, layer_type=layer_type)
-    return RotaryTable(tuple(frequencies.tolist()), float(scaling))
+    try:
+        tables = {rotation: rotation.table(config) for rotation in dict.fromkeys(rotations)}
+    except KeyError as error:
+        raise DissectError(f"config.json: rope_parameters lack {error}: {config.rope_parameters}") from None
+    return tuple(tables[rotation] for rotation in rotations)
 
 
 def _rotated_width(parameters: dict[str, Any], d_head: int) -> int:
     return int(d_head * parameters.get("partial_rotary_factor", 1.0))
 
 
-def _different(config: PretrainedConfig, d_head: int) -> dict[str, Any]:
+def _different(config: NativeConfig, d_head: int) -> dict[str, Any]:
     """Settings where layers of different types rotate differently, as in Gemma-3 and OLMo-3."""
     kinds = dict.fromkeys(config.layer_types)
     try:
         widths = {_rotated_width(config.rope_parameters[kind], d_head) for kind in kinds}
         if len(widths) > 1:
             raise refuse(f"rotary embeddings of different widths ({sorted(widths)})", "one width for all layers")
-        tables = {kind: own_table(config, d_head, kind) for kind in kinds}
+        rotations = {kind: Rotation(d_head, kind).check(config) for kind in kinds}
     except KeyError as error:
         raise DissectError(f"config.json: rope_parameters lack {error}: {config.rope_parameters}") from None
     return {
         "positional_embedding_type": "rotary",
         "rotary_dim": widths.pop(),
-        "rotary_tables": tuple(tables[kind] for kind in config.layer_types),
+        "rotations": tuple(rotations[kind] for kind in config.layer_types),
     }
 
 
-def _long(parameters: dict[str, Any], config: PretrainedConfig, d_head: int) -> dict[str, Any]:
+def _long(parameters: dict[str, Any], config: NativeConfig, d_head: int) -> dict[str, Any]:
     """Settings of LongRoPE (arXiv:2402.13753) for texts within the original context, which are the only ones allowed.
 
     Longer ones rotate all their positions by other frequencies, the first as well, so that a text's beginning would
@@ -103,11 +140,11 @@ def _long(parameters: dict[str, Any], config: PretrainedConfig, d_head: int) -> 
         "n_ctx": min(config.max_position_embeddings, parameters["original_max_position_embeddings"]),
         "rotary_base": parameters["rope_theta"],
         "rotary_dim": _rotated_width(parameters, d_head),
-        "rotary_tables": (own_table(config, d_head),) * config.num_hidden_layers,
+        "rotations": (Rotation(d_head).check(config),) * config.num_hidden_layers,
     }
 
 
-def _scaling(kind: str, parameters: dict[str, Any], config: PretrainedConfig) -> dict[str, Any] | None:
+def _scaling(kind: str, parameters: dict[str, Any], config: NativeConfig) -> dict[str, Any] | None:
     """Settings of the scaling alone; None for an unknown kind."""
     if kind == "default":
         return {}

@@ -1,18 +1,18 @@
 """StableLM and StableLM-2: Llama with layer norms and partly rotated heads, in some sizes side by side."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from transformer_lens import HookedTransformer, HookedTransformerConfig
-from transformers import PretrainedConfig
-
-from dissect.models.families.family import Family
+from dissect.models.families.family import Family, HookedWidths, NativeConfig
 from dissect.models.families.keys import keys
 from dissect.models.families.llama import NORMS, decoder_settings, decoder_weights
 from dissect.models.families.phi import share_norm
 from dissect.models.families.weights import Weight
 
+if TYPE_CHECKING:
+    from transformer_lens import HookedTransformer
 
-def _settings(config: PretrainedConfig) -> dict[str, Any]:
+
+def _settings(config: NativeConfig) -> dict[str, Any]:
     return decoder_settings(
         config,
         normalization_type="LN",
@@ -21,12 +21,12 @@ def _settings(config: PretrainedConfig) -> dict[str, Any]:
     )
 
 
-def _weights(config: PretrainedConfig, cfg: HookedTransformerConfig) -> list[Weight]:
+def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
     norms = {"input_layernorm": "ln1"} if config.use_parallel_residual else NORMS
     return decoder_weights(config, cfg, norms=norms, norm_bias=True, qkv_bias=config.use_qkv_bias)
 
 
-def _adapt(model: HookedTransformer) -> None:
+def _adapt(model: "HookedTransformer") -> None:
     if model.cfg.parallel_attn_mlp:
         share_norm(model)
 

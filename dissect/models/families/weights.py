@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
-import torch
 from einops import rearrange
 from jaxtyping import Shaped
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
+else:  # a map can be looked at without torch
+    Tensor = Any
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Weight:
 
     def join(self, hooked: Sequence[Shaped[Tensor, "..."]]) -> Shaped[Tensor, "..."]:
         """The stored tensor, from the parameters in the order of ``params``; a view where it holds only one."""
+        import torch
+
         whole = torch.cat(list(hooked), dim=self.axis) if self.sizes else hooked[0]
         left, right = self.pattern.split("->")
         return rearrange(whole, f"{right} -> {left}", **self.lengths)

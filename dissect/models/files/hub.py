@@ -67,6 +67,15 @@ def fetch_config(source: str | os.PathLike[str], *, base: str | os.PathLike[str]
     return read_json(directory / "config.json")
 
 
+def fetch_small_files(source: str | os.PathLike[str]) -> Path:
+    """The directory of a checkpoint; of a hub id its configuration and tokenizer files alone are downloaded.
+
+    Raises:
+        DissectError: as ``resolve``.
+    """
+    return resolve(source, only=_SMALL)
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """Contents of a JSON file.
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
+from transformers import PreTrainedTokenizerBase
 
 from dissect.distributed import world
 from dissect.errors import DissectError
@@ -132,8 +133,7 @@ def _loaded(
         digest = _fill(files, model, config, dtype=wanted_dtype, device=wanted_device, progress=progress)
         fill_constants(model, family, frozen, dtype=wanted_dtype, device=wanted_device)
     model.to(str(wanted_device), print_details=False)
-    home = adapter if adapter is not None and has_tokenizer(adapter) else directory
-    padding_side = attach_tokenizer(model, load_tokenizer(home))
+    padding_side = attach_tokenizer(model, _tokenizer_in(directory, adapter))
     generation = directory / "generation_config.json"
     model.checkpoint = CheckpointInfo(
         path=directory,
@@ -187,6 +187,22 @@ def _fill(
             put_parameter(model, param, value, requires_grad=True)
         del stored
     return digest
+
+
+def tokenizer_of(
+    path: str | os.PathLike[str], *, base: str | os.PathLike[str] | None = None
+) -> PreTrainedTokenizerBase | None:
+    """The tokenizer that ``load`` would attach, without the model; None where the checkpoint has none.
+
+    Raises:
+        DissectError: no such checkpoint, or its tokenizer cannot be read.
+    """
+    return _tokenizer_in(*locate(path, base=base))
+
+
+def _tokenizer_in(directory: Path, adapter: Path | None) -> PreTrainedTokenizerBase | None:
+    """The adapter's own, where it has one."""
+    return load_tokenizer(adapter if adapter is not None and has_tokenizer(adapter) else directory)
 
 
 def _device_of(mesh: Any, wanted: str | torch.device | None) -> torch.device:

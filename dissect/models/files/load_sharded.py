@@ -13,10 +13,10 @@ from transformer_lens import HookedTransformer
 
 from dissect.distributed import all_gather_objects
 from dissect.errors import DissectError
-from dissect.models.build import constant_of
 from dissect.models.families.family import Family
 from dissect.models.files.fingerprint import Digest, digest_of
 from dissect.models.files.weight_files import WeightFiles, check_finite
+from dissect.models.layout import constant_of
 from dissect.models.sharding.sharded import Sharding
 from dissect.models.sharding.shards import own_part, part_for
 from dissect.undoing.gradient_mode import without_gradients

@@ -12,11 +12,10 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from dissect.errors import DissectError
-from dissect.models.files.hub import read_json
+from dissect.models.files.headers import DTYPES, weight_file_names
 
 _HELD = 32 << 20
 """Bytes read from a mapped file before it is mapped anew, because pages that were read count as memory in use."""
-_SAFETENSORS_DTYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
 
 @runtime_checkable
@@ -51,27 +50,11 @@ def open_source(directory: Path, stem: str = "model", binary_stem: str = "pytorc
         DissectError: there are none, or a file is missing, truncated or no such file at all.
     """
     for base, suffix, kind in ((stem, "safetensors", _Safetensors), (binary_stem, "bin", _Binary)):
-        single, index = directory / f"{base}.{suffix}", directory / f"{base}.{suffix}.index.json"
-        if single.is_file():
-            return kind([single])
-        if index.is_file():
-            return kind(_shards(index))
+        if files := weight_file_names(directory, base, suffix):
+            return kind(files)
     raise DissectError(
         f"{directory} has no weights: neither {stem}.safetensors nor {binary_stem}.bin, nor shards of one"
     )
-
-
-def _shards(index: Path) -> list[Path]:
-    weight_map = read_json(index).get("weight_map")
-    if not isinstance(weight_map, dict):
-        raise DissectError(f"{index} has no weight_map")
-    files = [index.parent / name for name in dict.fromkeys(weight_map.values())]
-    missing = [file.name for file in files if not file.is_file()]
-    if missing:
-        raise DissectError(
-            f"{index.parent} lacks {missing[0]}, which {index.name} names: {len(missing)} shards missing"
-        )
-    return files
 
 
 class _Safetensors:
@@ -88,7 +71,7 @@ class _Safetensors:
                 header = handle.get_slice(name)
                 self._file_of[name] = file
                 self._shapes[name] = tuple(header.get_shape())
-                self._dtypes[name] = _SAFETENSORS_DTYPES.get(header.get_dtype(), header.get_dtype())
+                self._dtypes[name] = DTYPES.get(header.get_dtype(), header.get_dtype())
 
     def names(self) -> Iterable[str]:
         return self._file_of

@@ -20,13 +20,13 @@ from dissect.distributed import barrier, on_main
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
 from dissect.keywords import keywords
-from dissect.models.build import constant_of
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_of, weights_of
 from dissect.models.dtypes import dtype_name, find_dtype
 from dissect.models.families import FAMILIES
 from dissect.models.families.weights import Weight
 from dissect.models.files.file_check import carried_names
 from dissect.models.files.reader import open_source
+from dissect.models.layout import constant_of
 from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import gathered
 

@@ -10,13 +10,13 @@ from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
-from dissect.models.build import constant_of
 from dissect.models.checkpoint import checkpoint_of
 from dissect.models.families import find_family, hooked_config, transformers_config, weight_map
 from dissect.models.families.family import Family
 from dissect.models.files.fingerprint import digest_of
 from dissect.models.files.hub import read_json
 from dissect.models.files.weight_files import WeightFiles, locate
+from dissect.models.layout import constant_of
 
 
 class StoredParameters:

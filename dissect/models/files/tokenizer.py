@@ -1,6 +1,7 @@
 """The checkpoint's own tokenizer: never TransformerLens's ``set_tokenizer``, which guesses whether it adds a BOS."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,12 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase | None:
     try:
         return AutoTokenizer.from_pretrained(str(directory), **_SAFELY)
     except Exception as error:  # every backend raises errors of its own, down to a bare Exception
-        if "custom code" in str(error) and (directory / "tokenizer.json").is_file():
-            logger.warning("the tokenizer in %s comes with code, which is not run: tokenizer.json is read", directory)
-            return PreTrainedTokenizerFast.from_pretrained(str(directory), **_SAFELY)
         reason = " ".join(str(error).split())[:300]
+        why = "comes with code, which is not run" if "custom code" in str(error) else f"is not what it says ({reason})"
+        with suppress(Exception):  # mostly it is config.json that cannot be read, where the class is looked up
+            tokenizer = PreTrainedTokenizerFast.from_pretrained(str(directory), **_SAFELY)
+            logger.warning("the tokenizer in %s %s: tokenizer.json is read", directory, why)
+            return tokenizer
         raise DissectError(f"the tokenizer in {directory} cannot be read: {reason}") from error
 
 

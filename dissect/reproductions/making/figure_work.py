@@ -16,6 +16,7 @@ from dissect.evaluation.sets import fingerprint
 from dissect.evaluation.sources import signature
 from dissect.jobs.items import Items
 from dissect.jobs.journals import Journals
+from dissect.models.adapter_base import adapter_base_of
 from dissect.models.files.load import load
 from dissect.provenance import versions
 from dissect.reproductions.making.figure_inputs import Config, FigureModel
@@ -101,7 +102,9 @@ class FigureWork:
 
     def load(self, source: str) -> HookedTransformer:
         """A checkpoint, its fingerprint noted."""
-        model = load(source, dtype=self.dtype, device=self.device, progress=False)
+        base = None if self._base is None else self._base[0]
+        under = adapter_base_of(source, stand_in=None if base == source else base)
+        model = load(source, dtype=self.dtype, device=self.device, base=under, progress=False)
         self.checkpoints[source] = str(getattr(model, "checkpoint").fingerprint)  # noqa: B009  # not in its class
         return model
 

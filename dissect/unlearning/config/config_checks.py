@@ -84,7 +84,7 @@ def _check_trained(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> 
 
 
 def _check_blocks(blocks: tuple[object, ...]) -> None:
-    from dissect.models.parameters import LAYER_BLOCKS, OUTSIDE_BLOCKS  # with torch, which help texts do without
+    from dissect.models.block_names import LAYER_BLOCKS, OUTSIDE_BLOCKS
 
     known = (*LAYER_BLOCKS, *OUTSIDE_BLOCKS)
     for block in blocks:

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-from dissect.data.chat.chat_settings import as_chat
+from dissect.data.chat.chat_settings import chat_as_data
 from dissect.data.text_windows import check_windows
 from dissect.errors import DissectError, near_miss
 from dissect.unlearning.config.config_checks import check_together
@@ -35,6 +35,8 @@ from dissect.unlearning.methods import METHODS, VARIANTS
 
 MethodName = Annotated[str, OneOf(tuple(METHODS))]
 VariantName = Annotated[str, OneOf(VARIANTS)]
+LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
+"""Matrices that carry adapters where no blocks are set: the UnDIAL paper's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,7 +129,8 @@ class TrainConfig:
     """Recompute activations in the backward pass: less memory, more time."""
 
     chat: Mapping[str, Any] | None = None
-    """Train in the model's own chat template: its settings, as `chat` of `Facts.prompts`; True for its defaults."""
+    """Train in the model's own chat template: its settings, as `chat` of `Facts.prompts`; True for its defaults, False
+    to leave it out without being told of it."""
     max_length: int | None = None
     """Cut plain texts into windows of this many tokens. By default only those longer than the context."""
     stride: int | None = None
@@ -156,8 +159,7 @@ class TrainConfig:
                 kind.rule.check(name, value)
             if kind.plain is float and type(value) is int:
                 object.__setattr__(self, name, float(value))  # 10 and 10.0 are one setting
-        chat = as_chat(self.chat)
-        object.__setattr__(self, "chat", None if chat is None else chat.to_dict())
+        object.__setattr__(self, "chat", chat_as_data(self.chat))
         check_windows(self.max_length, self.stride)
         check_together(vars(self), {field.name: field.default for field in fields(self)})
 
@@ -223,7 +225,7 @@ class TrainConfig:
         How texts are put is written only where it is set, so that runs from before that was a setting stay the same.
         """
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {key: value for key, value in settings.items() if value is not None or key not in _LEFT_OUT}
+        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False)}
 
 
 _LEFT_OUT = ("chat", "max_length", "stride")

@@ -8,14 +8,15 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 from transformer_lens import HookedTransformer
 
+from dissect.models.accounting import TRAINING_LOGITS
 from dissect.models.running.forward import embed, read_out
 from dissect.models.running.partial import run_block, run_layers
 from dissect.models.sharding.sharded import is_sharded, within
 from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.gradient.prompt_rows import PromptRows
 
-LOGITS_AT_ONCE = 1 << 24
-"""Number of logits (64 MB in float32) that are in memory together, times the few copies that a loss makes of them."""
+LOGITS_AT_ONCE = TRAINING_LOGITS
+"""Number of logits that are in memory together."""
 
 RowValues = Callable[[Float[Tensor, "row d_vocab"], slice], Float[Tensor, " row"]]
 """Function from the logits of some rows to the quantity that an objective takes of each; the slice says which rows."""

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from dissect.errors import DissectError
+from dissect.models.accounting import REFERENCE_BYTES
 from dissect.unlearning.losses.top_k import TopK
 
-IN_MEMORY = 1 << 26
-"""Bytes that stay in memory. At a vocabulary of 32,000, 200 answers of 20 tokens take 0.5 GB, more than a small
-model."""
+IN_MEMORY = REFERENCE_BYTES
+"""Bytes that stay in memory."""
 
 _Location = tuple[int, torch.Size, torch.dtype]
 """Offset in the file, shape and dtype of a text's logits."""

@@ -7,20 +7,13 @@ from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.axes import HEADED, NEURONED, head_axis, neuron_axis
+from dissect.models.block_names import OUTSIDE_BLOCKS
 from dissect.models.dtypes import dtype_name
-from dissect.models.parameters import (
-    OUTSIDE_BLOCKS,
-    in_checkpoint,
-    layer_block_parameters,
-    outside_block_parameters,
-)
+from dissect.models.parameters import in_checkpoint, layer_block_parameters, outside_block_parameters
 from dissect.models.sharding.sharded import is_sharded
 from dissect.undoing.change import undone
-from dissect.unlearning.config.train_config import TrainConfig
+from dissect.unlearning.config.train_config import LORA_BLOCKS, TrainConfig
 from dissect.unlearning.parameters.masters import Copy, LowRank, Master, Slice, Whole
-
-LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
-"""Matrices that carry adapters where no blocks are set: the UnDIAL paper's choice."""
 
 
 def masters(model: HookedTransformer, config: TrainConfig) -> list[Master]:

@@ -133,7 +133,8 @@ def _with_chat(config: TrainConfig, sets: Mapping[str, Prompts]) -> TrainConfig:
     """
     formats = {name: prompts.chat.to_dict() for name, prompts in sets.items() if prompts.chat is not None}
     for name, settings in formats.items():
-        if config.chat is not None and as_chat(config.chat) != as_chat(settings):
+        wanted = as_chat(config.chat)
+        if wanted is not None and wanted != as_chat(settings):
             raise DissectError(
                 f"{name}: its prompts must stand in the chat format of the other texts ({config.chat}), and stand in "
                 f"{settings}: make them alike, or give facts"

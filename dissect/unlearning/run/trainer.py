@@ -119,6 +119,9 @@ class Trainer:
                 # The gradient of the whole step, in the leaves, scaled down where its norm is too large.
                 lr = self.config.lr * self.config.factor(number, len(steps), n_rising)
                 parts, n_tokens = gradient.backward(step, number)
+                for leaf in leaves.values():
+                    if leaf.grad is None:  # no text reaches it, as OPT's unused positions: weight decay alone moves it
+                        leaf.grad = torch.zeros_like(leaf)
                 norm = clip_gradients(leaves.values(), self.config.max_grad_norm)
                 loss = sum(parts.values())
                 if not (math.isfinite(loss) and math.isfinite(norm)):
