@@ -1,4 +1,4 @@
-"""Judge a population, or score what was judged: python -m benchmarks.verdicts judge|score ..."""
+"""Judge a population, or score what was judged: python -m benchmarks.verdicts judge|score|redealt ..."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,10 +9,11 @@ from tqdm.auto import tqdm
 
 from benchmarks.verdicts.judging import counted, judge, read_judged
 from benchmarks.verdicts.page import page
+from benchmarks.verdicts.redealt import p_of_worlds, said
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Judge, or score."""
+    """Judge, score, or re-deal."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.verdicts", description=__doc__.splitlines()[0])
     commands = parser.add_subparsers(dest="command", required=True)
     one = commands.add_parser("judge", help="Put models before the panel; goes on where it stopped.")
@@ -24,11 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
     score = commands.add_parser("score", help="Tables of what was judged, as Markdown.")
     score.add_argument("populations", type=Path, nargs="+", help="Directories of seeds that are tested on.")
     score.add_argument("--lines", type=Path, nargs="+", help="Directories on which the rivals' lines are chosen.")
+    dealt = commands.add_parser("redealt", help="Is p uniform? One never-knowing model in re-dealt worlds.")
+    dealt.add_argument("population", type=Path, help="Directory of one seed.")
+    dealt.add_argument("--model", default="retrained-a", help="A model that never knew.")
+    dealt.add_argument("--worlds", type=int, default=200, help="So many dealings of the answers.")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)  # models as small: a second thread costs more than it gives
     if options.command == "score":
         lines = [judged for path in options.lines or () for judged in read_judged(path)]
         print(page([judged for path in options.populations for judged in read_judged(path)], lines))
+        return
+    if options.command == "redealt":
+        print(said(options.model, p_of_worlds(options.population, options.model, options.worlds)))
         return
     part, parts = map(int, options.part.split("/"))
     records = counted(options.population, every=options.every)[: options.first][part - 1 :: parts]

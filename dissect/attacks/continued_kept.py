@@ -3,6 +3,7 @@
 from dissect.attacks.attack import Attack, NotPossible, Scores, Target
 from dissect.attacks.rates import split, strongest
 from dissect.attacks.training import trained
+from dissect.attacks.training_budget import STEPS
 
 LEAST = 16
 """Retain facts that are trained on at least."""
@@ -31,7 +32,7 @@ ATTACK = Attack(
     family="training",
     seen="Retain facts, on which the model was trained further.",
     run=continued_kept,
-    budget={"steps": 50, "lr": None, "lora_rank": 0},
+    budget={"steps": STEPS, "lr": None, "lora_rank": 0},
     slow=True,
     trains=True,
 )

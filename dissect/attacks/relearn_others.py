@@ -15,6 +15,7 @@ from jaxtyping import Float
 from dissect.attacks.attack import Attack, Scores, Target
 from dissect.attacks.rates import Split, harmless_rate, learnt, split, until_learnt
 from dissect.attacks.training import drawn, trained
+from dissect.attacks.training_budget import STEPS
 from dissect.data.fact import Fact
 
 LEAST = 16
@@ -71,24 +72,22 @@ ATTACKS = tuple(
         family="training",
         seen=seen,
         run=partial(relearn_others, mixed=mixed),
-        budget={"steps": steps, "lr": None, "lora_rank": 0},
+        budget={"steps": STEPS, "lr": None, "lora_rank": 0},
         slow=True,
         trains=True,
     )
-    for name, label, seen, mixed, steps in (
+    for name, label, seen, mixed in (
         (
             "relearn_others",
             "relearning other forget facts",
             "Forget facts about other subjects, on which the model was trained.",
             False,
-            50,
         ),
         (
             "relearn_others_with_kept",
             "relearning with retain facts mixed in",
             "Forget facts about other subjects, on which the model was trained together with as many retain facts.",
             True,
-            50,
         ),
     )
 )

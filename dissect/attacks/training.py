@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.attacks.attack import NotPossible, Target
+from dissect.attacks.training_budget import BATCH_SIZE
 from dissect.data.fact import Fact
 from dissect.errors import DissectError
 from dissect.models.changing.exchange import exchanged
@@ -21,9 +22,6 @@ from dissect.unlearning.run.prepare import prepare
 from dissect.unlearning.run.trainer import Record, Trainer
 
 T = TypeVar("T")
-
-BATCH_SIZE = 16
-"""Facts in one step."""
 
 
 def trained(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from dissect.attacks.training_budget import BATCH_SIZE, STEPS, TRAINING
 from dissect.cli.arguments import options, values
 from dissect.errors import DissectError
 from dissect.unlearning.config.train_config import TrainConfig
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from dissect.planning.job import Job
     from dissect.planning.memory_plan import MemoryPlan
 
+RATE = 2e14
+"""Operations a second, about a fifth of what an H100 does at best in bfloat16."""
 _UNITS = {"MB": 1e6, "GB": 1e9, "TB": 1e12, "MIB": 2**20, "GIB": 2**30}
 
 
@@ -24,6 +27,9 @@ def plan(
     *,
     train: Annotated[
         bool, typer.Option("--train", help="Plan a `dissect unlearn` run instead of a `dissect patch` sweep.")
+    ] = False,
+    verdict: Annotated[
+        bool, typer.Option("--verdict", help="Plan a `dissect verdict` run: its attacks that train take most.")
     ] = False,
     gpu_memory: Annotated[
         str | None, typer.Option(metavar="80GB", help="Memory of each GPU; without it the job runs on the CPU.")
@@ -75,16 +81,17 @@ def plan(
     matrices = values.listed(blocks, "--blocks") if blocks else ()
     from dissect.planning.job import Job
 
-    default_batch = TrainConfig.batch_size if train else Job.batch_size
+    default_batch = BATCH_SIZE if verdict else TrainConfig.batch_size if train else Job.batch_size
     job = Job(
-        train=train,
+        train=train or verdict,
+        panel=verdict,
         dtype=running.dtype,
         batch_size=default_batch if batch_size is None else batch_size,
         length=length,
         answer=answer,
         n_facts=facts,
         gpu=memory is not None or (running.device or "cpu") != "cpu",
-        method=method,
+        method="learn" if verdict else method,
         epochs=epochs,
         blocks=matrices,
         lora_rank=lora_rank,
@@ -127,6 +134,7 @@ def described(base: str, sizes: "Sizes", job: "Job", memory: int | None) -> str:
             "",
             _table(heads, plans),
             "",
+            *([_work(sizes, planned)] if planned.panel else []),
             *_advice(base, planned, ranks, memory, fits=memory is None or fit is not None),
         ]
     )
@@ -136,7 +144,7 @@ def _title(job: "Job") -> str:
     if not job.train:
         return "sweep between two checkpoints"
     trained = f"adapters of rank {job.lora_rank}" if job.lora_rank else ", ".join(job.blocks) or "everything"
-    return f"unlearning ({job.method}) of {trained}"
+    return f"attacks that train {trained}" if job.panel else f"unlearning ({job.method}) of {trained}"
 
 
 def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
@@ -152,6 +160,16 @@ def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
     return columns(rows)
 
 
+def _work(sizes: "Sizes", job: "Job") -> str:
+    from dissect.planning.panel_work import panel_work
+
+    work = panel_work(sizes, job, STEPS)
+    return (
+        f"a checkpoint takes about {work.tokens_trained:,} tokens of training and {work.tokens_read:,} of reading: "
+        f"{work.operations:.1e} operations, {work.operations / RATE / 60:,.0f} minutes at {RATE:.0e} a second"
+    )
+
+
 def _advice(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool) -> list[str]:
     """Advice on running the job, and the command."""
     from dissect.models.accounting import readable
@@ -165,15 +183,25 @@ def _advice(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool
     if memory is not None:
         gpus = f"{ranks} GPU{'s' if ranks > 1 else ''} of {readable(memory)} ({USABLE:.0%} of it used)"
         lines.append(f"fits into {gpus}" + (", the model sharded over them" if ranks > 1 else ""))
-    return [*lines, command(base, job, ranks)]
+    if job.panel and ranks > 1:
+        lines.append("train adapters instead: dissect verdict does not shard a model that it loads (--lora-rank 8)")
+    return [*lines, command(base, job, 1 if job.panel else ranks)]
 
 
 def command(base: str, job: "Job", ranks: int) -> str:
     """Command that starts the job; words in capitals are to be filled in."""
     start = f"torchrun --nproc-per-node {ranks} -m dissect" if ranks > 1 else "dissect"
-    arguments = {"--dtype": job.dtype if job.dtype != "float32" else "", "--batch-size": str(job.batch_size)}
+    arguments = {
+        "--dtype": job.dtype if job.dtype != "float32" else "",
+        "--batch-size": "" if job.panel else str(job.batch_size),  # of its trainings it is fixed
+    }
     flags = {"--shard": ranks > 1, "--sequential": job.sequential}
-    if job.train:
+    if job.panel:
+        words = ["verdict", base, "UNLEARNED", "--forget", "FACTS.jsonl", "--retain", "RETAIN.jsonl"]
+        words += ["--out", "verdict.json"]
+        if job.lora_rank:
+            words += [word for name in TRAINING for word in ("--option", f"{name}.lora_rank={job.lora_rank}")]
+    elif job.train:
         words = ["unlearn", base, "--forget", "FACTS.jsonl", "--out", "DIR", "--method", job.method]
         arguments |= {"--blocks": ",".join(job.blocks), "--lora-rank": str(job.lora_rank or "")}
         arguments |= {

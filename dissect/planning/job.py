@@ -48,6 +48,8 @@ class Job:
     """Training: recompute activations in the backward pass."""
     reference: str = TrainConfig.reference
     """Training: keep the reference's outputs (``stored``) or the model (``live``)."""
+    panel: bool = False
+    """Training: an attack of ``dissect verdict``, which keeps the weights as they were beside it."""
     several: bool = False
     """Training: whether a step has several backward passes, for retained facts or more than one micro-batch."""
 

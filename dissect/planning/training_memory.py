@@ -27,6 +27,7 @@ def training_memory(s: Sizes, job: Job, ranks: int) -> MemoryPlan:
         "gathered weights": (2 * largest_gathered(s) + s.n_layer) * job.item if sharded else 0,
         "masters": n * stored // ranks + high * leaves if job.lora_rank else masters // ranks,
         "AdamW's moments": 2 * high * leaves // (1 if job.lora_rank else ranks),  # adapters are the same on all ranks
+        "weights as they were": n * job.item // ranks if job.panel else 0,
         "reference": _reference(s, job) // (ranks if job.reference == "live" else 1),
         "rest": s.buffers + (0 if job.gpu else UNRETURNED),
     }

@@ -7,12 +7,15 @@ import pytest
 import torch
 
 import dissect
+from dissect.attacks.attack import available
+from dissect.attacks.training_budget import STEPS, TRAINING
 from dissect.cli import main
 from dissect.cli.plan import command, n_bytes
 from dissect.errors import DissectError
 from dissect.models.parameters import in_checkpoint, layer_block_parameters
 from dissect.models.sizes import sizes_of
 from dissect.planning.job import Job
+from dissect.planning.panel_work import panel_work
 from dissect.planning.plan import fitting, plan
 from dissect.planning.training_memory import kept_for_backward, n_trained
 from dissect.sweep.cache import CacheOptions
@@ -143,6 +146,22 @@ def test_plans_by_hand(llama):
     assert plan(llama, replace(live, reference="stored")).held["reference"] == 0
 
 
+def test_an_attack_that_trains_keeps_the_weights_as_they_were(llama):
+    training = Job(train=True, method="learn", dtype="bfloat16", gpu=True, batch_size=16)
+    for job in (training, replace(training, lora_rank=8)):
+        plain, panel = plan(llama, job), plan(llama, replace(job, panel=True))
+        assert panel.peak - plain.peak == 2 * n_trained(llama, job)
+    attacks = {name for name, attack in available().items() if attack.trains}
+    assert attacks == set(TRAINING)
+    assert all(available()[name].budget["steps"] == STEPS for name in attacks)
+
+
+def test_the_work_of_a_panel(llama):
+    work = panel_work(llama, Job(train=True, panel=True, batch_size=16, length=100, answer=10, n_facts=80), steps=50)
+    assert work.tokens_trained == 10 * 50 * 16 * 100 and work.tokens_read == 25 * 80 * (90 + 20 * 10)
+    assert work.operations == llama.n_parameters * (6 * work.tokens_trained + 2 * work.tokens_read)
+
+
 def test_gradient_checkpointing_and_small_batches_take_less(llama):
     job = Job(train=True, gpu=True, batch_size=32, length=512)
     moments = [plan(llama, one).passing["forward and loss"] for one in (job, replace(job, gradient_checkpointing=True))]
@@ -210,6 +229,14 @@ def test_the_command_reads_config_json_and_nothing_else(tmp_path, capsys):
     assert main(["plan", str(tmp_path)]) == 0
     assert "fits" not in (said := capsys.readouterr().out) and said.splitlines()[-1].startswith("dissect patch ")
     assert main(["plan", str(tmp_path / "none")]) == 2
+    capsys.readouterr()
+    panel = ["plan", str(tmp_path), "--verdict", "--dtype", "bfloat16", "--gpu-memory", "80GB"]
+    assert main(panel) == 0
+    assert "attacks that train everything" in (said := capsys.readouterr().out) and "--lora-rank 8" in said
+    assert main([*panel, "--lora-rank", "8"]) == 0
+    said = capsys.readouterr().out
+    assert "fits into 1 GPU of 80 GB" in said and "operations" in said
+    assert said.rstrip().endswith("--option relearn_others_with_kept.lora_rank=8 --dtype bfloat16")
 
 
 def test_the_commands_that_are_suggested_exist(llama, capsys):
@@ -218,6 +245,7 @@ def test_the_commands_that_are_suggested_exist(llama, capsys):
         (Job(sequential=True), 1),
         (Job(train=True, lora_rank=4, blocks=("attn.W_Q",), gradient_checkpointing=True, reference="live"), 2),
         (Job(train=True, dtype="bfloat16", bf16_inplace=True, method="undial"), 1),
+        (Job(train=True, panel=True, lora_rank=8), 1),
     ):
         words = command("BASE", job, ranks).split()
         words = words[words.index("dissect") + 1 :]
