@@ -123,6 +123,8 @@ def described(base: str, sizes: "Sizes", job: "Job", memory: int | None) -> str:
     from dissect.planning.plan import fitting, plan
 
     fit = None if memory is None else fitting(sizes, job, memory)
+    if job.panel and fit is not None and fit[1] > 1:  # dissect verdict loads whole models
+        fit = None
     planned, ranks = (job, 1) if fit is None else fit
     plans = [plan(sizes, planned, ranks=n) for n in ([1] if ranks == 1 else [1, ranks])]
     heads = ["", "one process"] + [f"each of {ranks}" for _ in plans[1:]]
@@ -176,16 +178,15 @@ def _advice(base: str, job: "Job", ranks: int, memory: int | None, *, fits: bool
     from dissect.planning.plan import USABLE
 
     if not fits and memory is not None:
-        return [
-            f"does not fit into GPUs of {readable(memory)}: try --dtype bfloat16, a smaller --batch-size or --length"
-        ]
+        kind, way = "GPUs", "try --dtype bfloat16, a smaller --batch-size or --length"
+        if job.panel:
+            kind, way = "one GPU", "train adapters instead (--lora-rank 8), or --dtype bfloat16"
+        return [f"does not fit into {kind} of {readable(memory)}: {way}"]
     lines = []
     if memory is not None:
         gpus = f"{ranks} GPU{'s' if ranks > 1 else ''} of {readable(memory)} ({USABLE:.0%} of it used)"
         lines.append(f"fits into {gpus}" + (", the model sharded over them" if ranks > 1 else ""))
-    if job.panel and ranks > 1:
-        lines.append("train adapters instead: dissect verdict does not shard a model that it loads (--lora-rank 8)")
-    return [*lines, command(base, job, 1 if job.panel else ranks)]
+    return [*lines, command(base, job, ranks)]
 
 
 def command(base: str, job: "Job", ranks: int) -> str:
