@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks.truths import SMALL, make_population
 from benchmarks.verdicts import judging, scores
-from benchmarks.verdicts.page import VERDICT, page
+from benchmarks.verdicts.page import VERDICT
 from dissect.verdicts.lines import ALPHA
 
 ATTACKS = ("as_asked", "other_wordings", "linear_readout_others", "continued_kept", "relearn_others")
@@ -50,4 +50,3 @@ def test_what_is_left_is_told_from_what_is_gone(judged):
     kept = scores.primary(judged)
     score = scores.scores_of(kept)[VERDICT]
     assert scores.auc(judged, score, score, draws=50).value > 0.95
-    assert "Called erased though left: 0." in page(judged)
