@@ -48,8 +48,8 @@ def inspect(
     config.json and the headers of the weights alone; --fingerprint also reads the weights. With
     UNLEARNED, shows how far the parameters of each block moved. With --drift, writes a file for `dissect plot`: norms
     and ranks of the change, and how much of it rounding to 8 and 4 bits would leave. With --check, compares logits and
-    generation with those of transformers, patches every site with itself, and saves and reloads the model; prints one
-    line per check.
+    generation with those of transformers, and the ids of its chat template; patches every site with itself; saves and
+    reloads the model. Prints one line per check.
     """
     if drift is not None:
         outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)
