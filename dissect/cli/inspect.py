@@ -47,9 +47,9 @@ def inspect(
     Shows sizes, tokenizer, and the names of activation sites and parameter blocks that the other commands take, from
     config.json and the headers of the weights alone; --fingerprint also reads the weights. With
     UNLEARNED, shows how far the parameters of each block moved. With --drift, writes a file for `dissect plot`: norms
-    and ranks of the change, and how much of it survives rounding to 8 and 4 bits. With --check, compares logits and
-    generation with those of transformers, patches every site with itself, saves and reloads the model, and prints one
-    line per check.
+    and ranks of the change, and how much of it survives rounding to 8 and 4 bits. With --check, compares logits,
+    generation and the ids of the chat template with those of transformers, patches every site with itself, saves and
+    reloads the model, and prints one line per check.
     """
     if drift is not None:
         outputs.check_file(drift, ".nc", option="--drift", overwrite=overwrite)

@@ -17,6 +17,7 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
+from dissect.evaluation.chat_check import chat_ids
 from dissect.keywords import keywords
 from dissect.models.files.load import load
 from dissect.models.files.save import save_hf
@@ -101,7 +102,7 @@ def self_check(
         One result a check.
 
     Raises:
-        DissectError: the checkpoint cannot be loaded.
+        DissectError: the checkpoint cannot be loaded, or its tokenizer is another model's.
 
     Example:
         >>> for result in dissect.self_check("runs/npo"):  # doctest: +SKIP
@@ -196,6 +197,11 @@ def _generation(checked: Checked) -> tuple[bool, str]:
     return True, f"{total} tokens after {len(checked.prompts)} prompts"
 
 
+@check("chat ids equal transformers'")
+def _chat(checked: Checked) -> tuple[bool | None, str]:
+    return chat_ids(checked.model, _TEXTS)
+
+
 def _same(ours: Tensor, theirs: Tensor | None, *, merged: bool) -> bool:
     """Bit-equal; a merged adapter's weights are sums in float32, which the file's dtype rounds."""
     if theirs is None or ours.shape != theirs.shape:
@@ -220,7 +226,13 @@ def _ids(model: HookedTransformer) -> Iterator[Int[Tensor, " _"]]:
         if model.tokenizer is None:
             yield torch.randint(0, model.cfg.d_vocab, (5 + 7 * number,), generator=generator)
         else:
-            yield torch.tensor(model.tokenizer(text)["input_ids"])
+            ids = torch.tensor(model.tokenizer(text)["input_ids"])
+            if (highest := int(ids.max())) >= model.cfg.d_vocab:
+                raise DissectError(
+                    f"the tokenizer gives id {highest} in {text!r}, and the embedding has {model.cfg.d_vocab} rows: "
+                    "put the files of the checkpoint's own tokenizer beside the weights"
+                )
+            yield ids
 
 
 def _padded(rows: list[Int[Tensor, " _"]]) -> tuple[Int[Tensor, "row pos"], Tensor]:
