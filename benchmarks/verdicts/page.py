@@ -57,19 +57,21 @@ def _measures(judged: Sequence[Judged], chosen_on: Sequence[Judged]) -> str:
     known = scores.scores_of(scores.primary(judged))
     rows = []
     for name, score in known.items():
-        area = scores.auc(judged, score, known[VERDICT])
-        line = scores.line_of(name, chosen_on, score)
+        kept = scores.measured_by(judged, name)
+        area = scores.auc(kept, score, known[VERDICT])
+        line = scores.line_of(name, scores.measured_by(chosen_on, name) or kept, score)
         rows.append(
             {
                 "measure": name,
+                "models": len(scores.primary(kept)),
                 "AUC": f"{area.value:.3f} ({area.low:.3f} to {area.high:.3f})",
                 "suppressed alone": f"{area.suppressed:.3f}",
                 "worst stratum": f"{area.worst:.3f} ({area.stratum})",
                 "verdict less this": ""
                 if name == VERDICT
                 else f"{area.difference:.3f} ({area.difference_low:.3f} to {area.difference_high:.3f})",
-                "balanced accuracy": f"{scores.at_line(judged, score, line):.3f}",
-                "risk at 50, 80, 100 %": ", ".join(f"{scores.risk(judged, score, line, c):.3f}" for c in (0.5, 0.8, 1)),
+                "balanced accuracy": f"{scores.at_line(kept, score, line):.3f}",
+                "risk at 50, 80, 100 %": ", ".join(f"{scores.risk(kept, score, line, c):.3f}" for c in (0.5, 0.8, 1)),
             }
         )
     return _table(pd.DataFrame(rows))
@@ -81,10 +83,9 @@ def _share(judged: Sequence[Judged]) -> str:
         f"Share left against the dose, {found['models']} models: rank correlation {found['rank correlation']:.3f}, "
         f"mean distance {found['mean distance']:.3f}."
     ]
-    rivals = all(each.rivals for each in scores.primary(judged))
-    brier = {
-        name: scores.brier(judged, score) for name, score in scores.share_scores().items() if rivals or name == VERDICT
-    }
+    known = scores.scores_of(scores.primary(judged))
+    shares = {name: score for name, score in scores.share_scores().items() if name in known}
+    brier = {name: scores.brier(scores.measured_by(judged, name), score) for name, score in shares.items()}
     lines.append("Brier score: " + ", ".join(f"{name} {value:.3f}" for name, value in brier.items()) + ".")
     lines.append("")
     lines.append(_table(scores.calibration(judged)))

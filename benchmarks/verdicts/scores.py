@@ -110,10 +110,15 @@ def scores_of(judged: Sequence[Judged]) -> dict[str, Score]:
     attacks = dict.fromkeys(row.name for each in judged for row in each.verdict.attacks if not row.not_possible)
     for name in attacks:
         scores[f"forced choice: {name}"] = lambda each, name=name: _choice(each, name)
-    if judged and all(each.rivals for each in judged):
-        for name in judged[0].rivals:
-            scores[name] = lambda each, name=name: each.rivals[name]
+    for name in dict.fromkeys(name for each in judged for name in each.rivals):
+        scores[name] = lambda each, name=name: each.rivals[name]
     return scores
+
+
+def measured_by(judged: Sequence[Judged], name: str) -> list[Judged]:
+    """The models of which a measure says something: rivals may have been asked about some of them only."""
+    rivals = {key for each in judged for key in each.rivals}
+    return [each for each in judged if name not in rivals or each.rivals]
 
 
 def auc(judged: Sequence[Judged], score: Score, reference: Score, *, draws: int = DRAWS, seed: int = 0) -> Auc:
