@@ -121,7 +121,10 @@ class Target:
         tested = frozenset().union(*(sheet.subjects for sheet in self.sheets if sheet.fold == fold))
         facts = unrelated(elsewhere, tested)
         if not facts:
-            raise NotPossible("there are too few subjects to relearn some of them and test the others")
+            raise NotPossible(
+                "there are too few subjects to relearn some of them and test the others, or the facts do not say whom they "
+                "are about ('subject' in their extra)"
+            )
         return facts
 
     def kept(self, least: int = 1, *, answered: bool = False) -> Facts:

@@ -98,7 +98,7 @@ def paired(
         template: for questions; what it uses of ``extra`` stays with them.
         subject: the key of ``extra`` that says whom a fact is about.
         n_folds: relearning trains on other folds than it tests; None makes two where that leaves enough re-dealings,
-            and else one.
+            and else one. Where a fact does not say whom it is about there is always one.
         seed: decides folds and blocks.
 
     Raises:
@@ -108,6 +108,8 @@ def paired(
     entries, notes = entries_of(facts, subject)
     if n_folds is not None and n_folds < 1:
         raise DissectError(f"n_folds must be at least 1, got {n_folds}")
+    if not all(entry.named for entry in entries):  # two of them may be about one subject, and in two folds
+        n_folds = 1
     made = None
     for count in (2, 1) if n_folds is None else (n_folds,):
         made = _made(facts, entries, notes, template, count, seed)

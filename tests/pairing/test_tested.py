@@ -131,3 +131,16 @@ def test_a_group_of_one_is_left_out_beside_others():
     assert [group.name for group in made.groups] == ["town"]
     assert "1 fact stands alone in its group" in made.notes[0]
     assert made.folds[-1] == -1
+
+
+def test_facts_that_do_not_say_whom_they_are_about_are_in_one_fold():
+    """Two of them may be about one subject: nothing is relearnt from one before the other is read."""
+    named = [
+        Fact(question=f"Town of Ann{i}?", answer=f"{chr(97 + i)}ville", extra={"group": "t", "subject": f"Ann{i}"})
+        for i in range(20)
+    ]
+    assert set(paired(named).folds) == {0, 1}
+    for count in (1, 20):
+        bare = [Fact(question=fact.question, answer=fact.answer, extra={"group": "t"}) for fact in named[:count]]
+        for n_folds in (None, 2):
+            assert set(paired([*bare, *named[count:]], n_folds=n_folds).folds) == {0}
