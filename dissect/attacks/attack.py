@@ -122,8 +122,8 @@ class Target:
         facts = unrelated(elsewhere, tested)
         if not facts:
             raise NotPossible(
-                "there are too few subjects to relearn some of them and test the others, or the facts do not say whom they "
-                "are about ('subject' in their extra)"
+                "there are too few subjects to relearn some of them and test the others, or the facts do not say whom "
+                "they are about ('subject' in their extra)"
             )
         return facts
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from dissect.attacks.attack import NotPossible, Target
 from dissect.attacks.training import trained
+from dissect.attacks.training_budget import RATES
 from dissect.data.fact import Fact
 from dissect.data.prompts import Prompts
 from dissect.models.checkpoint import checkpoint_or_none
@@ -21,8 +22,6 @@ from dissect.reading.token_scores import token_scores
 
 T = TypeVar("T")
 
-RATES = (1e-5, 3e-5, 1e-4, 3e-4, 1e-3, 3e-3)
-"""Peak learning rates, tried from the lowest."""
 HIGHER = (1e-2, 3e-2)
 """Rates beyond them, for facts that have to be learnt, at whatever cost."""
 HARM = 0.5

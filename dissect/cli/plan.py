@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from dissect.attacks.training_budget import BATCH_SIZE, STEPS, TRAINING
+from dissect.attacks.training_budget import BATCH_SIZE, STEPS, TRAINING, TRAININGS
 from dissect.cli.arguments import options, values
 from dissect.errors import DissectError
 from dissect.unlearning.config.train_config import TrainConfig
@@ -165,7 +165,7 @@ def _table(heads: Sequence[str], plans: Sequence["MemoryPlan"]) -> str:
 def _work(sizes: "Sizes", job: "Job") -> str:
     from dissect.planning.panel_work import panel_work
 
-    work = panel_work(sizes, job, STEPS)
+    work = panel_work(sizes, job, trainings=TRAININGS, steps=STEPS)
     return (
         f"a checkpoint takes about {work.tokens_trained:,} tokens of training and {work.tokens_read:,} of reading: "
         f"{work.operations:.1e} operations, {work.operations / RATE / 60:,.0f} minutes at {RATE:.0e} a second"

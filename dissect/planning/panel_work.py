@@ -10,8 +10,6 @@ ANSWERS = 20
 READINGS = 25
 """Readings of all questions, about: as asked and in other words (7), in context (2, several times as long), with the
 direction ablated (1), rounded (3), through a tuned lens (3), after each training (8)."""
-TRAININGS = 10
-"""Trainings at most, where the first rate that is found teaches the facts: six rates, two folds twice."""
 
 
 @dataclass(frozen=True)
@@ -24,14 +22,15 @@ class PanelWork:
     """6 a parameter and token that is trained on (forward and backward), 2 where it is read."""
 
 
-def panel_work(sizes: Sizes, job: Job, steps: int) -> PanelWork:
+def panel_work(sizes: Sizes, job: Job, *, trainings: int, steps: int) -> PanelWork:
     """Count the work of a panel; a prefix is read once for all answers that follow it.
 
     Args:
         sizes: of the model.
         job: with ``panel``; its facts and lengths.
+        trainings: of the attacks that train, all together.
         steps: of one training.
     """
-    trained = TRAININGS * steps * job.tokens()
+    trained = trainings * steps * job.tokens()
     read = READINGS * job.n_facts * (job.length - job.answer + ANSWERS * job.answer)
     return PanelWork(trained, read, sizes.n_parameters * (6.0 * trained + 2.0 * read))

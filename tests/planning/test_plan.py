@@ -157,7 +157,9 @@ def test_an_attack_that_trains_keeps_the_weights_as_they_were(llama):
 
 
 def test_the_work_of_a_panel(llama):
-    work = panel_work(llama, Job(train=True, panel=True, batch_size=16, length=100, answer=10, n_facts=80), steps=50)
+    work = panel_work(
+        llama, Job(train=True, panel=True, batch_size=16, length=100, answer=10, n_facts=80), trainings=10, steps=50
+    )
     assert work.tokens_trained == 10 * 50 * 16 * 100 and work.tokens_read == 25 * 80 * (90 + 20 * 10)
     assert work.operations == llama.n_parameters * (6 * work.tokens_trained + 2 * work.tokens_read)
 
