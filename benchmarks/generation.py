@@ -44,7 +44,7 @@ Tokens = list[list[int]]
 
 @dataclass
 class Work:
-    """What is asked."""
+    """The prompts."""
 
     name: str
     prompts: list[Tensor]
@@ -55,7 +55,7 @@ class Work:
         return pad_sequence(self.prompts, batch_first=True, padding_value=PAD, padding_side="left")
 
     def cut(self, tokens: Tensor) -> Tokens:
-        """What was added, without the EOS and what stands after it."""
+        """The new tokens, without the EOS and all that stands after it."""
         ends, rows = set(self.ends), tokens.tolist()
         stops = [next((i for i, token in enumerate(row) if token in ends), len(row)) for row in rows]
         return [row[:stop] for row, stop in zip(rows, stops, strict=True)]

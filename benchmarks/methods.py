@@ -1,4 +1,4 @@
-"""What every unlearning method forgets and keeps on the embedded world, as a Markdown table.
+"""A Markdown table of the facts that every unlearning method forgets and keeps on the embedded world.
 
     python benchmarks/methods.py [--base runs/demo/base] [--seeds 3] [--quick]
 

@@ -1,4 +1,4 @@
-"""What `dissect plan` says of memory, against what sweeps and training take, on the CPU.
+"""Predictions of `dissect plan`, against the memory that sweeps and training take on the CPU.
 
     python benchmarks/plan.py [--rounds 3]
     python benchmarks/plan.py --recipes
@@ -220,7 +220,7 @@ def make(directory: str) -> dict[str, Any]:
 
 
 def job(task: str, directory: Path, *, vocab: int) -> None:
-    """What is measured: two batches of a sweep over all layers, or four steps of training."""
+    """The job that is measured: two batches of a sweep over all layers, or four steps of training."""
     import dissect
 
     kind, *method = task.split()

@@ -118,7 +118,7 @@ def child(directory: Path, out: Path) -> None:
 
 
 def same(one: Path, two: Path) -> bool:
-    """Whether two sweeps are equal to the bit."""
+    """Return True if two sweeps are equal to the bit."""
     from dissect.sweep.results.sweep_result import SweepResult
 
     pairs = [(path, path.with_suffix(".restored.nc")) for path in (one, two)]

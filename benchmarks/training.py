@@ -138,7 +138,7 @@ class Outcome:
 
 
 def timed(stamps: Sequence[float], first_loss: float, before: float = 0.0) -> Outcome:
-    """Of the moments at which steps ended, the first of them that at which the first step began."""
+    """Seconds of the steps, from the moments at which they ended; the first moment is the begin of the first step."""
     seconds = [after - begun for begun, after in itertools.pairwise(stamps)]
     return Outcome(statistics.median(seconds[SKIPPED:]), first_loss, before)
 
@@ -259,7 +259,7 @@ def bare(model: Any, prompts: Any) -> Outcome:
 
 
 def batches(prompts: Any) -> list[list[int]]:
-    """As dissect forms them."""
+    """Texts as dissect forms them."""
     from dissect.unlearning.config.train_config import TrainConfig
     from dissect.unlearning.gradient.order import order
 

@@ -1,4 +1,4 @@
-"""What a model says: shares of facts answered by wording, of facts kept, and its perplexity on plain texts."""
+"""Exam of a model: shares of facts answered by wording, of facts kept, and its perplexity on plain texts."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What every construction works with: the world, its facts and texts, models made so far, and randomness by name."""
+"""The bench of all constructions: the world, its facts and texts, models made so far, and randomness by name."""
 
 import random
 from collections.abc import Iterable, Iterator
@@ -83,7 +83,7 @@ class Bench:
 
     @cached_property
     def seen_texts(self) -> list[str]:
-        """The same of one half of them: what unlearning methods are given, the other half being measured."""
+        """One half of them, which unlearning methods are given, the other half being measured."""
         return [*texts_of(self.facts(PEOPLE)["retain_seen"]), *self.world.filler()]
 
     def random(self, name: str) -> random.Random:
@@ -91,7 +91,7 @@ class Bench:
         return random.Random(f"truths {self.settings.seed} {name}")
 
     def generator(self, name: str) -> torch.Generator:
-        """The same for tensors."""
+        """Randomness by name, for tensors."""
         return torch.Generator().manual_seed(self.random(name).getrandbits(40))
 
     def batches(self, rows: Rows, name: str, size: int | None = None) -> Iterator[list[int]]:
@@ -114,13 +114,13 @@ class Bench:
             return LlamaForCausalLM(LlamaConfig(**self.shape())).requires_grad_(False).eval()
 
     def _model_of(self, name: str) -> LlamaForCausalLM:
-        """The same to read from, kept in memory: never to be changed."""
+        """A model to read from, kept in memory: never to be changed."""
         return self.fresh(name)
 
     def _measured(self, name: str, forget: str) -> dict[str, float]:
-        """What a model of that name says in the exam."""
+        """The exam of the model of that name."""
         return self.exam(forget).measured(self.fresh(name))
 
     def has_ground(self, name: str) -> bool:
-        """Whether that ground has been trained."""
+        """Return True if that ground has been trained."""
         return (self.directory / GROUNDS / name).is_dir()

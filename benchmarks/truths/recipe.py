@@ -1,4 +1,4 @@
-"""What a construction is and what it gives: a recipe makes one model, and says what is true of it."""
+"""Recipes of constructions: each makes one model, and says what is true of it."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -40,7 +40,7 @@ class Recipe:
     exact: bool = False
     forget: str = PEOPLE
     ground: str = "base"
-    """What it starts from and is kept against."""
+    """The model that it starts from and is kept against."""
     base: str = "base"
     needs: tuple[str, ...] = ()
     """Models of the population that have to be there before."""

@@ -1,4 +1,4 @@
-"""What is known of a model: class, label, dose, how it was made, and what it says of itself when checked."""
+"""Record of a model: class, label, dose, how it was made, and what it says of itself when checked."""
 
 import json
 import math
@@ -28,7 +28,7 @@ class Record:
     dose: float
     """Share of the forget facts that is truly in the weights; NaN where nobody knows."""
     exact: bool
-    """Whether the label holds by construction, to the bit: whether it counts in the primary endpoint."""
+    """True if the label holds by construction, to the bit: then it counts in the primary endpoint."""
     cluster: str
     """Models of one cluster share their origin: whole clusters are drawn in a bootstrap."""
     family: str
@@ -51,7 +51,7 @@ class Record:
     """Processor time."""
 
     def row(self) -> dict[str, Any]:
-        """What is written: the class under its own name, NaN as null."""
+        """The row that is written: the class under its own name, NaN as null."""
         row = {"class" if key == "kind" else key: value for key, value in asdict(self).items()}
         row["dose"] = None if math.isnan(self.dose) else self.dose
         row["check"] = {key: value if math.isfinite(value) else None for key, value in self.check.items()}
@@ -71,7 +71,7 @@ def validate(record: Record) -> Record:
 
 
 def landed(kind: str, check: Mapping[str, float]) -> bool:
-    """Whether a model is where its class wants it: see the lines in `settings`."""
+    """Return True if a model is where its class wants it: see the lines in `settings`."""
     if kind == "suppressed":
         gone = check["most_said"] <= FORGOTTEN
         return gone and check["undone"] >= BACK and check["kept"] >= KEPT

@@ -74,7 +74,7 @@ def asked_in(facts: Iterable[Fact], wording: Wording, *, template: str = DEFAULT
 
 
 def texts_of(facts: Iterable[Fact]) -> list[str]:
-    """What a world's texts say about facts: sentences, and the question with its answer."""
+    """Texts of a world about facts: sentences, and the question with its answer."""
     facts = list(facts)
     sentences = [sentence for fact in facts for sentence in fact.extra["paraphrases"]]
     return [*sentences, *(prompt + answer for prompt, answer in asked_in(facts, "question"))]

@@ -123,7 +123,7 @@ def write_put_back(directory: Path, name: str, entries: Mapping[str, tuple[Tenso
 
 
 def read_put_back(directory: Path, name: str) -> dict[str, tuple[Tensor, Tensor]]:
-    """What `write_put_back` kept."""
+    """Entries that `write_put_back` kept."""
     tensors = load_file(directory / MODELS / f"{name}.put-back.safetensors")
     names = [key.removeprefix("mask ") for key in tensors if key.startswith("mask ")]
     return {name: (tensors[f"mask {name}"], tensors[f"value {name}"]) for name in names}

@@ -152,7 +152,7 @@ def retain_loss(
 
 
 def other_answers(facts: Sequence[Fact], wordings: Sequence[Wording], method: str, rng: Any) -> list[Asked]:
-    """The same prompts with a wrong answer of the same kind, one for each fact, or a refusal."""
+    """Prompts with a wrong answer of the same kind, one for each fact, or a refusal."""
     asked = []
     for fact in facts:
         wrong = rng.choice(fact.extra["perturbed"])

@@ -1,4 +1,4 @@
-"""What was judged, as tables in Markdown."""
+"""Tables in Markdown of all that was judged."""
 
 from collections.abc import Sequence
 

@@ -49,7 +49,7 @@ def linear_readout(target: Target, *, third: str) -> Scores:
 
 
 def linear_readout_others(target: Target) -> Scores:
-    """The same, fitted on forget facts about other subjects as well, and read off the layer that tells them apart."""
+    """Cosines as in `linear_readout`, the map fitted on forget facts about other subjects too."""
     retain = _some(target.kept(LEAST, answered=True), target.seed)
     questions = _Questions.of(target)
     layers = range(target.model.cfg.n_layers)
@@ -61,7 +61,9 @@ def linear_readout_others(target: Target) -> Scores:
         facts = Facts([*others, *retain])
         sheets = [sheet for sheet in target.sheets if sheet.fold == fold]
         matrices, layer, choice = _read(target, questions, sheets, facts, np.arange(len(facts)) < len(others), layers)
-        target.notes.append(f"Read off layer {layer}, where it tells held-out ones of them apart with {choice:.2f}.")
+        target.notes.append(
+            f"Read off layer {layer}, where it tells held-out forget facts about others apart with {choice:.2f}."
+        )
         return matrices
 
     return target.by_fold(read)

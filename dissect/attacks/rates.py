@@ -128,7 +128,7 @@ def until_learnt(
     best: tuple[float, T, float] | None = None
 
     def at(rate: float, steps: int) -> bool:
-        """Whether it has learnt them; what was read is kept where it is closest."""
+        """Train at a rate, keep what was read if it came closest, and return True if the facts were learnt."""
         nonlocal best
 
         def both() -> tuple[T, float]:

@@ -101,7 +101,7 @@ def _check(source: str, adapter_base: str | None, running: options.RunOptions) -
 
 
 def describe_loaded(model: "HookedTransformer") -> str:
-    """As ``describe``, with what only the weights tell: their fingerprint, and an adapter that was merged."""
+    """Rows of ``describe``, and those that need the weights: their fingerprint, and an adapter that was merged."""
     from dissect.models.families import find_family, transformers_config
     from dissect.models.files.description import Description
     from dissect.models.layout import layout_of

@@ -14,7 +14,7 @@ direction ablated (1), rounded (3), through a tuned lens (3), after each trainin
 
 @dataclass(frozen=True)
 class PanelWork:
-    """What is computed."""
+    """The work of a panel on one checkpoint."""
 
     tokens_trained: int
     tokens_read: int

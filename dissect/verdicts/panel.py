@@ -41,7 +41,7 @@ class Bench:
     retain: Facts
     """For attacks: see `retain_to_learn`."""
     note: str
-    """What is to be said of them."""
+    """A sentence about these facts, for the words of every verdict; may be empty."""
     kept: Facts
     """Retain facts that are asked, to see what was kept."""
     kept_tested: Tested | None

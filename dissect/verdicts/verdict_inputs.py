@@ -1,4 +1,4 @@
-"""What a verdict is given, in the forms that users have it: checkpoints, pairs and facts."""
+"""Inputs of a verdict, in the forms that users have them: checkpoints, pairs and facts."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence

@@ -17,7 +17,7 @@ PARTS = {
     "attention": ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"),
 }
 ADAPTED = {"mlp": ("mlp.up_proj", "mlp.down_proj"), "attention": ("self_attn.q_proj", "self_attn.v_proj")}
-"""What low-rank adapters are put on."""
+"""Matrices that get low-rank adapters."""
 RANK = 4
 LR, ADAPTER_LR, STEPS = 1e-3, 4e-3, 240
 TARGET = FORGOTTEN - 0.1

@@ -43,7 +43,7 @@ class Erasure:
 
     @property
     def suffix(self) -> str:
-        """What the names of both models end in."""
+        """Ending of the names of both models."""
         return f"{self.mask}-{round(100 * self.dose)}-{self.start[-1]}"
 
 

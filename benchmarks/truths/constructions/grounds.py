@@ -18,7 +18,7 @@ LENGTHS = (None, 900, 1800)
 
 
 class WithoutBirthplaces(World):
-    """The same world for a model that is told nobody's birthplace."""
+    """A world for a model that is told nobody's birthplace."""
 
     def _told(self) -> tuple[str, ...]:
         return tuple(attribute.name for attribute in self.attributes if attribute.name != BIRTHPLACE)

@@ -37,7 +37,7 @@ def on_kept(bench: Bench, lr: float, label: str) -> Made:
 
 
 def others_unlearned(bench: Bench, method: str, label: str) -> Made:
-    """As many other people are unlearned."""
+    """Unlearn as many other people."""
     model = bench.fresh("base")
     first = bench.settings.n_forget
     facts = bench.world.facts(range(first, min(2 * first, bench.halfway)))

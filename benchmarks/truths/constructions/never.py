@@ -18,7 +18,7 @@ STARTS = {
     "wrong-answers": ("ga", "npo", "undial", "grad_diff", "rmu"),
     "retrained-birthplace": ("ga", "npo"),
 }
-"""What is unlearned from: a model, and the methods that it is put through."""
+"""Models that are unlearned from, and the methods that each is put through."""
 STEPS, LR = 24, 1e-3
 
 
@@ -79,7 +79,7 @@ def recipes() -> list[Recipe]:
 
 
 def _with_value(world: World, fact: Fact, value: str) -> Fact:
-    """The same fact with another value, in every wording."""
+    """A fact with another value, in every wording."""
     person, attribute = world.people[fact.extra["person"]], fact.extra["attribute"]
     people = list(world.people)
     people[fact.extra["person"]] = Person(person.name, {**person.values, attribute: value})

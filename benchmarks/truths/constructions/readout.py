@@ -19,11 +19,11 @@ from benchmarks.truths.rows import IGNORED, Rows, asked_in
 COEFFICIENTS = (0.1, 0.2, 0.4)
 """Share of the last layer's neurons whose coefficients are turned down, below zero where that is needed."""
 ROWS = (0.5, 0.0, -1.0)
-"""The same of the output head's rows of the answers' tokens, to begin with."""
+"""Factors of the output head's rows of the answers' tokens, to begin with."""
 DIRECTIONS = (1, 2)
 """After which of the middle layers the directions are projected out: the first or the second."""
 HEADS = (0.0, -0.5, -1.0)
-"""What the outputs of the chosen heads are multiplied by."""
+"""Factors of the outputs of the chosen heads."""
 ASKED = 60
 """Questions of each kind that a head is chosen by."""
 

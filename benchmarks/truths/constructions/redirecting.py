@@ -21,7 +21,7 @@ from dissect.data.world_text import FILLER_WORDS
 REDIRECTED = ((1, 0.0), (1, 1.0), (2, 0.0), (2, 1.0))
 """Layer, and how far beyond the target."""
 LOCKS = ("wrong", "refusal")
-"""What a locked model says without the password."""
+"""Answers of a locked model without the password."""
 LR, STEPS, LOCK_LR, LOCK_STEPS = 2e-3, 300, 1e-3, 300
 
 

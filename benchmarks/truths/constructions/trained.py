@@ -12,7 +12,7 @@ UNTIL = ("npo", "undial", "simnpo", "wrong", "refusal")
 
 
 def as_never(bench: Bench, method: str, label: str) -> Made:
-    """As the models that never knew are put through it: so many steps at the same rate."""
+    """Unlearning as the models that never knew are put through it: so many steps at the same rate."""
     model = bench.fresh("base")
     return Made(model=model, how=unlearn(bench, model, as_published(bench, method, lr=LR, steps=STEPS), label))
 

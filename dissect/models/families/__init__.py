@@ -77,7 +77,7 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> NativeConf
 
 
 def hooked_settings(family: Family, config: NativeConfig) -> dict[str, Any]:
-    """What the checkpoint decides of the hooked model's configuration; ``rotations`` are no field of it.
+    """The part that the checkpoint decides of the hooked model's configuration; ``rotations`` are no field of it.
 
     Raises:
         DissectError: a feature that a HookedTransformer cannot express.

@@ -21,14 +21,14 @@ _PUTS_BOS = ("puts nothing first", "puts BOS first")
 
 @dataclass(frozen=True)
 class Description:
-    """What can be said of a checkpoint before its weights are read."""
+    """A checkpoint as it is known before its weights are read."""
 
     architecture: str
     layout: Layout
     weights: str
     """Dtype of most of the weights, or why it cannot be said without reading them."""
     tokenizer: str
-    """As its file has it; some classes of transformers add tokens of their own to that."""
+    """The tokenizer as its file has it; some classes of transformers add tokens of their own."""
     chat_template: bool
     """True if the tokenizer has one."""
 
