@@ -1,6 +1,8 @@
 """Every notebook runs from top to bottom, and is kept with what it showed."""
 
 import shutil
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -28,6 +30,16 @@ def test_it_is_kept_with_its_outputs(name):
     assert (NOTEBOOKS / name).stat().st_size < 600_000
 
 
+@pytest.fixture
+def handlers() -> Iterator[None]:
+    """Signal handlers are put back: nbclient leaves Python's own, also where a shell had Ctrl-C ignored."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("handlers")
 @pytest.mark.parametrize("name", NAMES)
 def test_it_runs(name, demo, tmp_path, monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "1")  # tiny models: a second thread costs more than it gives
