@@ -75,6 +75,9 @@ class Attack:
     """Trains something, or samples: left out by ``attacks="quick"``."""
     trains: bool = False
     """Needs the memory of training (``dissect plan``)."""
+    fitted_on: Literal["", "retain", "others"] = ""
+    """A readout of states that can only tell answers apart that it was fitted on: those of ``retain`` facts, or those
+    of forget facts about ``others`` too."""
 
 
 @dataclass(frozen=True)

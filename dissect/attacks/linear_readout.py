@@ -200,6 +200,7 @@ ATTACKS = (
             family="states",
             seen="Retain facts, on which a linear map from states to answers was fitted.",
             run=partial(linear_readout, third=third),
+            fitted_on="retain",
         )
         for third in THIRDS
     ),
@@ -209,5 +210,6 @@ ATTACKS = (
         family="states",
         seen="Retain facts and forget facts about other subjects, on which a linear map to answers was fitted.",
         run=linear_readout_others,
+        fitted_on="others",
     ),
 )

@@ -12,6 +12,7 @@ from dissect.attacks.attack import Attack, available
 from dissect.data.facts import Facts
 from dissect.jobs.journal import JournalRow
 from dissect.statistics.bootstrap import mean_interval, of_sums
+from dissect.verdicts.covered import covered
 from dissect.verdicts.findings import AS_ASKED, Findings, Panel, findings
 from dissect.verdicts.interval import Interval
 from dissect.verdicts.judged import AttackRow, Verdict
@@ -60,6 +61,7 @@ def assembled(
             said=_said(bench, before, after, subject),
             kept=_kept(bench, before, after, subject),
             perplexity=after["perplexity"] / before["perplexity"] if "perplexity" in after else None,
+            covered=covered(bench.tested, bench.retain, panels[name].attacks),
             weak=tuple(attack.label for attack in bench.attacks if WEAK in rows[name].get(attack.name, {})),
         )
         verdict = _verdict(name, evidence, own, bench, given=retrained is not None)

@@ -27,6 +27,9 @@ LEVEL = 0.95
 """Level of the intervals that are shown."""
 UPPER = 0.95
 """Confidence of the upper bound on each share left, one-sided, that "erased" needs."""
+COVERED = 0.5
+"""Share of the tested facts whose answers a readout of states was fitted on: "erased" needs it where the model avoids
+the right ones."""
 KNOWN = 0.75
 """Forced choice that the base model must reach for there to be a question: half of the way from chance to knowing."""
 SAID = 0.5

@@ -6,7 +6,7 @@ from typing import Literal, get_args
 
 from dissect.verdicts.findings import Findings
 from dissect.verdicts.interval import Interval
-from dissect.verdicts.lines import ALPHA, KEPT, KNOWN, PERPLEXITY, POWER, SAID, SHARE
+from dissect.verdicts.lines import ALPHA, COVERED, KEPT, KNOWN, PERPLEXITY, POWER, SAID, SHARE
 
 Word = Literal["not forgotten", "suppressed", "traces left", "erased", "broken", "cannot tell"]
 WORDS: tuple[Word, ...] = get_args(Word)
@@ -27,6 +27,8 @@ class Evidence:
     """Share of the retain facts that is still answered; None where there were none."""
     perplexity: float | None = None
     """On plain texts, over the base model's."""
+    covered: float = 1.0
+    """Share of the tested facts whose answers a readout of states was fitted on, and so could have told apart."""
     weak: tuple[str, ...] = ()
     """Labels of attacks that were too weak: those that trained on facts and did not teach them."""
 
@@ -59,7 +61,8 @@ def word(evidence: Evidence) -> Word:
     line it is suppressed, below it traces are left. Erased needs that nothing was found, that every share left is
     surely below the line, that a share at the line would have been found, that an attack that trains was among them
     (the demo's NPO avoids the right answers and shows nothing to any other), that none of these was too weak to teach
-    even what it trained on, and that what was to be kept was measured.
+    even what it trained on, and that what was to be kept was measured. Where the model avoids the right answers,
+    what it says is masked: then a readout that can tell the tested answers apart must have read its states.
     """
     findings = evidence.findings
     if not evidence.known:
@@ -73,6 +76,15 @@ def word(evidence: Evidence) -> Word:
         assert largest is not None
         return "suppressed" if largest.share.value >= SHARE else "traces left"
     return "erased" if not doubts(evidence) else "cannot tell"
+
+
+def masked(evidence: Evidence) -> bool:
+    """Return True if the model avoids the right answers and no readout of its states could tell them apart.
+
+    A model whose output rows of the answers are turned round knows all of them and ranks each last, under every attack
+    that reads what it says; so does one that never knew and was trained against them. Only its states tell.
+    """
+    return evidence.findings.avoidance < ALPHA and evidence.covered < COVERED
 
 
 def doubts(evidence: Evidence) -> list[str]:
@@ -90,6 +102,8 @@ def doubts(evidence: Evidence) -> list[str]:
         reasons.append("no retain facts, so that damage cannot be told from forgetting")
     if not any(reading.trains for reading in findings.readings):
         reasons.append("no attack that trains was made, and a model that avoids the answers shows nothing to others")
+    if masked(evidence):
+        reasons.append("a model that avoids the answers, and no readout of its states that could tell them apart")
     if evidence.weak:
         reasons.append("an attack that did not even teach the facts that it trained on")
     return reasons

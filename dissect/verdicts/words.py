@@ -7,7 +7,7 @@ from dissect.verdicts.answering import AS_ASKED
 from dissect.verdicts.findings import Findings, Reading
 from dissect.verdicts.interval import percent
 from dissect.verdicts.lines import ALPHA, PERPLEXITY, POWER, SHARE
-from dissect.verdicts.rule import Evidence, Word
+from dissect.verdicts.rule import Evidence, Word, masked
 
 
 def headline(word: Word, evidence: Evidence) -> str:
@@ -111,6 +111,11 @@ def _doubt(word: Word, evidence: Evidence) -> str:
         reasons.append("what was to be retained was not measured, so that damage cannot be told from forgetting")
     if not any(reading.trains for reading in findings.readings):
         reasons.append("no attack that trains the model was made, and without one a suppressed model may show nothing")
+    if masked(evidence):
+        reasons.append(
+            "no readout of its states was fitted on the answers that are tested, so that what lies behind the "
+            "avoidance is not known"
+        )
     if evidence.weak:
         reasons.append(
             f"the facts trained on by {_listed([_quoted(label) for label in evidence.weak])} were not even learnt, so "

@@ -7,7 +7,7 @@ import pytest
 
 from dissect.verdicts.findings import Findings, Reading
 from dissect.verdicts.interval import Interval
-from dissect.verdicts.lines import ALPHA, SHARE
+from dissect.verdicts.lines import ALPHA, COVERED, SHARE
 from dissect.verdicts.rule import Evidence, doubts, word
 from dissect.verdicts.words import headline, words
 
@@ -66,6 +66,10 @@ LOUD = QUIET | {"in other words": Interval(0.6, 0.5, 0.7)}
         ({"findings": findings(ASKED, reading(SHARE - 0.05, 0.2))}, "cannot tell"),
         ({"findings": findings(ASKED, NOTHING), "weak": ("relearning",)}, "cannot tell"),
         ({"findings": findings(ASKED, FOUND), "weak": ("relearning",)}, "suppressed"),
+        ({"findings": findings(ASKED, NOTHING, avoidance=ALPHA / 2), "covered": COVERED}, "erased"),
+        ({"findings": findings(ASKED, NOTHING, avoidance=ALPHA / 2), "covered": COVERED - 0.01}, "cannot tell"),
+        ({"findings": findings(ASKED, NOTHING, avoidance=ALPHA), "covered": 0.0}, "erased"),
+        ({"findings": findings(ASKED, FOUND, avoidance=ALPHA / 2), "covered": 0.0}, "suppressed"),
         ({"findings": findings(ASKED, reading(nan, nan, width=nan))}, "cannot tell"),
         ({"findings": findings(ASKED)}, "cannot tell"),
         ({"findings": findings(ASKED, reading(0.05, 0.4, trains=False))}, "cannot tell"),
