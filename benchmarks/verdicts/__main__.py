@@ -25,6 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     score = commands.add_parser("score", help="Tables of what was judged, as Markdown.")
     score.add_argument("populations", type=Path, nargs="+", help="Directories of seeds that are tested on.")
     score.add_argument("--lines", type=Path, nargs="+", help="Directories on which the rivals' lines are chosen.")
+    score.add_argument("--without", default=[], nargs="+", help="Families that are left out, such as 'taught later'.")
     dealt = commands.add_parser("redealt", help="Is p uniform? One never-knowing model in re-dealt worlds.")
     dealt.add_argument("population", type=Path, help="Directory of one seed.")
     dealt.add_argument("--model", default="retrained-a", help="A model that never knew.")
@@ -33,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)  # models as small: a second thread costs more than it gives
     if options.command == "score":
         lines = [judged for path in options.lines or () for judged in read_judged(path)]
-        print(page([judged for path in options.populations for judged in read_judged(path)], lines))
+        judged = [judged for path in options.populations for judged in read_judged(path)]
+        print(page([each for each in judged if each.record.family not in options.without], lines))
         return
     if options.command == "redealt":
         print(said(options.model, p_of_worlds(options.population, options.model, options.worlds)))
