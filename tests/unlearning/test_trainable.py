@@ -1,6 +1,7 @@
 """What trains, and that nothing else moves."""
 
 import json
+from functools import partial
 
 import pytest
 import torch
@@ -109,8 +110,9 @@ def test_adapters_are_those_of_peft(family, tiny_pair, facts, tmp_path):
     mask = (torch.arange(prompts.tokens.shape[1]) < prompts.lengths[:, None]).long()
     real = prompts.predicting_mask
     with torch.no_grad():
-        expected = AutoModelForCausalLM.from_pretrained(tmp_path / "merged")(prompts.tokens, attention_mask=mask).logits
-        plain = AutoModelForCausalLM.from_pretrained(base)
+        read = partial(AutoModelForCausalLM.from_pretrained, attn_implementation="eager")  # soft caps on scores
+        expected = read(tmp_path / "merged")(prompts.tokens, attention_mask=mask).logits
+        plain = read(base)
         start = plain(prompts.tokens, attention_mask=mask).logits
         adapted = PeftModel.from_pretrained(plain, tmp_path / "adapter")(prompts.tokens, attention_mask=mask).logits
         again = load(tmp_path / "adapter")(prompts.tokens, padding_side="right")
