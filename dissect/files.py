@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from dissect.errors import DissectError
+from dissect.exchange import exchange
 
 try:
     import fcntl
@@ -44,11 +45,15 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside ``path``; it takes the final name only if the body succeeds.
 
+    Old and new change places in one step where the system can do that (Linux), so that ``path`` is never without one
+    of them. Elsewhere a process that is killed between two renames leaves the old one under a hidden name, and
+    `clear_leftovers` puts it back. A link to a directory stays one; what it leads to is replaced.
+
     Raises:
         DissectError: ``path`` exists and is not an empty directory, and ``overwrite`` is false.
     """
-    final = Path(path)
-    check_new_directory(final, overwrite=overwrite)
+    check_new_directory(path, overwrite=overwrite)
+    final = Path(os.path.realpath(path))
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
     os.chmod(temporary, 0o777 & ~_umask())
@@ -57,22 +62,31 @@ def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -
         for file in temporary.rglob("*"):
             if file.is_file():  # some writers make private files; a result is an ordinary one
                 file.chmod(0o666 & ~_umask())
-        if final.exists():
+        if final.exists() and not exchange(temporary, final):
             old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
-            os.replace(final, old)  # an empty directory may be replaced by a rename, so the swap is two renames
+            os.replace(final, old)  # killed here, the old one is under this name: `clear_leftovers` puts it back
             os.replace(temporary, final)
             shutil.rmtree(old)
-        else:
+        elif not final.exists():
             os.replace(temporary, final)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
 def clear_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove what an ``atomic_directory`` for ``path`` left that was killed; nobody else may be writing it."""
-    final = Path(path)
+    """Remove what an ``atomic_directory`` for ``path`` left that was killed; nobody else may be writing it.
+
+    Where it was killed with the old directory out of the way and the new one not yet in its place, the old one is put
+    back.
+    """
+    final = Path(os.path.realpath(path))
     for left in final.parent.glob(f".{glob.escape(final.name)}-*"):
-        if re.fullmatch(r"[a-z0-9_]{8}", left.name.removeprefix(f".{final.name}-")) and left.is_dir():
+        match = re.fullmatch(r"(old-)?[a-z0-9_]{8}", left.name.removeprefix(f".{final.name}-"))
+        if match is None or not left.is_dir():
+            continue
+        if match[1] and not final.exists() and any(left.iterdir()):
+            os.replace(left, final)
+        else:
             shutil.rmtree(left, ignore_errors=True)
 
 

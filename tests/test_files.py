@@ -3,7 +3,9 @@
 import pytest
 
 import dissect
-from dissect.files import atomic_directory, atomic_file
+from dissect import files
+from dissect.exchange import exchange
+from dissect.files import atomic_directory, atomic_file, clear_leftovers
 
 
 def test_a_failure_leaves_the_old_file(tmp_path):
@@ -37,6 +39,64 @@ def test_a_checkpoint_is_replaced_only_if_asked_and_other_things_never(tmp_path)
     with pytest.raises(dissect.DissectError, match="not overwritten"), atomic_directory(thesis, overwrite=True):
         pass
     assert (thesis / "thesis.tex").read_text() == "years of work"
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("swapped", [True, False])
+@pytest.mark.parametrize("survived", range(4))
+def test_killed_between_two_steps_an_old_or_a_new_one_is_there(tmp_path, monkeypatch, swapped, survived):
+    """A process that is killed leaves everything as it is: no later step is made, tidying up included."""
+    model = tmp_path / "model"
+    with atomic_directory(model) as temporary:
+        (temporary / "config.json").write_text("old")
+    steps = 0
+
+    def deadly(step):
+        def run(*arguments, **options):
+            nonlocal steps
+            if steps >= survived:
+                raise Killed
+            steps += 1
+            return step(*arguments, **options)
+
+        return run
+
+    with monkeypatch.context() as patch:
+        patch.setattr(files.os, "replace", deadly(files.os.replace))
+        patch.setattr(files.shutil, "rmtree", deadly(files.shutil.rmtree))
+        patch.setattr(files, "exchange", deadly(exchange) if swapped else lambda first, second: False)
+        try:
+            with atomic_directory(model, overwrite=True) as temporary:
+                (temporary / "config.json").write_text("new")
+        except Killed:
+            pass
+    if swapped and exchange_works(tmp_path):
+        assert (model / "config.json").read_text() in ("old", "new")
+    clear_leftovers(model)
+    assert (model / "config.json").read_text() in ("old", "new")
+    assert list(tmp_path.iterdir()) == [model]
+
+
+def exchange_works(place):
+    for name in "ab":
+        (place / name).mkdir()
+    works = exchange(place / "a", place / "b")
+    for name in "ab":
+        (place / name).rmdir()
+    return works
+
+
+def test_what_a_link_leads_to_is_replaced(tmp_path):
+    with atomic_directory(tmp_path / "model") as temporary:
+        (temporary / "config.json").write_text("old")
+    (tmp_path / "link").symlink_to("model")
+    with atomic_directory(tmp_path / "link", overwrite=True) as temporary:
+        (temporary / "config.json").write_text("new")
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "model/config.json").read_text() == "new"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link", "model"]
 
 
 def test_the_model_that_is_trained_is_not_overwritten(tiny_pair, facts):

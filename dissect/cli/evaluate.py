@@ -81,10 +81,10 @@ def evaluate(
     if figure is not None:
         from dissect.plots import export
 
-        outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure")
+        outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure", overwrite=overwrite)
         export.check_path(figure)
     if table is not None:
-        outputs.check_file(table, ".csv", option="--table")
+        outputs.check_file(table, ".csv", option="--table", overwrite=overwrite)
     facts = files.read(forget, prompting)
     settings = measure_options(option, prompting)
     chat = prompting.chat_choice()

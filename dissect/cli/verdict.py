@@ -75,7 +75,7 @@ def verdict(
     if figure is not None:
         from dissect.plots import export
 
-        outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure")
+        outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure", overwrite=overwrite)
         export.check_path(figure)
     paths = {"forget": forget, "retain": retain, "texts": texts}
     facts: dict[str, Any] = {name: prompting.facts(path) for name, path in paths.items() if path is not None}

@@ -51,6 +51,11 @@ class CheckpointInfo:
     quantised: str = ""
     """The format that its matrices are rounded to, if they are; see ``dissect.quantised``."""
 
+    @property
+    def directories(self) -> tuple[Path, ...]:
+        """Where the files lie that may be read again: of the model, and of its adapter."""
+        return (self.path,) if self.adapter is None else (self.path, self.adapter)
+
 
 def mark_changed(model: HookedTransformer, why: str) -> None:
     """Say that the weights are no longer those of the files; ``why`` tells one change from another in the fingerprint.

@@ -123,7 +123,7 @@ def unlearn(
     once = on_main if is_sharded(model) else _here  # ranks that share a model look at the disk once for all
     if out is not None:
         path = Path(out)
-        check_destination(model, path, save_dtype)
+        check_destination(model, path, save_dtype, teacher)
         if reuse and once(lambda: RunFiles.is_of(path, identity)):
             return _finished(model, preparation, path)
         overwrite = overwrite or once(lambda: RunFiles.was_written_by(path, identity))

@@ -492,7 +492,7 @@ def test_the_command_line(tiny_pair, facts, tmp_path, monkeypatch, capsys):
     capsys.readouterr()
     for extra, said in (
         (["a"], "exists and is not empty"),
-        (["."], "exists and is not empty"),
+        (["."], "which is read as"),
         (["d", "--method", "npo", "--beta", "0"], "beta=0.0: must be a positive number"),
         (["d", "--preset", "tofu"], "no preset 'tofu'"),
         (["d", "--config", "none.yaml"], "none.yaml cannot be read"),

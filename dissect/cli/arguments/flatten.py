@@ -6,12 +6,18 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from inspect import Parameter, Signature
 from typing import Any
 
+from dissect.apart import check_apart
+
+OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard")
+"""Parameters of commands that name what is written; what all others name, where it exists, is read."""
+
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
     """A command for typer, which reads signatures, from one that takes groups of options as dataclasses.
 
     Where a parameter's type is a dataclass, the fields of it stand in its place; the command gets them back as that
-    dataclass. Everything else of the command stays as it is.
+    dataclass. Everything else of the command stays as it is. An output that would replace an input is refused before
+    the command begins.
     """
     groups: dict[str, type] = {}
     parameters: list[Parameter] = []
@@ -24,6 +30,8 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
             parameters.append(parameter.replace(kind=Parameter.KEYWORD_ONLY))
 
     def flat(**values: Any) -> None:
+        written = {f"--{name}": values[name] for name in OUTPUTS if values.get(name) is not None}
+        check_apart(written, {name: value for name, value in values.items() if name not in OUTPUTS})
         filled = {
             name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
             for name, kind in groups.items()

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.apart import check_apart
 from dissect.distributed import barrier, on_main
 from dissect.errors import DissectError
 from dissect.files import atomic_directory, check_new_directory
@@ -64,8 +65,8 @@ def save_hf(
         The directory.
 
     Raises:
-        DissectError: ``out`` is in use, the model was not loaded by dissect, or a parameter was changed that the
-            checkpoint's format does not have.
+        DissectError: ``out`` is in use, or holds the files that the model came from; the model was not loaded by dissect,
+            or a parameter was changed that the checkpoint's format does not have.
 
     Example:
         >>> model = dissect.load("runs/demo/base")
@@ -75,6 +76,8 @@ def save_hf(
         True
     """
     info = checkpoint_of(model)
+    if os.path.realpath(out) != os.path.realpath(info.path):  # onto its own files it may be written, but not above them
+        check_apart({"out": out}, {"model": info.directories})
     stored_dtype = next(model.parameters()).dtype if dtype is None else find_dtype(dtype)
     limit = _bytes(max_shard_size)
     if is_sharded(model):

@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
+from dissect.apart import check_apart
 from dissect.files import atomic_directory
 from dissect.models.axes import from_matrix
 from dissect.models.checkpoint import checkpoint_of, weights_of
@@ -76,6 +77,7 @@ def save_adapter(
         "alpha_pattern": {module: alpha * r / rank for module, r in others.items()},
         "inference_mode": True,
     }
+    check_apart({"out": out}, {"model": info.directories})
     with atomic_directory(out, overwrite=overwrite) as directory:
         (directory / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})

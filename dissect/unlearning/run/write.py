@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from transformer_lens import HookedTransformer
 
+from dissect.apart import check_apart
 from dissect.distributed import on_main
 from dissect.errors import DissectError
 from dissect.files import clear_leftovers
@@ -35,11 +36,14 @@ def check_saved_as(config: TrainConfig, save: str) -> None:
         raise DissectError("save='adapter' needs adapters: set lora_rank, e.g. 8")
 
 
-def check_destination(model: HookedTransformer, path: Path, dtype: str | None) -> None:
+def check_destination(
+    model: HookedTransformer, path: Path, dtype: str | None, teacher: HookedTransformer | None = None
+) -> None:
     """Refuse, before training, a destination that could not be written at its end.
 
     Raises:
-        DissectError: the model was not loaded from a checkpoint, or ``path`` is that checkpoint or no name.
+        DissectError: the model was not loaded from a checkpoint, or ``path`` is no name, or is or holds that checkpoint
+            or the teacher's.
     """
     if not path.name:
         raise DissectError(f"out must be a new directory, e.g. runs/unlearned, got {path}")
@@ -50,8 +54,9 @@ def check_destination(model: HookedTransformer, path: Path, dtype: str | None) -
         raise DissectError(
             "out= needs a model from dissect.load, which knows its checkpoint: load it, or leave out= out"
         )
-    if path.resolve() == info.path.resolve():
-        raise DissectError(f"out={path} is the checkpoint that is trained, which would be lost: choose another name")
+    taught_by = None if teacher is None else checkpoint_or_none(teacher)
+    read = {"model": info.directories, "teacher": () if taught_by is None else taught_by.directories}
+    check_apart({"out": path}, read)
 
 
 def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, overwrite: bool) -> None:
