@@ -54,6 +54,12 @@ def test_a_pair_with_a_row_more_is_named_and_compared_on_request(architecture, t
     ):
         found = dissect.patch(pair, facts.prompts(pair.tokenizer), window=1, progress=False)
         assert (found.values("krs") == 0).all(), "they are the same model"
+    for first, second in ((base, other), (other, base)):
+        asked = {"forget": facts, "base": first, "measures": ["exact_match", "erasure_depth"], "progress": False}
+        with pytest.raises(DissectError, match=r"rows.*allow_extra_rows=True"):
+            dissect.evaluate({"other": second}, **asked)
+        result = dissect.evaluate({"other": second}, allow_extra_rows=True, **asked)
+        assert {row.model for row in result.rows} == {"base", "other"}
     tokens = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(0))
     model = load(other, progress=False)
     with torch.no_grad():
