@@ -46,6 +46,8 @@ VALUES: list[dict[str, Any]] = [
     {"attention_multiplier": 0.5, "logit_scale": 0.5, "logits_scaling": 2.0},
     {"per_layer_config": {"0": {"intermediate_size": 20}}},
     {"is_causal": False},
+    *({"clip_qkv": value} for value in (0.0, -1.0, 0.3)),
+    *({"logit_scale": 0.5, key: value} for key in ("qk_layernorm", "attention_bias") for value in (True, False)),
     {"use_bidirectional_attention": True},
 ]
 
@@ -101,3 +103,30 @@ def test_what_is_refused_is_named(architecture, values, named, tmp_path):
     with pytest.raises(DissectError) as caught:
         load(path, progress=False)
     assert named in str(caught.value) and "\n" not in str(caught.value)
+
+
+_SIZES = ("num_hidden_layers", "max_position_embeddings", "intermediate_size", "num_attention_heads", "hidden_size")
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *({key: value} for key in (*_SIZES, "vocab_size", "head_dim") for value in (0, -1, "3", 2.5)),
+        *({"rope_parameters": {"rope_type": "default", "rope_theta": theta}} for theta in (0, -1.0, None, "1e4")),
+        {"rope_parameters": {"rope_type": "linear", "rope_theta": 1e4}},
+        {"rope_parameters": {"rope_type": "yarn", "rope_theta": 1e4, "factor": "4"}},
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 4.0}},
+        {"rope_parameters": [1]},
+    ],
+    ids=str,
+)
+def test_values_of_no_model_are_one_line(values, tmp_path):
+    path = make_checkpoint("llama", tmp_path / "model", tokenizer=False)
+    file = path / "config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+    if values == {"head_dim": 0}:  # which is how older files say none
+        assert load(path, progress=False).cfg.d_head == 8
+        return
+    with pytest.raises(DissectError) as caught:
+        load(path, progress=False)
+    assert "config.json" in str(caught.value) and "\n" not in str(caught.value)

@@ -91,6 +91,21 @@ def activation(name: str) -> str:
     return translated
 
 
+_POSITIVE = ("n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "rotary_base", "rotary_dim")
+
+
+def check_sizes(settings: Mapping[str, Any]) -> None:
+    """Refuse sizes that no model has, which transformers does not look at before it computes.
+
+    Raises:
+        DissectError: a size that is zero, negative or no number, by TransformerLens's name.
+    """
+    for name in _POSITIVE:
+        value = settings.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise DissectError(f"config.json: {name} (TransformerLens's name) must be a positive number, got {value!r}")
+
+
 def grouped(config: NativeConfig) -> int | None:
     """The number of key/value heads where it is smaller than that of the query heads, else None."""
     heads, shared = config.num_attention_heads, config.num_key_value_heads

@@ -103,6 +103,9 @@ class Keys:
         if nested and (loose := [key for key in parameters if key not in nested]):
             raise _unable(f"rope_parameters by layer type and {loose[0]!r} for all", "one of the two")
         for each in [parameters[key] for key in nested] or [parameters]:
+            for key, value in each.items():
+                if isinstance(value, str) and key not in ("rope_type", "type"):
+                    raise DissectError(f"config.json: rope_parameters: {key} must be a number, got {value!r}")
             part = each.get("partial_rotary_factor")
             if "partial_rotary_factor" not in self.honoured and part is not None and part != 1:
                 raise _unable(f"partial_rotary_factor = {part!r}", "heads that are rotated whole")
