@@ -86,3 +86,17 @@ def test_tokenizers_that_differ_in_the_bos_alone(tmp_path):
         dissect.load_pair(base, other, progress=False)
     with pytest.raises(DissectError, match=r"that of unlearned puts '<s>' in front, that of base nothing"):
         dissect.load_pair(other, base, progress=False)
+
+
+def test_what_differs_in_special_tokens_is_named(tmp_path, caplog):
+    base = make_checkpoint("llama", tmp_path / "base")
+    other = make_checkpoint("llama", tmp_path / "other")
+    tokenizer = make_tokenizer(bos=True)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.eos_token = "<s>"
+    tokenizer.save_pretrained(other)
+    dissect.load_pair(base, base, progress=False)
+    assert "the tokenizers" not in caplog.text
+    dissect.load_pair(base, other, progress=False)
+    assert "only one has the added '[PAD]'" in caplog.text
+    assert "differ in the EOS ('</s>' and '<s>')" in caplog.text
