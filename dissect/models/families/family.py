@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dissect.errors import DissectError
-from dissect.models.families.keys import Keys
+from dissect.models.families.keys import Keys, refuse
 from dissect.models.families.weights import Weight
 
 if TYPE_CHECKING:
@@ -76,11 +76,6 @@ _ACTIVATIONS = {"swish": "silu", "gelu_python": "gelu"}
 # Not TransformerLens's "solu", which is no function of transformers, nor "xielu", which has parameters of its own.
 ACTIVATIONS = ("gelu_new", "gelu_fast", "silu", "relu", "gelu", "gelu_pytorch_tanh", "relu2")
 """Activation functions of hooked models, by TransformerLens's names."""
-
-
-def refuse(feature: str, supported: str) -> DissectError:
-    """The error for a feature that a hooked model cannot express."""
-    return DissectError(f"this checkpoint cannot be a HookedTransformer: it has {feature}; supported: {supported}")
 
 
 def activation(name: str) -> str:

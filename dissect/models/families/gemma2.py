@@ -3,8 +3,8 @@
 import math
 from typing import TYPE_CHECKING, Any
 
-from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention, refuse
-from dissect.models.families.keys import DECODER, keys
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
+from dissect.models.families.keys import DECODER, keys, refuse
 from dissect.models.families.llama import decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 

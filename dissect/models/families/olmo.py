@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dissect.models.families.family import Family, HookedWidths, NativeConfig, head_width, local_attention, refuse
-from dissect.models.families.keys import BY_LAYER_TYPE, DECODER, keys
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, head_width, local_attention
+from dissect.models.families.keys import BY_LAYER_TYPE, DECODER, keys, refuse
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 

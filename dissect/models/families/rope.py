@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dissect.errors import DissectError
-from dissect.models.families.family import NativeConfig, refuse
+from dissect.models.families.family import NativeConfig
+from dissect.models.families.keys import refuse
 
 if TYPE_CHECKING:
     from dissect.models.modules import RotaryTable
