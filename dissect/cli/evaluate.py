@@ -69,6 +69,7 @@ def evaluate(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace existing output.")] = False,
     prompting: options.PromptOptions,
     adapter_base: options.AdapterBase = None,
+    allow_extra_rows: options.AllowExtraRows = False,
     running: options.RunOptions,
 ) -> None:
     """Measure what checkpoints know, say and leak.
@@ -98,6 +99,7 @@ def evaluate(
         base=base,
         retrained=retrained,
         adapter_base=adapter_base,
+        allow_extra_rows=allow_extra_rows,
         measures=values.listed(measures, "--measures") if measures else None,
         options=settings,
         answers=prompting.answers,

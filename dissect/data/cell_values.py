@@ -22,7 +22,7 @@ def listed_cell(text: str) -> list[Any] | str:
         return text
     try:
         value = json.loads(bare)
-    except ValueError:
+    except (ValueError, RecursionError):
         value = _strings(bare)
     return value if isinstance(value, list) else text
 

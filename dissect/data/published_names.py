@@ -12,20 +12,37 @@ ANSWER_NAMES = ("gt", "ground_truth", "response", "output")
 """Other names of what is to be said: MUSE's `gt` after a `prompt`, `response` and `output` of instruction data."""
 RENAMED = {"paraphrased_question": "paraphrases", "perturbed_answer": "perturbed"}
 """TOFU's names of lists, and ours; the published name is kept beside."""
-LISTS = ("choices", "perturbed", "perturbed_answer", "paraphrases", "paraphrased_question", "held_out", "short")
+LISTS = (
+    "choices",
+    "options",
+    "perturbed",
+    "perturbed_answer",
+    "paraphrases",
+    "paraphrased_question",
+    "held_out",
+    "short",
+)
 """Keys that hold a list of texts, which a table has as text in one cell."""
 _CORE = ("question", "answer", "prompt", "completion", "text")
 _INDEX_NAMES = ("answer_index", "answer_idx", "answerKey", "label", "correct")
 """Where the right one of the `choices` is named, if it is not under `answer`."""
+_CHOICE_NAMES = ("options",)
+"""Other names of `choices`."""
+_KNOWN = {
+    name.lower(): name
+    for name in (*_CORE, *QUESTION_NAMES, *ANSWER_NAMES, *RENAMED, *LISTS, *_CHOICE_NAMES, *_INDEX_NAMES)
+}
+"""Every name that means something here, by its spelling in lower case."""
 
 
 def known_names(row: Mapping[str, Any]) -> dict[str, Any]:
     """The row under the names that dissect uses; a name that is there already is never replaced.
 
-    - Names are taken without the white space around them, and the five core names in any case.
+    - Names are taken without the white space around them, and those that mean something here in any case.
     - `query` and `instruction` are the question where a row has none, and no prompt or text; `gt`, `ground_truth`,
       `response` and `output` are its answer, or after a `prompt` its completion, joined by a space where neither has
       one.
+    - `options`, or columns `A`, `B`, ... beside a question, are its `choices`.
     - `choices` with the right one's number (from 0), letter or text as the `answer` become that choice's text and the
       others as `perturbed`.
     - `paraphrased_question` and `perturbed_answer` are `paraphrases` and `perturbed`, as lists.
@@ -45,6 +62,7 @@ def known_names(row: Mapping[str, Any]) -> dict[str, Any]:
     for key in LISTS:
         if isinstance(renamed.get(key), str):
             renamed[key] = listed_cell(renamed[key])
+    _gather_choices(renamed)
     if renamed.get("choices") is not None and _given(renamed, "question"):
         _choose(renamed)
     for published, ours in RENAMED.items():
@@ -55,12 +73,12 @@ def known_names(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def stripped_names(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with its names stripped, and the core names in lower case where that hides no other."""
+    """The row with its names stripped, and those that are known here as they are known, where that hides no other."""
     stripped = {(key.strip() if isinstance(key, str) else key): value for key, value in row.items()}
     for key in list(stripped):
-        lower = key.lower() if isinstance(key, str) else key
-        if lower in _CORE and lower not in stripped:
-            stripped[lower] = stripped.pop(key)
+        known = _KNOWN.get(key.lower(), key) if isinstance(key, str) else key
+        if known != key and known not in stripped:
+            stripped[known] = stripped.pop(key)
     return stripped
 
 
@@ -105,11 +123,24 @@ def _choose(row: dict[str, Any]) -> None:
         row["perturbed"] = texts[:right_index] + texts[right_index + 1 :]
 
 
+def _gather_choices(row: dict[str, Any]) -> None:
+    """Put what is called `options`, or stands in columns A, B, ..., under `choices`, where the right one is named."""
+    if row.get("choices") is not None or not _given(row, "question"):
+        return
+    texts = [row[name] for name in _letters(26) if isinstance(row.get(name), str)]
+    if isinstance(row.get("options"), (list, tuple, Mapping)):
+        row["choices"] = row.pop("options")
+    elif len(texts) > 1 and all(name in row for name in _letters(len(texts))):
+        row["choices"] = texts
+
+
 def _choices(value: Any) -> tuple[list[str], list[str]]:
     """Names and texts of the choices; ARC has both, others call them A, B, C, ... ."""
     if isinstance(value, Mapping) and isinstance(value.get("text"), (list, tuple)):
         texts = [str(text) for text in value["text"]]
         return [str(name) for name in value.get("label", ())] or _letters(len(texts)), texts
+    if isinstance(value, Mapping) and value and all(isinstance(text, str) for text in value.values()):
+        return [str(name) for name in value], list(value.values())
     if isinstance(value, (list, tuple)) and all(isinstance(text, str) for text in value):
         return _letters(len(value)), list(value)
     raise DissectError(f"'choices' must be a list of texts, got {value!r:.60}: give one text a choice")

@@ -11,6 +11,7 @@ from dissect.measures.examined import Examined, Settings
 from dissect.models.adapter_base import adapter_base_of
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load
+from dissect.models.vocabulary import trim_to_fewest
 
 BASE, RETRAINED = "base", "retrained"
 """Names in results of the models that others are compared with."""
@@ -28,8 +29,10 @@ class CheckpointLoader:
         device: str | None,
         answers: str,
         adapter_base: str | None = None,
+        allow_extra_rows: bool = False,
     ) -> None:
         """``references`` are the base and the retrained model, by those names, where there are any."""
+        self._allow_extra_rows = allow_extra_rows
         self._references, self._settings, self._dtype, self._device = references, settings, dtype, device
         self._given, self._answers, self._adapter_base = sets, answers, adapter_base
         self._sets: dict[str, Facts] | None = None
@@ -41,8 +44,7 @@ class CheckpointLoader:
         if name in self._loaded:
             return self._loaded[name]
         model = self._load(source)
-        if base is not None:
-            check_comparable(base.model, model, f"base and {name}")
+        self._check(model, name)
         sets = self._sets_for(model)
         return Examined(model, sets, name=name, settings=self._settings, base=base, retrained=retrained)
 
@@ -51,12 +53,19 @@ class CheckpointLoader:
             return None
         if name not in self._loaded:
             model = self._load(self._references[name])
-            if name == RETRAINED and BASE in self._loaded:
-                check_comparable(self._loaded[BASE].model, model, "base and retrained")
+            self._check(model, name)
             self._loaded[name] = Examined(model, self._sets_for(model), name=name, settings=self._settings)
             for examined in self._loaded.values():
                 examined.attach(base=self._loaded.get(BASE), retrained=self._loaded.get(RETRAINED))
         return self._loaded[name]
+
+    def _check(self, model: HookedTransformer, name: str) -> None:
+        """Refuse a model that cannot be compared with the base model, if there is one."""
+        if BASE not in self._loaded:
+            return
+        if self._allow_extra_rows:
+            trim_to_fewest([model, *(each.model for each in self._loaded.values())])
+        check_comparable(self._loaded[BASE].model, model, f"base and {name}")
 
     def _sets_for(self, model: HookedTransformer) -> dict[str, Facts]:
         """Return the sets that every checkpoint is asked; ``model`` is the first loaded: the base model if any is."""

@@ -38,6 +38,7 @@ def evaluate(
     base: Any = None,
     retrained: Any = None,
     adapter_base: str | None = None,
+    allow_extra_rows: bool = False,
     measures: Any = None,
     options: Mapping[str, Any] | None = None,
     answers: str = "gold",
@@ -74,6 +75,8 @@ def evaluate(
         retrained: one trained without the forget facts, for UDS, forget quality and the control of relearning.
         adapter_base: the base model of every adapter among them, instead of those that the adapters record; by default
             ``base`` takes the place of a recorded one that cannot be had.
+        allow_extra_rows: where the embeddings of a checkpoint and the base model differ in their number of rows alone,
+            drop the rows that not both have, in place.
         measures: names of measures or of families (behaviour, memorisation, depth, robustness), or ``all``. By default
             all but those that train something; see ``dissect.measures.measure.available()``.
         options: options of single measures, e.g. ``{"uds.tau": 0.05}``; see ``dissect.measures.measure.options()``.
@@ -147,12 +150,14 @@ def evaluate(
         "versions": versions(),
         "roles": {name: place(source) for name, source in references.items()},
     }
+    if allow_extra_rows:
+        spec["allow_extra_rows"] = True
     sources = references | others
     if chat_format is not None:
         spec["chat"] = chat_format.to_dict()
         known = BASE if BASE in references else None  # differences are named when the checkpoints are compared
         spec["chat_templates"] = chat_templates(sources, chat_format, base=known, adapter_base=adapter_base, say=False)
-    loader = CheckpointLoader(references, facts, settings, dtype, device, answers, adapter_base)
+    loader = CheckpointLoader(references, facts, settings, dtype, device, answers, adapter_base, allow_extra_rows)
 
     def part(name: str) -> Evaluation:
         examined = loader.examined(name, sources[name])

@@ -87,11 +87,28 @@ def _check_tokenizers(first: PreTrainedTokenizerBase | None, second: PreTrainedT
     if lone:
         raise DissectError(f"the tokenizers of {what} differ: only one has the token {lone[0]!r}")
     say_chat_templates(first, second, what)
+    _say_special(first, second, what)
     ours_ids, their_ids = first(_PROBE)["input_ids"], second(_PROBE)["input_ids"]
     if ours_ids != their_ids:
         _check_bos(first, second, ours_ids, their_ids, what)
         raise DissectError(
             f"the tokenizers of {what} differ: a test sentence becomes {ours_ids[:8]}... and {their_ids[:8]}..."
+        )
+
+
+def _say_special(first: PreTrainedTokenizerBase, second: PreTrainedTokenizerBase, what: str) -> None:
+    """Name what differs and is mostly harmless: an added token that no prompt uses, the token that ends an answer."""
+    ours, theirs = first.get_vocab(), second.get_vocab()
+    if lone := sorted(ours.keys() ^ theirs.keys()):
+        more = f" and {len(lone) - 3} more" if len(lone) > 3 else ""
+        shown = ", ".join(map(repr, lone[:3])) + more
+        log.warning("the tokenizers of %s: only one has the added %s, harmless where no text uses it", what, shown)
+    if first.eos_token != second.eos_token:
+        log.warning(
+            "the tokenizers of %s differ in the EOS (%r and %r): answers of the two end with different tokens",
+            what,
+            first.eos_token,
+            second.eos_token,
         )
 
 

@@ -18,7 +18,7 @@ from dissect.models.checkpoint import checkpoint_of, checkpoint_or_none
 from dissect.models.comparable import check_comparable
 from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
-from dissect.models.vocabulary import trim_rows
+from dissect.models.vocabulary import trim_to_fewest
 from dissect.undoing.change import undone_later
 
 logger = logging.getLogger(__name__)
@@ -250,17 +250,7 @@ def load_pair(
     first, second = get("base", base), get("unlearned", unlearned)
     third = None if retrained is None else get("retrained", retrained)
     if allow_extra_rows:
-        models = [model for model in (first, second, third) if model is not None]
-        rows = min(model.cfg.d_vocab for model in models)
-        for model in models:
-            if model.cfg.d_vocab > rows:
-                logger.warning(
-                    "%s: rows %d to %d of its embedding are left out",
-                    model.checkpoint.source,
-                    rows,
-                    model.cfg.d_vocab - 1,
-                )
-                trim_rows(model, rows)
+        trim_to_fewest(model for model in (first, second, third) if model is not None)
     pair = ModelPair(first, second, third)
     if sequential:
         pair.one_at_a_time, pair._devices = True, devices

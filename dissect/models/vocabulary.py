@@ -1,5 +1,7 @@
 """Rows of an embedding and the tokens that they stand for: rows without a token, and rows that only one model has."""
 
+import logging
+from collections.abc import Iterable
 from dataclasses import replace
 
 import torch
@@ -13,6 +15,8 @@ from dissect.models.parameters import tied
 from dissect.models.sharding.sharded import is_sharded
 from dissect.undoing.gradient_mode import without_gradients
 
+logger = logging.getLogger(__name__)
+
 
 def unused_ids(model: HookedTransformer) -> Int[Tensor, " n"]:
     """Ids of the vocabulary that no token of the tokenizer has, ascending; none where there is no tokenizer.
@@ -25,6 +29,22 @@ def unused_ids(model: HookedTransformer) -> Int[Tensor, " n"]:
     ids = torch.tensor(sorted({*model.tokenizer.get_vocab().values(), *model.tokenizer.added_tokens_decoder}))
     unused[ids[ids < model.cfg.d_vocab]] = False
     return unused.nonzero().flatten()
+
+
+def trim_to_fewest(models: Iterable[HookedTransformer]) -> None:
+    """Drop the rows of the embeddings that not all models have, in place; the log names them.
+
+    Raises:
+        DissectError: a model is sharded.
+    """
+    models = list(models)
+    rows = min(model.cfg.d_vocab for model in models)
+    for model in models:
+        if model.cfg.d_vocab > rows:
+            info, last = checkpoint_or_none(model), model.cfg.d_vocab - 1
+            name = info.source if isinstance(info, CheckpointInfo) else "a model"
+            logger.warning("%s: rows %d to %d of its embedding are left out", name, rows, last)
+            trim_rows(model, rows)
 
 
 @without_gradients()

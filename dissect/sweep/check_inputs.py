@@ -8,8 +8,10 @@ from transformer_lens import HookedTransformer
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
-from dissect.models.checkpoint import CheckpointInfo
+from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.pair import ModelPair
+from dissect.models.sharding.shards import is_shard
+from dissect.sweep.results.sweep_result import SAME_WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ def check_inputs(pair: Any, prompts: Any) -> None:
         raise DissectError("there are no prompts: give at least one (none was selected, or the facts were empty)")
 
 
-def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) -> None:
+def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) -> dict[str, Any]:
     """Refuse to keep a sweep between two models with the same weights: all its recoveries would be NaN.
 
     Where nothing is kept a line in the log says so, but for one model object in both roles: that is how a swap is
@@ -38,12 +40,17 @@ def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) 
     Args:
         kept: whether the result is written to a file.
 
+    Returns:
+        What the result says of it: nothing, or ``same_weights``, with which it cannot be saved.
+
     Raises:
         DissectError: the two are the same checkpoint, and the result would be kept.
     """
     models = pair.shapes(donor, recipient)
-    if not _same(*models) or (models[0] is models[1] and not kept):
-        return
+    if not _same(*models):
+        return {}
+    if models[0] is models[1] and not kept:
+        return {SAME_WEIGHTS: True}
     paths = {str(info.path) for model in models if (info := getattr(model, "checkpoint", None)) is not None}
     message = (
         f"{donor} and {recipient} are the same checkpoint, with the same weights ({' and '.join(sorted(paths))}), so "
@@ -52,14 +59,23 @@ def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) 
     if kept:
         raise DissectError(message)
     log.warning(message)
+    return {SAME_WEIGHTS: True}
 
 
 def _same(donor: HookedTransformer, recipient: HookedTransformer) -> bool:
+    """Return True if two models have the same weights, whatever else their files say: dtype, context, layout."""
     if donor is recipient:
         return True
-    infos = [getattr(model, "checkpoint", None) for model in (donor, recipient)]
-    marks = [(info.fingerprint, info.quantised) if isinstance(info, CheckpointInfo) else None for info in infos]
-    return marks[0] is not None and marks[0] == marks[1]
+    infos = [info for model in (donor, recipient) if (info := checkpoint_or_none(model)) is not None]
+    if len(infos) == 2 and infos[0].quantised == infos[1].quantised:
+        if infos[0].fingerprint == infos[1].fingerprint:
+            return True
+        if all(info.on_disk for info in infos) and infos[0].digests == infos[1].digests:
+            return True
+    pairs = list(zip(donor.parameters(), recipient.parameters(), strict=False))
+    if any(each.is_meta or is_shard(each) for pair in pairs for each in pair):
+        return False  # parts of models, or none: the fingerprints have to do
+    return all(mine.shape == other.shape and mine.device == other.device and mine.equal(other) for mine, other in pairs)
 
 
 def check_run(model: HookedTransformer, prompts: Prompts, batch_size: int) -> None:

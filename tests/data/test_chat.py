@@ -259,6 +259,25 @@ def test_a_template_by_hand_that_lost_its_last_line_break_is_named(
     assert "chat template ends with" in messages_of(caplog, chat_tokenizer(name), by_hand)
 
 
+@pytest.mark.parametrize(
+    ("name", "template"),
+    [
+        ("chatml", "<|im_start|>user\n{question}<|im_end|>\n"),
+        ("chatml", "<|im_start|>user\n{question}<|im_end|>"),
+        ("llama-3", "<|start_header_id|>user<|end_header_id|>\n\n{question}<|eot_id|>"),
+        ("gemma", "<start_of_turn>user\n{question}<end_of_turn>\n"),
+        ("phi-3", "<|user|>\n{question}<|end|>\n"),
+    ],
+)
+def test_a_template_by_hand_that_leaves_the_assistant_out_is_named(
+    caplog: pytest.LogCaptureFixture, name: str, template: str
+):
+    assert "which lets the assistant begin" in messages_of(caplog, chat_tokenizer(name), FACTS[:2], template=template)
+    assert "lets the assistant" not in messages_of(
+        caplog, chat_tokenizer(name), FACTS[:2], template="Q: {question}\nA:"
+    )
+
+
 def test_a_template_that_writes_todays_date_is_named(caplog: pytest.LogCaptureFixture):
     assert "today's date" in messages_of(caplog, chat_tokenizer("llama-3"), chat=True)
     assert "today's date" not in messages_of(caplog, chat_tokenizer("llama-3"), chat=DATED)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 import torch
@@ -190,6 +191,11 @@ def adapter(tmp_path):
         lambda name: name.replace("base_model.model.model.", "base_model.model."),
         lambda name: f"module.{name}",
         lambda name: f"_orig_mod.{name}",
+        lambda name: f"policy.{name}",
+        lambda name: name.replace("base_model.model.", "base_model.model.base_model.model.", 1),
+        lambda name: name.replace("layers.", "layers._fsdp_wrapped_module."),
+        lambda name: name.replace("self_attn", "_checkpoint_wrapped_module.self_attn"),
+        lambda name: name.replace("lora_A.weight", "lora_A").replace("lora_B.weight", "lora_B"),
     ],
 )
 def test_other_spellings_of_the_same_tensors(spelling, adapter):
@@ -206,6 +212,26 @@ def test_the_original_beside_a_saved_module_must_be_the_bases(adapter, tmp_path)
     same(merged_weights(adapter), expected)
     rewritten(adapter, lambda tensors: tensors | {name: own + 1})
     with pytest.raises(DissectError, match=r"original_module\.weight is not the weight of the base: wrong base model"):
+        load(adapter, progress=False)
+
+
+def test_an_adapter_is_no_base(adapter, tmp_path):
+    file = adapter / "adapter_config.json"
+    for base in (adapter, shutil.copytree(adapter, tmp_path / "below")):
+        with pytest.raises(DissectError, match="which is an adapter itself"):
+            load(adapter, base=base, progress=False)
+        file.write_text(json.dumps(json.loads(file.read_text()) | {"base_model_name_or_path": str(base)}))
+        with pytest.raises(DissectError, match="which is an adapter itself"):
+            load(adapter, progress=False)
+        with pytest.raises(DissectError, match="which is an adapter itself"):
+            dissect.load_pair(tmp_path / "base", adapter, progress=False)
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, torch.uint8, torch.bool])
+def test_a_weight_saved_along_that_is_no_float_is_refused(dtype, adapter):
+    name = "base_model.model.model.norm.weight"
+    rewritten(adapter, lambda tensors: tensors | {name: torch.ones(32, dtype=dtype)})
+    with pytest.raises(DissectError, match=r"norm\.weight is stored as .*: float factors are needed"):
         load(adapter, progress=False)
 
 
@@ -267,10 +293,19 @@ def test_an_adapter_that_changes_nothing_is_refused(tmp_path):
     base = make_checkpoint("llama", tmp_path / "base")
     make_adapter(base, tmp_path / "adapter", target_modules=["q_proj"])
     rewritten(tmp_path / "adapter", lambda t: {n: x * 0 if "lora_B" in n else x for n, x in t.items()})
-    with pytest.raises(DissectError, match=r"changes nothing \(every factor B is zero"):
+    with pytest.raises(DissectError, match=r"changes nothing \(every product of its factors is zero"):
         load(tmp_path / "adapter", progress=False)
+    make_adapter(base, tmp_path / "other", target_modules=["q_proj"])
+    rewritten(tmp_path / "other", lambda t: {n: x * 0 if "lora_A" in n else x for n, x in t.items()})
+    with pytest.raises(DissectError, match="changes nothing"):
+        load(tmp_path / "other", progress=False)
+    make_adapter(base, tmp_path / "unscaled", target_modules=["q_proj"])
+    file = tmp_path / "unscaled" / "adapter_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"lora_alpha": 0}))
+    with pytest.raises(DissectError, match="changes nothing"):
+        load(tmp_path / "unscaled", progress=False)
     rewritten(tmp_path / "adapter", lambda tensors: {})
-    with pytest.raises(DissectError, match=r"changes nothing \(it holds no factor"):
+    with pytest.raises(DissectError, match=r"changes nothing \(it holds nothing but"):
         load(tmp_path / "adapter", progress=False)
 
 

@@ -214,6 +214,13 @@ def test_mixtures_are_known_by_their_experts(name, key, tmp_path):
         ("llama", ["PeftModelForCausalLM"]),
         ("qwen2", ["OptimizedModule"]),
         ("llama", ["DistributedDataParallel", "LlamaForCausalLM"]),
+        ("llama", ["DDPLlamaForCausalLM"]),
+        ("llama", ["transformers.LlamaForCausalLM"]),
+        ("llama", [" LlamaForCausalLM "]),
+        ("llama", [["LlamaForCausalLM"]]),
+        ("llama", [None]),
+        ("llama", [""]),
+        ("llama", 3),
     ],
 )
 def test_other_spellings_of_an_architecture(architecture, spelled, tmp_path):

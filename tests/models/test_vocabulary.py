@@ -54,6 +54,12 @@ def test_a_pair_with_a_row_more_is_named_and_compared_on_request(architecture, t
     ):
         found = dissect.patch(pair, facts.prompts(pair.tokenizer), window=1, progress=False)
         assert (found.values("krs") == 0).all(), "they are the same model"
+    for first, second in ((base, other), (other, base)):
+        asked = {"forget": facts, "base": first, "measures": ["exact_match", "erasure_depth"], "progress": False}
+        with pytest.raises(DissectError, match=r"rows.*allow_extra_rows=True"):
+            dissect.evaluate({"other": second}, **asked)
+        result = dissect.evaluate({"other": second}, allow_extra_rows=True, **asked)
+        assert {row.model for row in result.rows} == {"base", "other"}
     tokens = torch.randint(2, 300, (2, 20), generator=torch.Generator().manual_seed(0))
     model = load(other, progress=False)
     with torch.no_grad():
@@ -80,3 +86,17 @@ def test_tokenizers_that_differ_in_the_bos_alone(tmp_path):
         dissect.load_pair(base, other, progress=False)
     with pytest.raises(DissectError, match=r"that of unlearned puts '<s>' in front, that of base nothing"):
         dissect.load_pair(other, base, progress=False)
+
+
+def test_what_differs_in_special_tokens_is_named(tmp_path, caplog):
+    base = make_checkpoint("llama", tmp_path / "base")
+    other = make_checkpoint("llama", tmp_path / "other")
+    tokenizer = make_tokenizer(bos=True)
+    tokenizer.add_special_tokens({"pad_token": "[PAD]"})
+    tokenizer.eos_token = "<s>"
+    tokenizer.save_pretrained(other)
+    dissect.load_pair(base, base, progress=False)
+    assert "the tokenizers" not in caplog.text
+    dissect.load_pair(base, other, progress=False)
+    assert "only one has the added '[PAD]'" in caplog.text
+    assert "differ in the EOS ('</s>' and '<s>')" in caplog.text

@@ -1,18 +1,20 @@
 """Activation and parameter sweeps against the plain procedure, and the properties that every sweep must have."""
 
 import hashlib
+from pathlib import Path
 
 import jaxtyping
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
 
 import dissect
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from tests.support import plain
-from tests.support.tiny import FAMILIES
+from tests.support.layouts import make_old_olmo, make_whole_gemma3, read_old_olmo
+from tests.support.tiny import ARCHITECTURES, FAMILIES
 
 COMPONENTS = ["mlp_post", "attn_out", ("mlp_post", "attn_out")]
 
@@ -34,9 +36,27 @@ def sha(model: torch.nn.Module) -> str:
     return digest.hexdigest()
 
 
-@pytest.mark.parametrize("architecture", FAMILIES)
-def test_krs_equals_the_plain_procedure(architecture, tiny_pair, facts):
-    directories = tiny_pair(architecture)
+def native(directory: Path, architecture: str) -> torch.nn.Module:
+    """transformers' own model, also of layouts that it does not read."""
+    if architecture == "old_olmo":
+        return read_old_olmo(directory)
+    auto = AutoModelForImageTextToText if architecture == "whole_gemma3" else AutoModelForCausalLM
+    return auto.from_pretrained(directory, attn_implementation="eager").eval()
+
+
+def pair_of_layouts(architecture: str, root: Path) -> tuple[Path, Path]:
+    for seed, name in enumerate(("base", "unlearned")):
+        if architecture == "old_olmo":
+            make_old_olmo(root / name, seed=seed, n_kv_heads=2)
+        else:
+            make_whole_gemma3(root / name, seed=seed)
+    return root / "base", root / "unlearned"
+
+
+@pytest.mark.parametrize("architecture", [*ARCHITECTURES, "old_olmo", "whole_gemma3"])
+def test_krs_equals_the_plain_procedure(architecture, tiny_pair, facts, tmp_path):
+    known = architecture in ARCHITECTURES
+    directories = tiny_pair(architecture) if known else pair_of_layouts(architecture, tmp_path)
     pair = dissect.load_pair(*directories, progress=False)
     prompts = prompts_of(facts, pair)
     before = sha(pair.unlearned)
@@ -45,9 +65,7 @@ def test_krs_equals_the_plain_procedure(architecture, tiny_pair, facts):
         dissect.restore(pair, prompts, ["mlp.W_out"], window=3, progress=False),
     )
     assert sha(pair.unlearned) == before
-    base, unlearned = (
-        AutoModelForCausalLM.from_pretrained(directory, attn_implementation="eager").eval() for directory in directories
-    )
+    base, unlearned = (native(directory, architecture) for directory in directories)
     rows = answer_rows(prompts)
     for label, parts in {
         "mlp_post": ["mlp_post"],

@@ -128,7 +128,7 @@ def read_old_olmo(path: Path) -> PreTrainedModel:
     return model
 
 
-def make_whole_gemma3(path: Path) -> tuple[Path, PreTrainedModel]:
+def make_whole_gemma3(path: Path, *, seed: int = 3) -> tuple[Path, PreTrainedModel]:
     """Write a random Gemma-3 that also sees; its text part has the shape of the tiny variant ``gemma3``."""
     text = make_model("gemma3").config.to_dict()
     vision = {"hidden_size": 16, "intermediate_size": 20, "num_hidden_layers": 1, "num_attention_heads": 2}
@@ -136,7 +136,7 @@ def make_whole_gemma3(path: Path) -> tuple[Path, PreTrainedModel]:
     config._attn_implementation = "eager"
     with torch.random.fork_rng(devices=[]):  # the first weights are drawn, and replaced
         model = Gemma3ForConditionalGeneration(config).eval()
-    randomise(model, seed=3)
+    randomise(model, seed=seed)
     model.save_pretrained(path)
     make_tokenizer(bos=True).save_pretrained(path)
     return path, model

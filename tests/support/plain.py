@@ -46,7 +46,18 @@ SITES: dict[str, Sites] = {
         "attn_out": ("gpt_neox.layers.{l}.attention.dense", "output"),
     },
 }
-VALUES = {architecture: sites["mlp_post"][0] for architecture, sites in SITES.items()}
+SITES["whole_gemma3"] = {
+    name: (path.replace("model.layers", "model.language_model.layers"), end)
+    for name, (path, end) in SITES["gemma3"].items()
+}
+_KIN = {"phi4_mini": "phi3", "old_olmo": "olmo"}
+"""Variants whose names do not begin with that of their architecture."""
+
+
+def sites_of(variant: str) -> Sites:
+    """The sites of a tiny variant: those of its architecture, whose name it begins with."""
+    kin = _KIN.get(variant, variant)
+    return SITES[max((name for name in SITES if kin.startswith(name)), key=len)]
 
 
 class Rows:
@@ -74,7 +85,7 @@ def krs(
     base: nn.Module, unlearned: nn.Module, rows: Rows, *, architecture: str, components: Sequence[str], window: int
 ) -> Tensor:
     """KRS [layer, prompt] of patching ``components`` of base into unlearned; ``values`` swaps the weights instead."""
-    n_layers = base.config.num_hidden_layers
+    n_layers = base.config.get_text_config().num_hidden_layers
     targets = logits(base, rows)
     before = [(a - b).pow(2).mean() for a, b in zip(targets, logits(unlearned, rows), strict=True)]
     result = []
@@ -92,7 +103,7 @@ def krs(
 def _with_values(
     base: nn.Module, unlearned: nn.Module, rows: Rows, architecture: str, layers: list[int]
 ) -> list[Tensor]:
-    modules = [VALUES[architecture].format(l=layer) for layer in layers]
+    modules = [sites_of(architecture)["mlp_post"][0].format(l=layer) for layer in layers]
     kept = [unlearned.get_submodule(module).weight.clone() for module in modules]
     for module in modules:
         unlearned.get_submodule(module).weight.copy_(base.get_submodule(module).weight)
@@ -111,7 +122,7 @@ def _with_activations(
     components: Sequence[str],
     layers: list[int],
 ) -> list[Tensor]:
-    places = [SITES[architecture][component] for component in components]
+    places = [sites_of(architecture)[component] for component in components]
     kept: dict[str, Tensor] = {}
     handles = [
         _hook(base.get_submodule(path.format(l=layer)), side, _keeper(kept, path.format(l=layer)))

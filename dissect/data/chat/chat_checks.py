@@ -63,7 +63,10 @@ def say_bos(tokenizer: Any, rows: Sequence[Sequence[int]], *, chat: bool) -> Non
 
 
 def say_line_break(tokenizer: Any, prompts: Sequence[str]) -> None:
-    """Say that a template written by hand ends otherwise than the checkpoint's own, mostly without its line break."""
+    """Say that a template written by hand ends otherwise than the checkpoint's own.
+
+    Mostly it lost the last line break, or it ends the user's turn and leaves out what lets the assistant begin.
+    """
     own = _own_end(tokenizer)
     if own is None:
         return
@@ -71,6 +74,8 @@ def say_line_break(tokenizer: Any, prompts: Sequence[str]) -> None:
     if not last:
         return
     blank = own[len(own.rstrip()) :]
+    decoded = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    marks = [str(token) for token in decoded if str(token) in own]
     for prompt in prompts:
         bare = prompt.rstrip()
         if bare.endswith(last[0]) and prompt[len(bare) :] != blank:
@@ -79,6 +84,15 @@ def say_line_break(tokenizer: Any, prompts: Sequence[str]) -> None:
                 "the template ends with %r where the checkpoint's own chat template ends with %r: a shell may have "
                 "dropped the last line break; chat=True (--chat) takes the checkpoint's own",
                 (last[0] + prompt[len(bare) :])[-40:],
+                (last[0] + blank)[-40:],
+            )
+            return
+        if any(mark in prompt for mark in marks) and not bare.endswith(last[0]):
+            said_once(
+                tokenizer,
+                "the template ends with %r where the checkpoint's own chat template ends with %r, which lets the "
+                "assistant begin; chat=True (--chat) takes the checkpoint's own",
+                prompt[-40:],
                 (last[0] + blank)[-40:],
             )
             return

@@ -12,12 +12,18 @@ from dissect.errors import DissectError
 
 
 def read_jsonl(path: Path) -> list[Fact]:
-    """One JSON object a line; blank lines are skipped.
+    """One JSON object a line; blank lines are skipped. A file of one value alone may be columns or an array too.
 
     Raises:
         DissectError: a line that is not JSON or no fact, with its line number.
     """
-    return rows_to_facts(json_lines(path))
+    rows = json_lines(path)
+    if len(rows) == 1:
+        (_, content) = rows[0]
+        whole = content if isinstance(content, list) else rows_of(content, str(path))
+        if whole != [content]:
+            rows = [(f"{path}, item {number}", row) for number, row in enumerate(whole, start=1)]
+    return rows_to_facts(rows)
 
 
 def read_json(path: Path) -> list[Fact]:
@@ -46,6 +52,8 @@ def json_content(path: Path) -> list[Any]:
             return [row for _, row in json_lines(path)]
         where = f"{path}, line {error.lineno}"
         raise DissectError(f"{where}: not valid JSON ({error.msg} at column {error.colno}): mend the file") from error
+    except RecursionError:
+        raise DissectError(f"{path}: not valid facts: its brackets are nested too deeply: mend the file") from None
     return content if isinstance(content, list) else rows_of(content, str(path))
 
 
@@ -62,6 +70,8 @@ def json_lines(path: Path) -> list[tuple[str, Any]]:
             except json.JSONDecodeError as error:
                 seen = f"{error.msg} at column {error.colno}, got {line.strip()!r:.60}"
                 raise DissectError(f"{where}: not valid JSON ({seen}): mend the line") from error
+            except RecursionError:
+                raise DissectError(f"{where}: its brackets are nested too deeply: mend the line") from None
     return rows
 
 

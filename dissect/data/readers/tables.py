@@ -1,7 +1,8 @@
 """Facts from tables: CSV and Parquet, one row a fact, the columns named as the keys of a JSON row."""
 
 import csv
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,13 @@ def read_csv(path: Path) -> list[Fact]:
     """
     facts = []
     with _any_length(), path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, strict=True, delimiter="\t" if path.suffix.lower() == ".tsv" else ",")
+        delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
+        # Where a space stands before a quote in the header, the spaces belong to the separators; else to the cells.
+        spaced = re.search(rf'{delimiter} +"', file.readline()) is not None
+        file.seek(0)
+        reader = csv.DictReader(file, strict=True, delimiter=delimiter, skipinitialspace=spaced)
         try:
+            _check_header(reader.fieldnames or [], path)
             for row in reader:
                 where = f"{path}, line {reader.line_num}"
                 width = len(reader.fieldnames or [])
@@ -54,6 +60,13 @@ def read_parquet(path: Path) -> list[Fact]:
             f"{path} cannot be read as Parquet ({str(error).splitlines()[0]}): write it again"
         ) from error
     return [fact_from_row(row, f"{path}, row {number}") for number, row in enumerate(rows, start=1)]
+
+
+def _check_header(names: Sequence[str], path: Path) -> None:
+    """Refuse a name that stands in the header twice: the last column would be taken, and the others lost."""
+    bare = [name.strip() for name in names]
+    if twice := [name for name in dict.fromkeys(bare) if name and bare.count(name) > 1]:
+        raise DissectError(f"{path}, line 1: two columns are called {twice[0]!r}: rename or drop one")
 
 
 _LONGEST = 2**31 - 1

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from dissect.errors import DissectError
 from dissect.models.auto_config import auto_config
 from dissect.models.families.architectures import choose
-from dissect.models.families.family import Family, HookedWidths, NativeConfig
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, check_sizes
 from dissect.models.families.gemma import GEMMA1
 from dissect.models.families.gemma2 import GEMMA2
 from dissect.models.families.gemma3 import GEMMA3, GEMMA3_WHOLE
@@ -66,11 +66,13 @@ def transformers_config(family: Family, config: Mapping[str, Any]) -> NativeConf
     Raises:
         DissectError: transformers refuses it.
     """
-    native = config if family.translate is None else family.translate(config)
-    settings = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
     AutoConfig = auto_config()
     try:
+        native = config if family.translate is None else family.translate(config)
+        settings = {key: value for key, value in native.items() if key not in _NOT_NATIVE}
         return AutoConfig.for_model(family.native_type or family.model_type, **settings)
+    except DissectError:
+        raise
     except Exception as error:  # its validators raise whatever the field's type raises
         reason = " ".join(str(error).split())
         raise DissectError(f"config.json: not a valid {family.model_type} configuration: {reason}") from error
@@ -82,8 +84,15 @@ def hooked_settings(family: Family, config: NativeConfig) -> dict[str, Any]:
     Raises:
         DissectError: a feature that a HookedTransformer cannot express.
     """
-    family.keys.check(config)
-    return family.settings(config)
+    try:
+        family.keys.check(config)
+        settings = family.settings(config)
+    except (TypeError, ValueError, ArithmeticError) as error:
+        if isinstance(error, DissectError):
+            raise
+        raise DissectError(f"config.json: a value of the wrong kind ({' '.join(str(error).split())})") from error
+    check_sizes(settings)
+    return settings
 
 
 def hooked_config(family: Family, config: NativeConfig, **settings: Any) -> "HookedTransformerConfig":

@@ -15,7 +15,7 @@ _MIXTURES = {
 }
 _EXPERTS = ("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts", "num_experts_per_tok")
 """Keys of a ``config.json`` that count experts, whatever the architecture is called."""
-_WRAPPERS = ("FSDP", "PeftModelFor", "Peft")
+_WRAPPERS = ("FSDP", "DDP", "PeftModelFor", "Peft")
 _NO_MODELS = frozenset((
     "AutoModelForCausalLM", "PreTrainedModel", "PeftModel", "PeftModelForCausalLM", "OptimizedModule",
     "DistributedDataParallel", "FullyShardedDataParallel", "DeepSpeedEngine",
@@ -29,14 +29,15 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
     """The family of a checkpoint, and whether its architecture is named without an output head, as ``LlamaModel`` is.
 
     ``architectures`` may be a list or a string, name the same architecture twice, spell it in other cases (some files
-    say ``LLaMAForCausalLM``) or after a wrapper (``FSDPLlamaForCausalLM``); without it ``model_type`` decides.
+    say ``LLaMAForCausalLM``), after a wrapper (``FSDPLlamaForCausalLM``) or with its module
+    (``transformers.LlamaForCausalLM``); where it names none, ``model_type`` decides.
 
     Raises:
         DissectError: an architecture that is not supported, or contradictory statements.
     """
-    stated, model_type = config.get("architectures") or [], config.get("model_type")
-    stated = [stated] if isinstance(stated, str) else map(str, stated)
-    names = [name for name in dict.fromkeys(stated) if name not in _NO_MODELS]
+    model_type = config.get("model_type")
+    model_type = model_type.strip().lower() if isinstance(model_type, str) else model_type
+    names = [name for name in dict.fromkeys(_stated(config.get("architectures"))) if name not in _NO_MODELS]
     matches: list[tuple[Family, bool] | None] = [_matching(name, config, families) for name in names]
     if not names:
         fitting = [family for family in families if _right_layout(family, config)]
@@ -53,6 +54,13 @@ def choose(config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Famil
             f"(expected {family.model_type!r})"
         )
     return family, all(headless for _, headless in matched)
+
+
+def _stated(value: Any) -> list[str]:
+    """The names in ``architectures``, however they are nested; anything that is no text names none."""
+    if isinstance(value, str):
+        return [bare] if (bare := value.strip().rpartition(".")[2]) else []
+    return [name for each in value for name in _stated(each)] if isinstance(value, (list, tuple)) else []
 
 
 def _matching(name: str, config: Mapping[str, Any], families: Sequence[Family]) -> tuple[Family, bool] | None:

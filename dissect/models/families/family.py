@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from dissect.errors import DissectError
-from dissect.models.families.keys import Keys
+from dissect.models.families.keys import Keys, refuse
 from dissect.models.families.weights import Weight
 
 if TYPE_CHECKING:
@@ -78,17 +78,27 @@ ACTIVATIONS = ("gelu_new", "gelu_fast", "silu", "relu", "gelu", "gelu_pytorch_ta
 """Activation functions of hooked models, by TransformerLens's names."""
 
 
-def refuse(feature: str, supported: str) -> DissectError:
-    """The error for a feature that a hooked model cannot express."""
-    return DissectError(f"this checkpoint cannot be a HookedTransformer: it has {feature}; supported: {supported}")
-
-
 def activation(name: str) -> str:
     """TransformerLens's name for the activation function that transformers calls ``name``."""
     translated = _ACTIVATIONS.get(name, name)
     if translated not in ACTIVATIONS:
         raise refuse(f"the activation {name!r}", ", ".join(ACTIVATIONS))
     return translated
+
+
+_POSITIVE = ("n_layers", "d_model", "n_ctx", "d_head", "n_heads", "d_mlp", "d_vocab", "rotary_base", "rotary_dim")
+
+
+def check_sizes(settings: Mapping[str, Any]) -> None:
+    """Refuse sizes that no model has, which transformers does not look at before it computes.
+
+    Raises:
+        DissectError: a size that is zero, negative or no number, by TransformerLens's name.
+    """
+    for name in _POSITIVE:
+        value = settings.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+            raise DissectError(f"config.json: {name} (TransformerLens's name) must be a positive number, got {value!r}")
 
 
 def grouped(config: NativeConfig) -> int | None:

@@ -4,7 +4,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
-from dissect.models.families.keys import DECODER, keys
+from dissect.models.families.keys import DECODER, keys, refuse
 from dissect.models.families.llama import decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
@@ -28,10 +28,22 @@ def _settings(config: NativeConfig) -> dict[str, Any]:
         act=config.hidden_activation,
         use_normalization_before_and_after=True,
         attn_scale=math.sqrt(config.query_pre_attn_scalar),
-        attn_scores_soft_cap=config.attn_logit_softcapping or NO_CAP,
-        output_logits_soft_cap=config.final_logit_softcapping or NO_CAP,
+        attn_scores_soft_cap=soft_cap(config, "attn_logit_softcapping"),
+        output_logits_soft_cap=soft_cap(config, "final_logit_softcapping"),
         **local_attention(config.layer_types, config.sliding_window),
     )
+
+
+def soft_cap(config: NativeConfig, key: str) -> float:
+    """The cap that a configuration has under ``key``.
+
+    Raises:
+        DissectError: one that is not positive; transformers divides by it.
+    """
+    cap = getattr(config, key)
+    if cap is not None and not cap > 0:
+        raise refuse(f"{key} = {cap!r}", "a positive number, or null for none")
+    return NO_CAP if cap is None else float(cap)
 
 
 def _weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:

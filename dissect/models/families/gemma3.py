@@ -7,8 +7,8 @@ from typing import Any
 
 from dissect.errors import DissectError
 from dissect.models.families.family import Family, HookedWidths, NativeConfig, local_attention
-from dissect.models.families.gemma2 import GEMMA, NO_CAP, SANDWICHED, adapt
-from dissect.models.families.keys import keys
+from dissect.models.families.gemma2 import GEMMA, SANDWICHED, adapt, soft_cap
+from dissect.models.families.keys import BY_LAYER_TYPE, keys
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
@@ -20,7 +20,7 @@ def _settings(config: NativeConfig) -> dict[str, Any]:
         use_normalization_before_and_after=True,
         use_qk_norm=True,
         attn_scale=math.sqrt(config.query_pre_attn_scalar),
-        output_logits_soft_cap=config.final_logit_softcapping or NO_CAP,
+        output_logits_soft_cap=soft_cap(config, "final_logit_softcapping"),
         **local_attention(config.layer_types, config.sliding_window),
     )
 
@@ -40,7 +40,7 @@ def _text_config(config: Mapping[str, Any]) -> dict[str, Any]:
 
 _KEYS = keys(
     *(*GEMMA, "hidden_activation", "layer_types", "sliding_window", "sliding_window_pattern", "query_pre_attn_scalar"),
-    "final_logit_softcapping",
+    *("final_logit_softcapping", BY_LAYER_TYPE),
     unread=("attn_logit_softcapping",),  # transformers' Gemma-3 keeps it and never caps a score
 )
 GEMMA3 = Family("Gemma3ForCausalLM", "gemma3_text", _settings, _weights, adapt=adapt, keys=_KEYS)

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation, refuse
-from dissect.models.families.keys import keys
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, activation
+from dissect.models.families.keys import keys, refuse
 from dissect.models.families.phi import share_norm
 from dissect.models.families.weights import Weight, into_heads, linear, out_of_heads, table, vector
 

@@ -34,6 +34,8 @@ ALWAYS: frozenset[str] = frozenset((
 ))
 """Keys that every family honours."""
 # fmt: on
+BY_LAYER_TYPE = "rope_parameters[layer_type]"
+"""Honoured by families whose layers rotate by their type; with the others `rope_parameters` is one set."""
 _COMMON_FIXED: dict[str, tuple[Any, ...]] = {
     "is_causal": (True, None),
     "is_encoder_decoder": (False, None),
@@ -69,15 +71,49 @@ class Keys:
             value = getattr(config, key, None)
             if value is not None and value not in allowed:
                 choices = " or ".join(dict.fromkeys(str(each).lower() for each in allowed if each is not None))
-                raise DissectError(
-                    f"this checkpoint cannot be a HookedTransformer: it has {key} = {value!r}; "
-                    f"supported: {key} {choices}"
-                )
+                raise refuse(f"{key} = {value!r}", f"{key} {choices}")
         if getattr(config, "per_layer_config", None) and getattr(config, "is_heterogeneous", False):
-            raise DissectError(
-                "this checkpoint cannot be a HookedTransformer: it has layers of different shapes (per_layer_config); "
-                "supported: layers of one shape"
-            )
+            raise refuse("layers of different shapes (per_layer_config)", "layers of one shape")
+        self._check_windows(config)
+        self._check_rotation(config)
+
+    def _check_windows(self, config: Any) -> None:
+        """Refuse windows that the family's own code does not read.
+
+        transformers' caches take them from any configuration, so that a continuation would differ from one forward
+        pass; and a Mistral whose layers differ is loaded as another architecture, Ministral.
+        """
+        kinds, window = getattr(config, "layer_types", None), getattr(config, "sliding_window", None)
+        windowed = "sliding_window" in self.honoured and window is not None
+        if "layer_types" not in self.honoured and kinds:
+            implied = "sliding_attention" if windowed else "full_attention"
+            if other := [kind for kind in kinds if kind != implied]:
+                raise refuse(f"layer_types with {other[0]!r}", f"{implied!r} in every layer")
+        if "sliding_window" not in self.honoured and window is not None:
+            context = getattr(config, "max_position_embeddings", None)
+            if not isinstance(window, int) or not isinstance(context, int) or window < context:
+                raise refuse(f"sliding_window = {window!r}", f"none, or one as long as the context ({context})")
+
+    def _check_rotation(self, config: Any) -> None:
+        """Refuse parameters of the rotary embedding that the family's own code does not read."""
+        parameters = getattr(config, "rope_parameters", None) or {}
+        nested = [key for key, value in parameters.items() if isinstance(value, Mapping)]
+        if nested and BY_LAYER_TYPE not in self.honoured:
+            raise refuse(f"rope_parameters by layer type ({', '.join(nested)})", "one set for all layers")
+        if nested and (loose := [key for key in parameters if key not in nested]):
+            raise refuse(f"rope_parameters by layer type and {loose[0]!r} for all", "one of the two")
+        for each in [parameters[key] for key in nested] or [parameters]:
+            for key, value in each.items():
+                if isinstance(value, str) and key not in ("rope_type", "type"):
+                    raise DissectError(f"config.json: rope_parameters: {key} must be a number, got {value!r}")
+            part = each.get("partial_rotary_factor")
+            if "partial_rotary_factor" not in self.honoured and part is not None and part != 1:
+                raise refuse(f"partial_rotary_factor = {part!r}", "heads that are rotated whole")
+
+
+def refuse(feature: str, supported: str) -> DissectError:
+    """The error for a feature that a hooked model cannot express."""
+    return DissectError(f"this checkpoint cannot be a HookedTransformer: it has {feature}; supported: {supported}")
 
 
 def keys(*honoured: str, unread: tuple[str, ...] = (), **fixed: tuple[Any, ...]) -> Keys:

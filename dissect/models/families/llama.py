@@ -118,8 +118,8 @@ def _qwen3_weights(config: NativeConfig, cfg: HookedWidths) -> list[Weight]:
 
 
 def _smollm3_settings(config: NativeConfig) -> dict[str, Any]:
-    kinds = config.layer_types if config.use_sliding_window else ["full_attention"] * config.num_hidden_layers
-    settings = decoder_settings(config, **local_attention(kinds, config.sliding_window))
+    # Masks go by the type of a layer alone; use_sliding_window decides the types where the file does not say them.
+    settings = decoder_settings(config, **local_attention(config.layer_types, config.sliding_window))
     if not all(config.no_rope_layers):
         d_head = head_width(config)
         rotated, still = Rotation(d_head).check(config), Rotation(d_head, still=True)

@@ -64,6 +64,6 @@ NEOX = Family(
     other_heads=("lm_head.weight",),
     keys=keys(
         *("head_dim", "intermediate_size", "hidden_act", "max_position_embeddings", "rope_parameters"),
-        *("layer_norm_eps", "use_parallel_residual", "attention_bias"),
+        *("partial_rotary_factor", "layer_norm_eps", "use_parallel_residual", "attention_bias"),
     ),
 )

@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from dissect.errors import DissectError
-from dissect.models.families.family import Family, HookedWidths, NativeConfig, refuse
+from dissect.models.families.family import Family, HookedWidths, NativeConfig
+from dissect.models.families.keys import refuse
 from dissect.models.families.olmo import OLMO, olmo_settings
 from dissect.models.families.weights import Weight, linear, out_of_heads, table
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from dissect.models.families.family import Family, HookedWidths, NativeConfig, head_width, local_attention, refuse
-from dissect.models.families.keys import DECODER, keys
+from dissect.models.families.family import Family, HookedWidths, NativeConfig, head_width, local_attention
+from dissect.models.families.keys import BY_LAYER_TYPE, DECODER, keys, refuse
 from dissect.models.families.llama import QUERY_KEY_NORMS, decoder_settings, decoder_weights
 from dissect.models.families.weights import Weight
 
@@ -48,5 +48,9 @@ OLMO = Family(
 _OLMO2 = (*DECODER, "attention_bias")
 OLMO2 = Family("Olmo2ForCausalLM", "olmo2", _olmo2_settings, _olmo2_weights, keys=keys(*_OLMO2))
 OLMO3 = Family(
-    "Olmo3ForCausalLM", "olmo3", _olmo3_settings, _olmo2_weights, keys=keys(*_OLMO2, "layer_types", "sliding_window")
+    "Olmo3ForCausalLM",
+    "olmo3",
+    _olmo3_settings,
+    _olmo2_weights,
+    keys=keys(*_OLMO2, "layer_types", "sliding_window", BY_LAYER_TYPE),
 )

@@ -45,5 +45,5 @@ PHI3 = Family(
     "phi3",
     _settings,
     _weights,
-    keys=keys(*DECODER, "original_max_position_embeddings", "sliding_window"),
+    keys=keys(*DECODER, "partial_rotary_factor", "original_max_position_embeddings", "sliding_window"),
 )

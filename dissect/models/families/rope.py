@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dissect.errors import DissectError
-from dissect.models.families.family import NativeConfig, refuse
+from dissect.models.families.family import NativeConfig
+from dissect.models.families.keys import refuse
 
 if TYPE_CHECKING:
     from dissect.models.modules import RotaryTable
@@ -27,7 +28,7 @@ def rotary(config: NativeConfig, d_head: int, *, windowed: bool = False) -> dict
     parameters = config.rope_parameters
     if parameters and all(isinstance(value, dict) for value in parameters.values()):
         per_layer = [parameters[kind] for kind in dict.fromkeys(config.layer_types)]
-        if any(each != per_layer[0] for each in per_layer):
+        if any(each != per_layer[0] for each in per_layer) or per_layer[0].get("rope_type", "default") != "default":
             return _different(config, d_head)
         parameters = per_layer[0]
     kind = parameters.get("rope_type", "default")
@@ -87,6 +88,14 @@ class Rotation:
         if kind == "default":
             frequencies = 1.0 / (parameters["rope_theta"] ** (torch.arange(0, width, 2, dtype=torch.float32) / width))
             return RotaryTable(tuple(frequencies.tolist()))
+        for key in ("short_factor", "long_factor") if kind == "longrope" else ():
+            factors = parameters[key]
+            if not isinstance(factors, list) or len(factors) != width // 2:
+                size = len(factors) if isinstance(factors, list) else repr(factors)
+                raise DissectError(
+                    f"config.json: rope_parameters need {width // 2} numbers in {key} for heads of which {width} "
+                    f"components are rotated, got {size}"
+                )
         frequencies, scaling = ROPE_INIT_FUNCTIONS[kind](config, None, layer_type=self.layer_type)
         return RotaryTable(tuple(frequencies.tolist()), float(scaling))
 
@@ -122,8 +131,10 @@ def _different(config: NativeConfig, d_head: int) -> dict[str, Any]:
         rotations = {kind: Rotation(d_head, kind).check(config) for kind in kinds}
     except KeyError as error:
         raise DissectError(f"config.json: rope_parameters lack {error}: {config.rope_parameters}") from None
+    long = [each for each in map(config.rope_parameters.get, kinds) if each.get("rope_type") == "longrope"]
     return {
         "positional_embedding_type": "rotary",
+        **({"n_ctx": min(_original(each, config) for each in long)} if long else {}),
         "rotary_dim": widths.pop(),
         "rotations": tuple(rotations[kind] for kind in config.layer_types),
     }
@@ -137,11 +148,16 @@ def _long(parameters: dict[str, Any], config: NativeConfig, d_head: int) -> dict
     """
     return {
         "positional_embedding_type": "rotary",
-        "n_ctx": min(config.max_position_embeddings, parameters["original_max_position_embeddings"]),
+        "n_ctx": _original(parameters, config),
         "rotary_base": parameters["rope_theta"],
         "rotary_dim": _rotated_width(parameters, d_head),
         "rotations": (Rotation(d_head).check(config),) * config.num_hidden_layers,
     }
+
+
+def _original(parameters: dict[str, Any], config: NativeConfig) -> int:
+    """The context within which the short factors of LongRoPE hold."""
+    return int(min(config.max_position_embeddings, parameters["original_max_position_embeddings"]))
 
 
 def _scaling(kind: str, parameters: dict[str, Any], config: NativeConfig) -> dict[str, Any] | None:

@@ -7,20 +7,21 @@ adapter saved whole (``modules_to_save``, embeddings) take the place of the base
 
 import math
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from dissect.errors import DissectError
+from dissect.models.dtypes import DTYPES
 from dissect.models.families.family import Family
 from dissect.models.families.weights import Weight
+from dissect.models.files.adapter_merge import AdapterChange, MergedSource
 from dissect.models.files.hub import read_json
 from dissect.models.files.reader import TensorSource, open_source
+from dissect.models.naming import without_wrapper
 
 # fmt: off
 _HARMLESS = frozenset((
@@ -37,7 +38,7 @@ _OFF = {"bias": "none"}
 _PLAIN_INITS = (True, False, None, "gaussian", "eva", "orthogonal")
 """Initialisations that leave the base weights as they are."""
 _TENSOR = re.compile(
-    r"^(?:module\.|_orig_mod\.)*(?:base_model\.model\.)?(?P<module>.+?)"
+    r"^(?:(?:.*\.)?base_model\.model\.|(?:module\.)*)(?P<module>.+?)"
     r"(?:\.lora_(?P<embedding>embedding_)?(?P<factor>[AB])(?:\.(?!weight$)[^.]+)?(?:\.weight)?"
     r"|(?:(?P<original>\.original_module)|\.modules_to_save(?:\.(?!weight$)[^.]+)?|\.base_layer)?\.weight)$"
 )
@@ -107,9 +108,11 @@ def adapted_source(
     changes: dict[str, dict[str, str]] = {}
     transposed = set()
     for name in tensors.names():
-        match = _TENSOR.match(name)
+        match = _TENSOR.match(without_wrapper(name))
         if match is None:
             raise DissectError(f"{adapter}: {name} is not a LoRA factor: only plain LoRA adapters can be merged")
+        if tensors.dtype(name) not in DTYPES:
+            raise DissectError(f"{adapter}: {name} is stored as {tensors.dtype(name)}: float factors are needed")
         kind = match["factor"] or ("original" if match["original"] else "whole")
         if (other := changes.setdefault(match["module"], {}).setdefault(kind, name)) != name:
             raise DissectError(f"{adapter} holds {other} and {name}: two adapters, or one of them twice")
@@ -132,13 +135,13 @@ def adapted_source(
             continue
         if names:
             scale = _scale(config, module, tensors.shape(names["A"])[0]) if "A" in names else 0.0
-            change = _Change(tensors, names, scale, weight.fan_in_first or module in transposed)
+            change = AdapterChange(tensors, names, scale, weight.fan_in_first or module in transposed)
             _check_shapes(change, source.shape(stored), module, adapter, resized=weight.params[0] in _EMBEDDINGS)
             merged[stored] = change
     if not merged or all(change.is_nothing() for change in merged.values()):
-        why = "every factor B is zero" if merged else "it holds no factor and no other weight than the base's"
+        why = "every product of its factors is zero" if merged else "it holds nothing but weights of the base"
         raise DissectError(f"{adapter} is an adapter that changes nothing ({why}): was it saved before training?")
-    return _Merged(source, merged)
+    return MergedSource(source, merged)
 
 
 def resized_vocabulary(adapter: Path, rows: int) -> int:
@@ -146,7 +149,7 @@ def resized_vocabulary(adapter: Path, rows: int) -> int:
     tensors = open_source(adapter, "adapter_model", "adapter_model")
     sizes = set()
     for name in tensors.names():
-        match = _TENSOR.match(name)
+        match = _TENSOR.match(without_wrapper(name))
         if match is None or match["factor"] or match["original"]:
             continue
         if match["module"].rpartition(".")[2] in ("embed_tokens", "wte", "embed_in", "lm_head", "embed_out"):
@@ -162,7 +165,7 @@ def _equal(first: Tensor, second: Tensor) -> bool:
 
 def _tied_change(
     tensors: TensorSource, changes: Mapping[str, Mapping[str, str]], by_module: Mapping[str, Weight], adapter: Path
-) -> "_Change":
+) -> AdapterChange:
     """Decide about a tied embedding: it is replaced where input and output were saved whole and alike.
 
     Raises:
@@ -179,10 +182,10 @@ def _tied_change(
         raise DissectError(
             f"{adapter} changes {module}, but embedding and output head are tied: merge it with peft first"
         )
-    return _Change(tensors, {"whole": whole[0]}, 0.0, False)
+    return AdapterChange(tensors, {"whole": whole[0]}, 0.0, False)
 
 
-def _check_shapes(change: "_Change", base: tuple[int, ...], module: str, adapter: Path, *, resized: bool) -> None:
+def _check_shapes(change: AdapterChange, base: tuple[int, ...], module: str, adapter: Path, *, resized: bool) -> None:
     for shape in change.shapes():
         if shape != base and not (resized and len(shape) == 2 and shape[1:] == base[1:] and "A" not in change.names):
             raise DissectError(
@@ -219,62 +222,3 @@ def _scale(config: Mapping[str, Any], module: str, found_rank: int) -> float:
     if rank != found_rank:
         raise DissectError(f"{module} has LoRA factors of rank {found_rank}, adapter_config.json says {rank:g}")
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank
-
-
-@dataclass(frozen=True)
-class _Change:
-    """Change that the adapter makes to one tensor of the base."""
-
-    tensors: TensorSource
-    names: Mapping[str, str]
-    """Names of the factors ``A`` and ``B``, and of the ``whole`` weight that replaces the base's."""
-    scale: float
-    transposed: bool
-
-    def shapes(self) -> list[tuple[int, ...]]:
-        """Shapes of the product of the factors and of the whole weight, as far as they are there."""
-        sizes: list[tuple[int, ...]] = []
-        if "A" in self.names:
-            out, inner = self.tensors.shape(self.names["B"])[0], self.tensors.shape(self.names["A"])[1]
-            sizes.append((inner, out) if self.transposed else (out, inner))
-        if "whole" in self.names:
-            sizes.append(self.tensors.shape(self.names["whole"]))
-        return sizes
-
-    def is_nothing(self) -> bool:
-        """Return True if the base's tensor stays as it is: the second factor starts at zero and was never trained."""
-        return "whole" not in self.names and not bool(self.tensors.read(self.names["B"]).any())
-
-    def apply(self, base: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-        if "whole" in self.names:
-            base = self.tensors.read(self.names["whole"])
-        if "A" not in self.names:
-            return base
-        delta = self.tensors.read(self.names["B"]).float() @ self.tensors.read(self.names["A"]).float() * self.scale
-        # Whatever the files' dtype, the sum is taken in float32 at least and rounded once, to the dtype of the model.
-        high = base if base.dtype == torch.float64 else base.float()
-        return high + (delta.T if self.transposed else delta)
-
-
-class _Merged:
-    """A source whose tensors are changed on the way."""
-
-    def __init__(self, source: TensorSource, changes: Mapping[str, _Change]) -> None:
-        self._source = source
-        self._changes = changes
-
-    def names(self) -> Iterable[str]:
-        return self._source.names()
-
-    def shape(self, name: str) -> tuple[int, ...]:
-        return self._changes[name].shapes()[0] if name in self._changes else self._source.shape(name)
-
-    def dtype(self, name: str) -> str:
-        return self._source.dtype(name)
-
-    def order(self, names: Iterable[str]) -> list[str]:
-        return self._source.order(names)
-
-    def read(self, name: str) -> Shaped[Tensor, "..."]:
-        stored = self._source.read(name)
-        return self._changes[name].apply(stored) if name in self._changes else stored

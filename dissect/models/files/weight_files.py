@@ -46,7 +46,9 @@ def locate(
     if base is not None:
         if not has_adapter(directory):
             raise DissectError(f"base= is for adapters, but {path} has no adapter_config.json")
-        return resolve(base), directory
+        base_directory = resolve(base)
+        _check_whole(base_directory, path, base)
+        return base_directory, directory
     if not is_adapter(directory):
         if has_adapter(directory):
             logger.warning(
@@ -64,10 +66,20 @@ def locate(
     except DissectError as error:
         why = f"{path} is an adapter whose base cannot be found: {error}"
         raise BaseUnavailable(why, "; give it with base=") from None
+    _check_whole(base_directory, path, recorded)
     if (method := _stored_quantised(base_directory)) is not None:
         why = f"{path} is an adapter whose base {recorded} is stored as quantised weights ({method})"
         raise BaseUnavailable(why, ": give the same model in 16 or 32 bits with base=")
     return base_directory, directory
+
+
+def _check_whole(directory: Path, path: str | os.PathLike[str], base: str | os.PathLike[str]) -> None:
+    """Refuse an adapter as the base of another: what it was merged into would be a guess."""
+    if is_adapter(directory):
+        raise DissectError(
+            f"the base of {path} would be {base}, which is an adapter itself: merge that one first "
+            "(dissect.save_hf(dissect.load(...), ...)) and give the whole model with base="
+        )
 
 
 def _stored_quantised(directory: Path) -> str | None:
