@@ -130,7 +130,7 @@ def test_directories_in_use_are_left_alone(tmp_path):
     assert sorted((path.name, path.stat().st_mtime_ns) for path in (tmp_path / "model").iterdir()) == before
     save_hf(model, tmp_path / "model", overwrite=True)  # onto the very files it came from
     load(tmp_path / "model", progress=False)
-    with pytest.raises(DissectError, match="holds .*model, which is read"):
+    with pytest.raises(DissectError, match=r"holds .*model, which is read"):
         save_hf(model, tmp_path, overwrite=True)
 
 

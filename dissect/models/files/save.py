@@ -65,8 +65,8 @@ def save_hf(
         The directory.
 
     Raises:
-        DissectError: ``out`` is in use, or holds the files that the model came from; the model was not loaded by dissect,
-            or a parameter was changed that the checkpoint's format does not have.
+        DissectError: ``out`` is in use, or holds the files that the model came from; the model was not loaded by
+            dissect, or a parameter was changed that the checkpoint's format does not have.
 
     Example:
         >>> model = dissect.load("runs/demo/base")
