@@ -6,6 +6,7 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
+from dissect.apart import check_apart
 from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
@@ -110,6 +111,8 @@ def evaluate(
     """
     selected = chosen_measures(measures)
     check_template(template)
+    read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base]
+    check_apart({"out": out}, {"an input": read})
     named_sets = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named_sets | dict(sets or {}))
     if answers not in ("gold", "base"):
