@@ -1,22 +1,13 @@
 """Writing files and directories so that a failure never leaves half of one behind."""
 
-import glob
 import os
-import re
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
 
 from dissect.errors import DissectError
 from dissect.exchange import exchange
-
-try:
-    import fcntl
-except ImportError:  # Windows: nothing is locked there
-    fcntl = None  # type: ignore[assignment]
+from dissect.temporary import place_for_old, remove, temporary_beside
 
 CHECKPOINT_MARK = "config.json"
 """A directory that holds it is a checkpoint, which may be replaced if that is asked for."""
@@ -27,67 +18,64 @@ def atomic_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; it takes the final name only if the body succeeds.
 
     The temporary name keeps the suffix of ``path``, because writers choose their format by it.
+
+    Raises:
+        OSError: from the body, such as of a full disk; it names ``path``.
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix)
-    os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())  # mkstemp makes private files; a result is an ordinary one
-    temporary = Path(name)
-    try:
+    with naming(final), temporary_beside(final) as temporary:
+        os.chmod(temporary, 0o666 & ~_umask())  # temporary files are private; a result is an ordinary one
         yield temporary
         os.replace(temporary, final)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextmanager
 def atomic_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> Iterator[Path]:
     """Yield a temporary directory beside ``path``; it takes the final name only if the body succeeds.
 
-    Old and new change places in one step where the system can do that (Linux), so that ``path`` is never without one
-    of them. Elsewhere a process that is killed between two renames leaves the old one under a hidden name, and
-    `clear_leftovers` puts it back. A link to a directory stays one; what it leads to is replaced.
+    A link to a directory stays one; what it leads to is replaced.
 
     Raises:
-        DissectError: ``path`` exists and is not an empty directory, and ``overwrite`` is false.
+        DissectError: ``path`` exists and is not an empty directory, and ``overwrite`` is false; or it is no checkpoint.
+        OSError: from the body, such as of a full disk; it names ``path``.
     """
-    check_new_directory(path, overwrite=overwrite)
     final = Path(os.path.realpath(path))
-    final.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-"))
-    os.chmod(temporary, 0o777 & ~_umask())
-    try:
+    with naming(final), temporary_beside(final, directory=True) as temporary:
+        check_new_directory(path, overwrite=overwrite)
+        os.chmod(temporary, 0o777 & ~_umask())
         yield temporary
         for file in temporary.rglob("*"):
             if file.is_file():  # some writers make private files; a result is an ordinary one
                 file.chmod(0o666 & ~_umask())
-        if final.exists() and not exchange(temporary, final):
-            old = Path(tempfile.mkdtemp(dir=final.parent, prefix=f".{final.name}-old-"))
-            os.replace(final, old)  # killed here, the old one is under this name: `clear_leftovers` puts it back
-            os.replace(temporary, final)
-            shutil.rmtree(old)
-        elif not final.exists():
-            os.replace(temporary, final)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        check_new_directory(path, overwrite=overwrite)  # hours may have passed
+        _take_name(temporary, final)
 
 
-def clear_leftovers(path: str | os.PathLike[str]) -> None:
-    """Remove what an ``atomic_directory`` for ``path`` left that was killed; nobody else may be writing it.
+def _take_name(temporary: Path, final: Path) -> None:
+    """Give the new directory its name, and remove the old one.
 
-    Where it was killed with the old directory out of the way and the new one not yet in its place, the old one is put
-    back.
+    A directory with something in it cannot be replaced by renaming another over it: POSIX refuses. Moving the old one
+    away first leaves the name empty for a moment, and whoever is killed in it leaves nothing there. Linux can let two
+    names change places in one step, after which the old one stands under the temporary name and may be removed at
+    leisure, half of it by this process and the rest by the next. Where the system or the file system cannot (macOS,
+    Windows, NFS), the moment remains: both versions are then whole, under hidden names, and the next process that
+    writes there puts the old one back.
     """
-    final = Path(os.path.realpath(path))
-    for left in final.parent.glob(f".{glob.escape(final.name)}-*"):
-        match = re.fullmatch(r"(old-)?[a-z0-9_]{8}", left.name.removeprefix(f".{final.name}-"))
-        if match is None or not left.is_dir():
-            continue
-        if match[1] and not final.exists() and any(left.iterdir()):
-            os.replace(left, final)
-        else:
-            shutil.rmtree(left, ignore_errors=True)
+    if not final.exists() or not any(final.iterdir()):
+        os.replace(temporary, final)
+    elif not exchange(temporary, final):
+        old = place_for_old(final)
+        os.replace(final, old)
+        os.replace(temporary, final)
+        remove(old)
+
+
+def discard(path: Path) -> None:
+    """Remove a directory so that it is whole under its name until it is gone, also where this process is killed."""
+    if not path.is_dir():
+        return
+    with temporary_beside(path, directory=True) as temporary:
+        os.replace(path, temporary / path.name)
 
 
 def check_new_directory(path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
@@ -104,33 +92,20 @@ def check_new_directory(path: str | os.PathLike[str], *, overwrite: bool = False
         raise DissectError(f"{final} exists and is not empty: choose another name or ask for overwriting")
     if not (final / CHECKPOINT_MARK).is_file():
         raise DissectError(f"{final} holds other things than a checkpoint: it is not overwritten, choose another name")
-
-
-def lock(file: IO[Any]) -> bool:
-    """Hold an open file until it is closed or the process ends; False where another process holds it.
-
-    True as well where the system or the file system has no such locks.
-    """
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
-        return True
-    return True
+    for inner in sorted(final.iterdir()):  # no checkpoint has directories, but for the hidden ones of a download
+        if inner.is_dir() and inner.name[0] != "." and any(inner.iterdir()):
+            raise DissectError(f"{final} holds {inner.name}/ beside a checkpoint, which would be lost: move it away")
 
 
 @contextmanager
-def in_turn(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Processes enter the body one after the other, where the file system has locks; ``path`` is a file for them."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with Path(path).open("a") as file:
-        if fcntl is not None:
-            with suppress(OSError):
-                fcntl.flock(file, fcntl.LOCK_EX)
+def naming(final: str | os.PathLike[str]) -> Iterator[None]:
+    """Have errors of the system that name no file, such as that of a full disk, name ``final``."""
+    try:
         yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror, os.fspath(final)) from error
 
 
 def _umask() -> int:

@@ -16,6 +16,7 @@ from dissect.autopsy.steps import chosen_steps
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.sets import fact_sets
 from dissect.keywords import keywords
+from dissect.models.origins import check_outputs
 from dissect.models.pair import ModelPair
 from dissect.verdicts.judged import Verdict
 
@@ -89,9 +90,10 @@ def report(
     if not isinstance(pair, ModelPair):
         raise DissectError(f"expected a pair from dissect.load_pair, got {type(pair).__name__}")
     named = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
-    facts = fact_sets(named | dict(sets or {}))
     checked, page = check_settings(settings), check_page(out)
     where = Path(folder) if folder is not None else page.with_name(f"{page.name}.results")
+    check_outputs({"out": page, "folder": where}, {"the pair": pair, **named, "sets": sets})
+    facts = fact_sets(named | dict(sets or {}))
 
     def save(results: Results) -> None:
         build(results, page, title=title, lead=lead, extra=extra)
@@ -108,6 +110,7 @@ def draw(
     Raises:
         DissectError: the folder holds no report.
     """
+    check_outputs({"out": out}, {"the folder": folder})
     results = Results.read(folder)
     path, findings = build(results, check_page(out), title=title)
     return Report(path, findings, results)

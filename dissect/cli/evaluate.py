@@ -8,6 +8,7 @@ import typer
 from dissect.cli.arguments import options, outputs, values
 from dissect.cli.arguments.fact_files import FactFiles, measure_options
 from dissect.distributed import is_main
+from dissect.files import atomic_file
 from dissect.jobs.task import task_of
 
 
@@ -121,7 +122,8 @@ def evaluate(
     _report(result)
     typer.echo(f"saved {out}")
     if table is not None:
-        result.to_dataframe().to_csv(table, index=False)
+        with atomic_file(table) as temporary:
+            result.to_dataframe().to_csv(temporary, index=False)
         typer.echo(f"saved {table}")
     if figure is not None:
         from dissect import plots

@@ -6,7 +6,6 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.apart import check_apart
 from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.render import DEFAULT_TEMPLATE, check_template
 from dissect.distributed import is_main
@@ -23,6 +22,7 @@ from dissect.measures import measure as catalogue
 from dissect.measures.examined import Settings
 from dissect.measures.measure import FAMILIES, Measure
 from dissect.models.checkpoint import checkpoint_or_none
+from dissect.models.origins import check_outputs
 from dissect.provenance import versions
 
 
@@ -112,7 +112,7 @@ def evaluate(
     selected = chosen_measures(measures)
     check_template(template)
     read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base]
-    check_apart({"out": out}, {"an input": read})
+    check_outputs({"out": out}, {"an input": read})
     named_sets = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named_sets | dict(sets or {}))
     if answers not in ("gold", "base"):

@@ -13,7 +13,8 @@ from typing import IO, Any
 import numpy as np
 
 from dissect.errors import JobError
-from dissect.files import lock
+from dissect.files import naming
+from dissect.locks import lock
 
 JournalRow = dict[str, Any]
 """One finished row: of a sweep, metric to an array of one value a prompt; of other work whatever JSON holds."""
@@ -21,11 +22,17 @@ BatchKey = int | str
 """Its number; of other work the name of a part."""
 Finished = dict[BatchKey, dict[int, JournalRow]]
 """Finished rows, by batch and number."""
+_HEAD = {"journal": "dissect-sweep"}
+"""How the first line begins."""
 
 
 def key_of(sweep: Mapping[str, Any]) -> str:
     """Hash that tells one sweep from another."""
     return hashlib.sha256(json.dumps(sweep, sort_keys=True, default=str).encode()).hexdigest()
+
+
+class OtherWork(JobError):
+    """A journal of other work stands where one is to be."""
 
 
 class Journal:
@@ -51,9 +58,10 @@ class Journal:
         try:
             reader = Reader(self.path, key)
             reader.read(self.rows)
+            self._check_cut(reader.offset)
             os.truncate(self.path, reader.offset)  # a line cut short by a kill
             if reader.offset == 0:
-                self._line({"journal": "dissect-sweep", "sweep": key})
+                self._line({**_HEAD, "sweep": key})
             self._line({"opened": True})
         except BaseException:
             self._file.close()
@@ -94,9 +102,17 @@ class Journal:
         """Leave the file to whoever goes on with it."""
         self._file.close()
 
+    def _check_cut(self, offset: int) -> None:
+        """What is cut off is a line of a journal: a file of one long line may be somebody's."""
+        head = json.dumps(_HEAD).encode()[:-1]
+        with self.path.open("rb") as file:
+            if offset == 0 and not head.startswith(file.read(len(head))):
+                raise JobError(f"{self.path} is no journal: move it away, or write to another file")
+
     def _line(self, content: Mapping[str, Any]) -> None:
-        self._file.write(json.dumps(content).encode() + b"\n")
-        self._file.flush()
+        with naming(self.path):
+            self._file.write(json.dumps(content).encode() + b"\n")
+            self._file.flush()
 
 
 class Reader:
@@ -134,8 +150,8 @@ class Reader:
         try:
             content = json.loads(line)
             if self._number == 0:
-                if content["journal"] != "dissect-sweep" or content["sweep"] != self._key:
-                    raise JobError(
+                if content["journal"] != _HEAD["journal"] or content["sweep"] != self._key:
+                    raise OtherWork(
                         f"{self.path} was begun with other models, facts, settings or versions: delete it, or write "
                         "to another file"
                     )

@@ -5,9 +5,7 @@ process writes a journal of its own and reads the others'. Ranks leave together:
 read everything, and rank 0, once the result is written and all have said so, removes the journals, for which they wait.
 """
 
-import glob
 import os
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
@@ -16,7 +14,8 @@ from typing import TypeVar
 
 from dissect.distributed import seconds_to_wait
 from dissect.errors import JobError, Unfinished
-from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, Reader
+from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, OtherWork, Reader
+from dissect.jobs.left_journals import is_over, journals_beside
 from dissect.jobs.task import Task
 
 Owners = Sequence[Sequence[int]]
@@ -50,8 +49,8 @@ class Journals:
                 self._read()
             if task.count == 1:  # what ranks or tasks left; refused while one of them is at work
                 for path in self._others():
-                    self._taken_over.append(Journal(path, key))
-            self._own = Journal(self._path(task.number), key)
+                    self._taken_over.append(self._open(path))
+            self._own = self._open(self._path(task.number))
             for journal in (*self._taken_over, self._own):
                 _add(journal.rows, self._rows)
         except BaseException:
@@ -121,6 +120,15 @@ class Journals:
     def __exit__(self, *_: object) -> None:
         self._close([self._own, *self._taken_over])
 
+    def _open(self, path: Path) -> Journal:
+        try:
+            return Journal(path, self._key)
+        except OtherWork:
+            if self.task.count > 1 or not is_over(path, self.out):
+                raise
+        path.unlink(missing_ok=True)  # of a result that is there: killed before the journal was removed
+        return Journal(path, self._key)
+
     def _close(self, journals: Sequence[Journal]) -> None:
         for journal in journals:
             journal.close()
@@ -132,9 +140,8 @@ class Journals:
         return whole.with_name(f"{whole.name}-{number if self.task.together else number + 1}")
 
     def _others(self) -> list[Path]:
-        own, name = self._path(self.task.number), f"{self.out.name}.partial"
-        paths = sorted(self.out.parent.glob(f"{glob.escape(name)}*"))
-        return [path for path in paths if path != own and re.fullmatch(r"(-\d+)?", path.name.removeprefix(name))]
+        own = self._path(self.task.number)
+        return [path for path in journals_beside(self.out) if path != own]
 
     def _read(self) -> int:
         """Read what the others added; a number that changes when they did anything."""

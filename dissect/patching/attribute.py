@@ -15,6 +15,7 @@ from dissect.jobs.task import deal
 from dissect.keywords import keywords
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
+from dissect.models.origins import check_outputs
 from dissect.models.pair import ModelPair
 from dissect.patching.attribution_result import AttributionResult
 from dissect.patching.contributions import grain_of
@@ -111,6 +112,7 @@ def attribute(
     estimate = Estimate(recipient_model, donor_model, sites_of, layer_sets, _only(metrics), grain, ig_steps)
     _check_estimate(estimate, check)
     check_run(recipient_model, prompts, batch_size)
+    check_outputs({"out": out}, {"the pair": pair})
     share = check_out(recipient_model, out, task, overwrite=overwrite)
     spec = {
         "kind": "attribution",

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from dissect.autopsy.report import report
+from dissect.autopsy.results import ABOUT_FILE
+from dissect.autopsy.steps import STEPS
 from dissect.data.facts import Facts
 from dissect.data.world import World
 from dissect.errors import DissectError
@@ -181,8 +183,9 @@ def world_models(
 
 def _fresh(folder: Path) -> Path:
     """The folder of an earlier demo's results is begun anew: the checkpoints were made again."""
-    for file in folder.glob("*") if folder.is_dir() else ():
-        file.unlink()
+    for name in (ABOUT_FILE, *(step.file for step in STEPS.values())):
+        for file in folder.glob(f"{name}*"):  # its journals included
+            file.unlink()
     return folder
 
 

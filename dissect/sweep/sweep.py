@@ -13,11 +13,13 @@ from dissect.data.prompts import Prompts
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.jobs.journal import key_of
+from dissect.jobs.left_journals import clear_journals
 from dissect.jobs.shared_journals import journals_of, replica_of
 from dissect.jobs.task import Task, task_of
 from dissect.metrics import metric as metrics_by_name
 from dissect.metrics.metric import Metric
 from dissect.models.accounting import PROMPTS_AT_ONCE, readable
+from dissect.models.origins import check_outputs
 from dissect.models.pair import ModelPair
 from dissect.sweep.assemble import assemble, check_names
 from dissect.sweep.batch import Batch, batches, scored_positions
@@ -106,6 +108,7 @@ def sweep(
     check_run(recipient, prompts, options.batch_size)
     if options.cells_per_pass is not None and options.cells_per_pass < 1:
         raise DissectError(f"cells_per_pass={options.cells_per_pass}: at least one cell must be in a pass")
+    check_outputs({"out": options.out}, {"the pair": pair})
     task = check_out(recipient, options.out, options.task, overwrite=options.overwrite)
     scored_positions(prompts, options.scoring)
     check_cache(options.cache)
@@ -135,6 +138,7 @@ def check_out(
     if task is not None and out is None:
         raise DissectError(f"task={task!r} leaves its part in files beside the result: say where with out=")
     if out is not None and own.merges and Path(out).exists() and not overwrite:
+        clear_journals(Path(out))
         raise DissectError(f"{out} exists: choose another name or ask for overwriting")
     return own
 

@@ -9,6 +9,7 @@ from dissect.data.facts import Facts
 from dissect.errors import DissectError, near_miss
 from dissect.keywords import keywords
 from dissect.models.files.load import load
+from dissect.models.origins import check_outputs
 from dissect.unlearning.unlearn import UnlearningRun, unlearn
 
 KINDS = ("in_turn", "growing")
@@ -81,6 +82,8 @@ def each_request(
         raise DissectError(
             "save='adapter' does not go with kind='in_turn', where each run starts from the last one: leave it out"
         )
+    places = {f"out, {number}": Path(out) / str(number) for number in range(1, len(requests) + 1)}
+    check_outputs(places, {"model": model, "teacher": settings.get("teacher")})
     for number in range(1, len(requests) + 1):
         start = Path(out) / str(number - 1) if kind == "in_turn" and number > 1 else model
         parts = requests[number - 1 : number] if kind == "in_turn" else requests[:number]

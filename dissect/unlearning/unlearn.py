@@ -125,6 +125,7 @@ def unlearn(
         path = Path(out)
         check_destination(model, path, save_dtype, teacher)
         if reuse and once(lambda: RunFiles.is_of(path, identity)):
+            once(lambda: RunFiles.clear(path, identity))
             return _finished(model, preparation, path)
         overwrite = overwrite or once(lambda: RunFiles.was_written_by(path, identity))
         once(lambda: check_new_directory(path, overwrite=overwrite))

@@ -7,7 +7,6 @@ from typing import Any
 
 from transformer_lens import HookedTransformer
 
-from dissect.apart import check_apart
 from dissect.attacks.attack import available, budgets, chosen_attacks
 from dissect.data.chat.chat_settings import ChatChoice, as_chat
 from dissect.data.facts import Facts
@@ -25,6 +24,7 @@ from dissect.jobs.shared_journals import journals_of
 from dissect.keywords import keywords
 from dissect.models.adapter_base import adapter_base_of
 from dissect.models.files.load import load
+from dissect.models.origins import check_outputs
 from dissect.models.sharding.sharded import is_sharded
 from dissect.pairing.asking import Asking
 from dissect.pairing.tested import Tested, paired
@@ -113,7 +113,7 @@ def verdict(
         >>> verdicts[0].verdict, verdicts[0].share_left.value  # doctest: +SKIP
         ('suppressed', 0.88)
     """
-    check_apart({"out": out}, {"an input": [checkpoints, base, retrained, forget, retain, texts, adapter_base]})
+    check_outputs({"out": out}, {"an input": [checkpoints, base, retrained, forget, retain, texts, adapter_base]})
     before, examined, beside = sources_given(checkpoints, base, retrained)
     given = {"forget": forget, "retain": retain, "texts": texts}
     forget, retain, texts = (facts_given(name, facts) for name, facts in given.items())

@@ -1,10 +1,14 @@
 """No command replaces what it reads; nothing is loaded to find that out."""
 
+import inspect
 import json
 
 import pytest
 
+import dissect
 from dissect import cli, evaluate, verdict
+from dissect.cli import app
+from dissect.cli.arguments.flatten import INPUTS, OUTPUTS
 from dissect.errors import DissectError
 
 ASKED = ["--forget", "facts.json"]
@@ -72,3 +76,48 @@ def test_tables_and_figures_are_replaced_only_if_asked(here, option, capsys):
 def test_python_says_the_same(here, measure):
     with pytest.raises(DissectError, match="would be lost"):
         measure({"new": "runs/new"}, base="runs/base", forget="link.json", out="facts.json", overwrite=True)
+
+
+def test_every_path_of_every_command_is_known_as_read_or_written():
+    """A new option that names files has to be listed, or nothing would look after them."""
+    for command in app.registered_commands:
+        for name, parameter in inspect.signature(command.callback).parameters.items():
+            option = next(each for each in getattr(parameter.annotation, "__metadata__", ()) if hasattr(each, "help"))
+            names_files = "Path" in str(parameter.annotation) or option.metavar in PATHS
+            assert names_files == (name in (*INPUTS, *OUTPUTS)) or command.callback.__name__ == "plan", (command, name)
+
+
+PATHS = ("FILE", "DIR", "MODEL", "BASE", "UNLEARNED", "CONFIG", "FILE.yaml", "SWEEP.nc", "METRICS.json", "FIGURE")
+
+
+@pytest.mark.parametrize("word", ["ga", "npo"])
+def test_a_word_is_no_file_of_that_name(here, word, capsys):
+    """``--method npo --out npo``: a second call finds the directory and goes on to what else is wrong."""
+    (here / word).mkdir()
+    assert cli.main(["unlearn", "nothing/there", "--out", word, *ASKED, "--method", word]) == 2
+    assert "read as" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("sweep", [dissect.patch, dissect.attribute])
+def test_sweeps_refuse_the_files_of_their_pair(sweep, tiny_pair, facts):
+    pair = dissect.load_pair(*tiny_pair("llama"), progress=False)
+    config = pair.unlearned.checkpoint.path / "config.json"
+    before = config.read_bytes()
+    with pytest.raises(DissectError, match="would be lost"):
+        sweep(pair, facts.prompts(pair.tokenizer), ["attn_out"], out=config, overwrite=True, progress=False)
+    assert config.read_bytes() == before
+
+
+def test_a_report_and_a_verdict_refuse_what_they_read(tiny_pair, facts, tmp_path):
+    base, unlearned = tiny_pair("llama")
+    pair = dissect.load_pair(base, unlearned, progress=False)
+    with pytest.raises(DissectError, match=r"folder .* choose"):
+        dissect.report(pair, forget=facts, out=tmp_path / "page.html", folder=base.parent, progress=False)
+    with pytest.raises(DissectError, match="would be lost"):
+        dissect.verdict(pair, forget=facts, out=base / "config.json", overwrite=True)
+
+
+def test_requests_refuse_to_replace_the_model_that_they_begin_with(facts, tmp_path):
+    (tmp_path / "2").mkdir()
+    with pytest.raises(DissectError, match=r"out, 2 .* would be lost"):
+        dissect.unlearn_requests(tmp_path / "2", [facts, facts], out=tmp_path, method="ga")

@@ -173,7 +173,7 @@ def test_two_processes_with_one_task_do_not_write_into_one_journal(asked, as_ran
     with pytest.raises(Unfinished):
         asked(out=out, task="1/2")
     with (tmp_path / "sweep.nc.partial-1").open() as file:
-        from dissect.files import lock
+        from dissect.locks import lock
 
         assert lock(file)
         with pytest.raises(DissectError, match=r"another process is working on .*partial-1"):

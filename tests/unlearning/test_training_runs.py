@@ -570,10 +570,10 @@ def test_damaged_files_of_a_run_are_named(tiny_pair, facts, tmp_path):
 
 
 def test_what_a_kill_left_beside_the_checkpoint_is_removed(tiny_pair, facts, tmp_path):
-    (tmp_path / ".out-abcd1234").mkdir()
-    (tmp_path / ".out-mine").mkdir()
+    (tmp_path / ".out~dissect-abcd1234").mkdir()
+    (tmp_path / ".out-settings").mkdir()
     dissect.unlearn(load(tiny_pair("llama")[0]), forget=facts, out=tmp_path / "out", epochs=1, progress=False)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".out-mine", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".out-settings", "out"]
 
 
 def test_a_large_reference_lies_on_disk_and_changes_nothing(tiny_pair, facts, tmp_path, monkeypatch):

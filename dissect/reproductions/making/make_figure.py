@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 
 from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
-from dissect.files import atomic_file, in_turn
+from dissect.files import atomic_file
 from dissect.jobs.journal import key_of
 from dissect.jobs.journals import Journals
 from dissect.jobs.task import task_of
+from dissect.locks import in_turn
 from dissect.reproductions.making.catalogue import FIGURES, Figure, find
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ needs besides the model it began with, so that after a kill the same command con
 
 import json
 import logging
-import shutil
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -17,7 +17,9 @@ from torch import Tensor
 
 from dissect.differences import first_difference
 from dissect.errors import DissectError
-from dissect.files import atomic_file, lock
+from dissect.files import atomic_file, discard
+from dissect.locks import lock
+from dissect.temporary import clear_leftovers, remove
 from dissect.unlearning.run.run_state import State
 from dissect.unlearning.run.sharded_state import WHOLE_PARTS, forget_parts, load_parts
 
@@ -43,6 +45,7 @@ class RunFiles:
         self.path = out.with_name(out.name + ".partial")
         if self.path.exists() and not self.path.is_dir():
             raise DissectError(f"{self.path} must be a directory for the run, and is a file: move it away")
+        clear_leftovers(self.path)
         marker = self.path / _RUN
         this_run = json.loads(json.dumps(identity))
         self._lock = None
@@ -55,12 +58,12 @@ class RunFiles:
                         "continue it, delete it, or ask for overwriting"
                     )
                 self.remove()
-        elif self.path.is_dir() and any(file.name[0] != "." for file in self.path.iterdir()):
+        elif self.path.is_dir() and any(file.name[0] != "." and file.name != _LOCK for file in self.path.iterdir()):
             raise DissectError(f"{self.path} must be an unfinished run, and holds other files: move it away")
         self.path.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or _locked(self.path)
         for left in self.path.glob(".*"):  # of a write that was killed
-            left.unlink()
+            remove(left)
         if not marker.is_file():
             _write(marker, json.dumps(this_run, indent=1))
 
@@ -68,6 +71,17 @@ class RunFiles:
     def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
         """Return True if ``out`` is the end of this very run, which was killed before it could remove its files."""
         return out.with_name(out.name + ".partial").is_dir() and RunFiles.is_of(out, identity)
+
+    @staticmethod
+    def clear(out: Path, identity: Mapping[str, Any]) -> None:
+        """Remove the files of this very run, whose end is in ``out``, if it was killed before it could."""
+        path = out.with_name(out.name + ".partial")
+        for place in (Path(os.path.realpath(out)), path):
+            clear_leftovers(place)
+        if not (path / _RUN).is_file() or _difference(_read(path / _RUN), json.loads(json.dumps(identity))):
+            return
+        with _locked(path):
+            discard(path)
 
     @staticmethod
     def is_of(out: Path, identity: Mapping[str, Any]) -> bool:
@@ -149,7 +163,7 @@ class RunFiles:
         if self._lock is not None:
             self._lock.close()
             self._lock = None
-        shutil.rmtree(self.path, ignore_errors=True)
+        discard(self.path)
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

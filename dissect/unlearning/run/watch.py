@@ -78,7 +78,8 @@ class Watch:
         step = int(record["step"])
         if step == 0 and self._folder is not None:
             for old in self._folder.glob(f"{self._name}-*.nc"):
-                old.unlink(missing_ok=True)  # a run that starts over: these sweeps are of another one
+                if re.fullmatch(rf"{re.escape(self._name)}-\d{{6,}}\.nc", old.name):
+                    old.unlink(missing_ok=True)  # a run that starts over: these sweeps are of another one
         due = step in self._steps if self._steps is not None else step % (self._every or 1) == 0
         if not due:
             return None

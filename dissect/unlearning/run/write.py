@@ -9,7 +9,6 @@ from transformer_lens import HookedTransformer
 from dissect.apart import check_apart
 from dissect.distributed import on_main
 from dissect.errors import DissectError
-from dissect.files import clear_leftovers
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.dtypes import find_dtype
 from dissect.models.files.save import save_hf
@@ -65,7 +64,6 @@ def write_model(trainer: Trainer, path: Path, *, save: str, dtype: str | None, o
     assert files is not None
     sharded = is_sharded(model)
     once = on_main if sharded else (lambda function: function())
-    once(lambda: clear_leftovers(path))
     extra = {LOG_FILE: once(lambda: (files.path / LOG_FILE).read_text(encoding="utf-8"))}
     if save == "adapter":
         factors = {master.name: master.factors for master in trainer.masters if isinstance(master, LowRank)}
