@@ -12,6 +12,7 @@ from dissect.evaluation.evaluation_result import Evaluation
 from dissect.evaluation.scored_row import ScoredRow
 from dissect.restoration.smallest_result import SmallestSet, label
 from dissect.statistics.bootstrap import of_sums
+from dissect.statistics.wilson import edge_interval
 from dissect.sweep.results.sweep_result import SweepResult
 
 ANSWERED = ("exact_match", "rouge_l_recall")
@@ -92,8 +93,9 @@ def _share(evaluation: Evaluation, measure: str, set: str) -> Share | None:
     after, before = after[both], before[both]
     if not len(before) or before.mean() == 0:
         return None
-    pairs = np.stack([after, before], axis=1)
-    low, high = of_sums(pairs, lambda sums: sums[..., 0] / sums[..., 1], groups=groups)
+    low, high = edge_interval(after, before, groups=groups) or of_sums(
+        np.stack([after, before], axis=1), lambda sums: sums[..., 0] / sums[..., 1], groups=groups
+    )
     return Share(float(after.mean() / before.mean()), low, high, len(before))
 
 

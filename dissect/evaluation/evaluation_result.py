@@ -11,11 +11,13 @@ from jaxtyping import Int
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.scored_row import Refusal, ScoredRow, row_in, row_out
 from dissect.measures.estimate import Estimate, mean_of
+from dissect.statistics.wilson import FEW
 from dissect.stored_result import StoredRecord
 
 INTERVAL = (
     "95 % percentile bootstrap over the items, 2000 resamples, whole subjects where facts share them, unless the "
-    "definition says otherwise"
+    f"definition says otherwise; Wilson's score interval for shares of yes/no items where fewer than {FEW} subjects "
+    "say yes, or fewer say no"
 )
 
 

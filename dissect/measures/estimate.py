@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 from dissect.errors import Undefined
 from dissect.statistics.bootstrap import bootstrap, mean_interval
+from dissect.statistics.wilson import edge_interval
 
 COLUMNS = frozenset(("model", "measure", "set", "value", "low", "high", "n", "unit"))
 """Names of the columns that every number has."""
@@ -36,6 +37,8 @@ class Estimate:
     """Samples that are drawn anew for the interval, each on its own, if ``value`` is another statistic."""
     statistic: Callable[..., Any] | None = field(default=None, repr=False)
     """Maps as many arrays as there are ``samples``, and an ``axis``, to the value."""
+    share: bool = False
+    """True where no item can lie outside of 0 and 1, so that their mean is a share."""
 
     def __post_init__(self) -> None:
         """Refuse a place named like a column that every number has: in tables one would hide the other."""
@@ -45,6 +48,9 @@ class Estimate:
     def with_interval(self, groups: Int[np.ndarray, " item"] | None = None, *, seed: int = 0) -> "Estimate":
         """Return the estimate with its interval: a percentile bootstrap over its items or samples.
 
+        Of a share of yes/no items of which few subjects say yes, or few say no, it is Wilson's; see
+        ``dissect.statistics.wilson``.
+
         An estimate whose measure gave an interval of its own, such as a jackknife, is returned as it is.
 
         Args:
@@ -53,11 +59,13 @@ class Estimate:
         """
         if self.items is not None and groups is not None and len(groups) == len(self.items):
             defined = ~np.isnan(self.items)
-            low, high = mean_interval(self.items[defined], groups[defined], seed=seed)
+            items, groups = self.items[defined], groups[defined]
+            low, high = self._edge(items, groups) or mean_interval(items, groups, seed=seed)
         elif not np.isnan(self.low):
             return self
         elif self.items is not None:
-            low, high = bootstrap([self.items[~np.isnan(self.items)]], seed=seed)
+            items = self.items[~np.isnan(self.items)]
+            low, high = self._edge(items) or bootstrap([items], seed=seed)
         elif self.statistic is not None:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # a statistic undefined in some draw leaves NaN: that says it
@@ -65,6 +73,11 @@ class Estimate:
         else:
             return self
         return replace(self, low=low, high=high)
+
+    def _edge(
+        self, items: Float[np.ndarray, " item"], groups: Int[np.ndarray, " item"] | None = None
+    ) -> tuple[float, float] | None:
+        return edge_interval(items, groups=groups) if self.share else None
 
 
 def mean_of(items: Float[np.ndarray, " item"], *, unit: str = "facts", **at: float | int | str) -> Estimate:
@@ -78,6 +91,15 @@ def mean_of(items: Float[np.ndarray, " item"], *, unit: str = "facts", **at: flo
     if not len(defined):
         raise Undefined("it is defined for none of the facts")
     return Estimate(float(defined.mean()), len(defined), unit=unit, at=at, items=items)
+
+
+def share_of(items: Float[np.ndarray, " item"], *, unit: str = "facts", **at: float | int | str) -> Estimate:
+    """Return the mean over items none of which can lie outside of 0 and 1; NaN items are left out and not counted.
+
+    Raises:
+        Undefined: no item is defined.
+    """
+    return replace(mean_of(items, unit=unit, **at), share=True)
 
 
 def statistic_of(

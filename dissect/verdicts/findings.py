@@ -13,6 +13,7 @@ from dissect.pairing.power import Tables, power
 from dissect.pairing.redealing import REDEALINGS, Redealt, redeal
 from dissect.pairing.tested import Tested
 from dissect.statistics.bootstrap import mean_interval, of_sums
+from dissect.statistics.wilson import edge_interval
 from dissect.verdicts.interval import Interval
 from dissect.verdicts.lines import ALPHA, LEVEL, POWER, SHARE, STATISTIC, UPPER
 
@@ -213,7 +214,9 @@ def _reading(
         )
         beyond = low > 0
     finite = np.isfinite(items)
-    choice = Interval(float(items[finite].mean()), *mean_interval(items[finite], subjects[finite], seed=seed))
+    chosen, of = items[finite], subjects[finite]
+    ends_of_choice = edge_interval(chosen, groups=of) or mean_interval(chosen, of, seed=seed)
+    choice = Interval(float(chosen.mean()), *ends_of_choice)
     return Reading(
         name=attack.name,
         label=attack.label,

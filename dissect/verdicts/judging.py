@@ -12,6 +12,7 @@ from dissect.attacks.attack import Attack, available
 from dissect.data.facts import Facts
 from dissect.jobs.journal import JournalRow
 from dissect.statistics.bootstrap import mean_interval, of_sums
+from dissect.statistics.wilson import edge_interval
 from dissect.verdicts.covered import covered
 from dissect.verdicts.findings import AS_ASKED, Findings, Panel, findings
 from dissect.verdicts.interval import Interval
@@ -181,7 +182,8 @@ def _choices(bench: Bench, row: JournalRow) -> Float[np.ndarray, " row"]:
 
 def _choice_ends(bench: Bench, items: Float[np.ndarray, " row"]) -> tuple[float, float]:
     valid = np.isfinite(items)
-    return mean_interval(items[valid], bench.tested.subjects[valid], seed=bench.seed)
+    items, subjects = items[valid], bench.tested.subjects[valid]
+    return edge_interval(items, groups=subjects) or mean_interval(items, subjects, seed=bench.seed)
 
 
 def _ratio_of(
@@ -192,9 +194,11 @@ def _ratio_of(
     both = np.isfinite(after) & np.isfinite(before)
     if not both.any() or not before[both].sum() > 0:
         return None
-    columns = np.stack([after[both], before[both]], axis=1)
-    low, high = of_sums(columns, lambda sums: sums[..., 0] / sums[..., 1], groups=groups[both])
-    return Interval(float(columns[:, 0].sum() / columns[:, 1].sum()), low, high)
+    after, before, groups = after[both], before[both], groups[both]
+    low, high = edge_interval(after, before, groups=groups) or of_sums(
+        np.stack([after, before], axis=1), lambda sums: sums[..., 0] / sums[..., 1], groups=groups
+    )
+    return Interval(float(after.sum() / before.sum()), low, high)
 
 
 def _groups(facts: Facts, subject: str) -> np.ndarray:

@@ -128,7 +128,7 @@ def test_table_and_frame(found):
     table = found.table()
     assert list(table.columns) == ["measure", "set", "n", "base", "ga"]
     row = table[(table["measure"] == "exact match") & (table["set"] == "forget")].iloc[0]
-    assert row["base"] == "1"
+    assert row["base"] == "1.0 (0.6 to 1.0)"  # six people: Wilson
     frame = found.to_dataframe()
     assert isinstance(frame, pd.DataFrame)
     assert frame.groupby(["model", "measure", "set"]).size().max() == 1

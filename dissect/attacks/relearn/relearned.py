@@ -12,6 +12,7 @@ from scipy.integrate import trapezoid
 from dissect.errors import DissectError
 from dissect.statistics.bootstrap import of_sums
 from dissect.statistics.relative_difference import agreement
+from dissect.statistics.wilson import edge_interval
 from dissect.stored_result import StoredDataset
 
 MEASURES = ("probability", "logprob", "exact_match")
@@ -48,8 +49,9 @@ class Relearning(StoredDataset):
         self._check(of)
         rows = []
         for name, values in self._compared(of).items():
+            share = name != "difference"
             for step, each in zip(self.data["step"].values, values, strict=True):
-                rows.append({"model": name, "step": int(step), **self._mean(each, level, seed), "n": len(each)})
+                rows.append({"model": name, "step": int(step), **self._mean(each, level, seed, share), "n": len(each)})
         return pd.DataFrame(rows)
 
     def table(self, of: str = "probability", *, level: float = 0.95, seed: int = 0) -> pd.DataFrame:
@@ -71,7 +73,7 @@ class Relearning(StoredDataset):
             }
             row: dict[str, Any] = {"model": name}
             for key, each in columns.items():
-                estimate = self._mean(each, level, seed)
+                estimate = self._mean(each, level, seed, name != "difference" and key in ("start", "end"))
                 row |= {key: estimate["value"], f"{key}_low": estimate["low"], f"{key}_high": estimate["high"]}
             if f"base_{of}" in self.data and name != "difference":
                 row |= self._recovered(values, self.data[f"base_{of}"].values, level, seed)
@@ -133,9 +135,10 @@ class Relearning(StoredDataset):
         values = {name: self.data[of].sel(model=name).values for name in self.models}
         return values | ({"difference": values["model"] - values["control"]} if "control" in values else {})
 
-    def _mean(self, each: Float[np.ndarray, " fact"], level: float, seed: int) -> dict[str, float]:
-        columns = np.stack([each, np.ones_like(each)], axis=1)
-        low, high = of_sums(columns, _ratio, groups=self.data["group"].values, level=level, seed=seed)
+    def _mean(self, each: Float[np.ndarray, " fact"], level: float, seed: int, share: bool) -> dict[str, float]:
+        columns, groups = np.stack([each, np.ones_like(each)], axis=1), self.data["group"].values
+        ends = edge_interval(each, groups=groups, level=level) if share else None
+        low, high = ends or of_sums(columns, _ratio, groups=groups, level=level, seed=seed)
         return {"value": float(each.mean()), "low": low, "high": high}
 
     def _recovered(

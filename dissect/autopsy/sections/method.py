@@ -5,6 +5,7 @@ from typing import Any
 
 from dissect.autopsy.page import Code, Details, Section, Table
 from dissect.autopsy.results import Results
+from dissect.statistics.wilson import FEW
 
 
 def method(results: Results) -> Section:
@@ -18,8 +19,9 @@ def method(results: Results) -> Section:
         parts += ["To repeat it:", Code(about["command"])]
     parts.append(
         "Intervals are seeded 95% percentile bootstraps with 2000 resamples: over facts, where those about one "
-        "subject are drawn together, and over prompts in sweeps. Sweeps run every cell exactly and restore the "
-        "recipient model to the bit after each."
+        "subject are drawn together, and over prompts in sweeps. Shares of yes/no answers have Wilson's score interval "
+        f"where fewer than {FEW} subjects say yes, or fewer say no, with a subject's facts counted as one. Sweeps run "
+        "every cell exactly and restore the recipient model to the bit after each."
     )
     parts.append(_asked(chat, about["identity"].get("chat_templates", {}), answers))
     parts.append(Table(("setting", ""), [(name, str(value)) for name, value in settings]))

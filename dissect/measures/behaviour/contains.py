@@ -8,7 +8,7 @@ import numpy as np
 
 from dissect.data.fact import Fact
 from dissect.errors import Undefined
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 
@@ -31,7 +31,7 @@ def contains(examined: Examined) -> Estimate:
         float(any(stands_in(text, answer.said) for text in texts)) if texts else np.nan
         for texts, answer in zip(short, examined.answers, strict=True)
     ]
-    return mean_of(np.array(hits))
+    return share_of(np.array(hits))
 
 
 def short_answers(fact: Fact) -> Sequence[str]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 
@@ -14,7 +14,7 @@ def exact_match(examined: Examined) -> Estimate:
     """
     scores = examined.scores
     hits = np.array([float((ranks == 1).all()) for ranks in scores.split(scores.rank)])
-    return mean_of(hits)
+    return share_of(hits)
 
 
 MEASURE = Measure(

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dissect.errors import DissectError, Undefined
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.pairing.asking import Asking
@@ -27,7 +27,7 @@ def forced_choice(examined: Examined) -> Estimate:
     items = np.full(len(examined.facts), np.nan)
     for scores, block in zip(score_sheets(examined.model, made.sheets, asking), made.blocks, strict=True):
         items[block.facts] = of_truth(compare(scores, block).below, block)
-    return mean_of(items)
+    return share_of(items)
 
 
 MEASURE = Measure(

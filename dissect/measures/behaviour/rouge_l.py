@@ -3,7 +3,7 @@
 import numpy as np
 
 from dissect.measures.behaviour.overlap import pairs_of, rouge_l
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.measures.option import switch
@@ -21,12 +21,12 @@ def rouge_l_scores(examined: Examined) -> tuple[np.ndarray, np.ndarray]:
 
 def f1(examined: Examined) -> Estimate:
     """Mean F1 over facts."""
-    return mean_of(rouge_l_scores(examined)[0])
+    return share_of(rouge_l_scores(examined)[0])
 
 
 def recall(examined: Examined) -> Estimate:
     """Mean recall over facts."""
-    return mean_of(rouge_l_scores(examined)[1])
+    return share_of(rouge_l_scores(examined)[1])
 
 
 _OF_WHAT = (

@@ -7,7 +7,7 @@ import numpy as np
 
 from dissect.errors import Undefined
 from dissect.measures.depth.probe_design import Design, Split, design
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, mean_of, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.measures.option import number
@@ -32,7 +32,7 @@ def probe_accuracy(examined: Examined) -> list[Estimate]:
     estimates = []
     for layer, (true, control) in enumerate(zip(own(examined), shuffled(examined), strict=True)):
         for name, items in (("own", true), ("shuffled labels", control), ("majority", majority)):
-            estimates.append(mean_of(items, layer=layer, probe=name))
+            estimates.append(share_of(items, layer=layer, probe=name))
     return estimates
 
 
@@ -49,7 +49,7 @@ def probe_transfer(examined: Examined) -> list[Estimate]:
     beside_base(examined, "last_prompt")  # refuses what cannot be compared
     plan, pool, probes = _plan(examined), _pool(examined), _probes(examined.base)
     return [
-        mean_of(_hits(plan, states, of_layer), layer=layer)
+        share_of(_hits(plan, states, of_layer), layer=layer)
         for layer, (states, of_layer) in enumerate(zip(pool, probes, strict=True))
     ]
 

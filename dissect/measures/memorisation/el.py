@@ -9,7 +9,7 @@ from torch import Tensor
 
 from dissect.data.prompts import Prompts
 from dissect.errors import Undefined
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.measures.option import Option, switch
@@ -55,7 +55,7 @@ def extraction_likelihood(examined: Examined) -> list[Estimate]:
         if defined.any():
             items = np.full(table.shape[1], np.nan)
             items[defined] = np.nanmean(table[:, defined], axis=0)
-            estimates.append(mean_of(items, order=n))
+            estimates.append(share_of(items, order=n))
     if not estimates:
         raise Undefined(
             f"after {min(shares):.0%} of them all answers or texts have fewer than {min(orders)} tokens left: give "

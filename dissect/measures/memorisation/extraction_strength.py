@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import FACT_SETS, Measure
 from dissect.measures.option import switch
@@ -16,7 +16,7 @@ def extraction_strength(examined: Examined) -> Estimate:
     rows = [strength(ranks == 1) for ranks in scores.split(scores.rank)]
     if examined.option(PUBLISHED):
         rows = [max(value, 1 / n) for value, n in zip(rows, map(len, scores.split(scores.rank)), strict=True)]
-    return mean_of(np.array(rows))
+    return share_of(np.array(rows))
 
 
 def strength(right: np.ndarray) -> float:

@@ -1,6 +1,6 @@
 """Memorisation accuracy: the share of a text's tokens that a model predicts."""
 
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import FACT_SETS, Measure
 
@@ -8,7 +8,7 @@ from dissect.measures.measure import FACT_SETS, Measure
 def memorisation_accuracy(examined: Examined) -> Estimate:
     """Mean over items of the share of tokens that have rank 1 after those before them."""
     scores = examined.scores
-    return mean_of(scores.per_row(scores.rank == 1))
+    return share_of(scores.per_row(scores.rank == 1))
 
 
 MEASURE = Measure(

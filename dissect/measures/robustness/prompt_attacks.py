@@ -10,7 +10,7 @@ from dissect.data.fact import Fact
 from dissect.data.facts import Facts
 from dissect.data.variants import answer_begun, held_out, other_template, paraphrased, with_prefix
 from dissect.errors import Undefined
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.measures.option import Option
@@ -88,10 +88,10 @@ def _estimates(examined: Examined, value: Callable[[TokenScores], np.ndarray]) -
         counts = np.bincount(prompts.facts, minlength=n)
         sums = np.bincount(prompts.facts, weights=values, minlength=n)
         items = np.divide(sums, counts, out=np.full(n, np.nan), where=counts > 0)
-        estimates.append(mean_of(items, attack=name))
+        estimates.append(share_of(items, attack=name))
         if name not in HELPED:
             np.maximum.at(best, prompts.facts, values)
-    return [mean_of(best), *estimates]
+    return [share_of(best), *estimates]
 
 
 def _asked(examined: Examined) -> dict[str, Asked]:

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from dissect.errors import Undefined
-from dissect.measures.estimate import Estimate, mean_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.models.changing.quantised import quantised
@@ -36,9 +36,9 @@ def _estimates(examined: Examined) -> Iterator[Estimate]:
             with quantised(examined.model, format):
                 scored = _items(examined.scored(examined.prompts))
         if format == HEADLINE:
-            yield mean_of(scored[PROBABILITY])
+            yield share_of(scored[PROBABILITY])
         for of, items in scored.items():
-            yield mean_of(items, format=format, of=of)
+            yield share_of(items, format=format, of=of)
         if format == NONE or examined.set != "forget":
             continue
         if missing is not None:
