@@ -3,13 +3,19 @@
 import difflib
 from collections.abc import Iterable
 
+from dissect.visible import visible
+
 
 class DissectError(ValueError):
     """Something that the user gave cannot be used.
 
     The message is one line: what was wrong, the value seen, and the way out. The command line prints it and exits
-    with status 2; in Python it is an ordinary ``ValueError``.
+    with status 2; in Python it is an ordinary ``ValueError``. Names and
+    contents of files in it are shown as `visible` shows them.
     """
+
+    def __str__(self) -> str:
+        return visible(super().__str__())
 
 
 class Undefined(DissectError):

@@ -14,6 +14,7 @@ from dissect.measures.estimate import Estimate
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.reading.answers import Answer, say
+from dissect.visible import visible
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +40,10 @@ def measured(
     for measure in absent:
         reason = f"it is defined on {' or '.join(measure.sets)}, and none were given: pass {measure.sets[0]}=..."
         refused.append(Refusal(examined.name, measure.name, measure.sets[0], reason))
-    with tqdm(pairs, desc=examined.name, unit="measure", disable=not examined.settings.progress) as bar:
+    name, quiet = visible(examined.name, lines=False), not examined.settings.progress
+    with tqdm(pairs, desc=name, unit="measure", disable=quiet) as bar:
         for measure, set in bar:
-            bar.set_postfix_str(f"{measure.name} on {set}")
+            bar.set_postfix_str(visible(f"{measure.name} on {set}", lines=False))
             try:
                 result = measure.compute(examined.on(set))
             except DissectError as error:

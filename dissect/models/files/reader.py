@@ -1,6 +1,8 @@
 """Reading the tensors of a checkpoint one by one, without ever holding its files in memory."""
 
 import pickle
+import re
+import warnings
 import zipfile
 from collections.abc import Iterable
 from pathlib import Path
@@ -148,8 +150,27 @@ class _Binary:
 
     def _load(self, file: Path) -> Any:
         try:
-            self._mapped = zipfile.is_zipfile(file)  # files of torch before 1.6 are no archives and cannot be mapped
-            return torch.load(file, map_location="cpu", weights_only=True, mmap=self._mapped)
-        except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-            reason = (str(error).strip().split("\n") or [""])[0]
-            raise DissectError(f"{file} cannot be read: {reason} (truncated, or more than tensors in it)") from None
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", "Detected pickle protocol")  # what cannot be read is an error
+                self._mapped = zipfile.is_zipfile(file)  # files of torch before 1.6 are no archives: cannot be mapped
+                return torch.load(file, map_location="cpu", weights_only=True, mmap=self._mapped)
+        except Exception as error:  # a damaged pickle raises anything
+            raise DissectError(f"{file} {_why_unreadable(error)}") from None
+
+
+def _why_unreadable(error: Exception) -> str:
+    """Say it in our own words: torch's advise to switch off what keeps a file from running code."""
+    said = str(error)
+    if named := re.search(r"GLOBAL (\S+) was not an allowed global|Unsupported (?:global|class) (\S+)", said):
+        what = named[1] or named[2]
+        return (
+            f"cannot be read: it holds more than tensors ({what:.100}), which could run code: have its authors save it "
+            "as safetensors"
+        )
+    if isinstance(error, pickle.UnpicklingError) or "weights_only" in said:
+        return (
+            "cannot be read as weights alone: it is truncated, or holds more than tensors, which could run code: "
+            "download it again, or have its authors save it as safetensors"
+        )
+    reason = (said.strip().splitlines() or [type(error).__name__])[0]
+    return f"cannot be read: {reason:.200} (truncated, or no weights)"

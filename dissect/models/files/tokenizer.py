@@ -39,6 +39,11 @@ def load_tokenizer(directory: Path) -> PreTrainedTokenizerBase | None:
             tokenizer = PreTrainedTokenizerFast.from_pretrained(str(directory), **_SAFELY)
             logger.warning("the tokenizer in %s %s: tokenizer.json is read", directory, why)
             return tokenizer
+        if "custom code" in str(error) or "trust_remote_code" in str(error):
+            raise DissectError(
+                f"the tokenizer in {directory} comes with code, which is not run, and has no tokenizer.json: have its "
+                "authors save it as tokenizer.json"
+            ) from None
         raise DissectError(f"the tokenizer in {directory} cannot be read: {reason}") from error
 
 
