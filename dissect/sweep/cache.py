@@ -1,19 +1,19 @@
 """Storage of a donor's activations, and its size in bytes."""
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
 from dissect.errors import DissectError
 from dissect.models.dtypes import find_dtype
+from dissect.models.files.write_tensors import write_tensors
+from dissect.temporary import temporary_beside
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,15 +40,15 @@ class ActivationStore:
         self._memory: dict[int, dict[str, Tensor]] = {}
         self._directory: Path | None = None
         if options.directory is not None:
-            Path(options.directory).mkdir(parents=True, exist_ok=True)
-            self._directory = Path(tempfile.mkdtemp(prefix="dissect-cache-", dir=options.directory))
+            self._held = temporary_beside(Path(options.directory) / "cache", directory=True)
+            self._directory = self._held.__enter__()
 
     def put(self, batch: int, parts: dict[str, Tensor]) -> None:
         """Keep the parts of a batch."""
         if self._directory is None:
             self._memory[batch] = parts
         else:
-            save_file({name: value.contiguous() for name, value in parts.items()}, self._file(batch))
+            write_tensors({name: value.contiguous() for name, value in parts.items()}, self._file(batch))
 
     def get(self, batch: int) -> dict[str, Tensor]:
         """Return what was put in for a batch."""
@@ -58,7 +58,7 @@ class ActivationStore:
         """Give memory and disk space back."""
         self._memory.clear()
         if self._directory is not None:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._held.__exit__(None, None, None)
 
     def _file(self, batch: int) -> Path:
         if self._directory is None:

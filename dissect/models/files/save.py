@@ -11,8 +11,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Shaped
-from safetensors import SafetensorError
-from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -27,6 +25,7 @@ from dissect.models.families import FAMILIES
 from dissect.models.families.weights import Weight
 from dissect.models.files.file_check import carried_names
 from dissect.models.files.reader import open_source
+from dissect.models.files.write_tensors import reason_of, write_tensors
 from dissect.models.layout import constant_of
 from dissect.models.sharding.sharded import is_sharded
 from dissect.models.sharding.shards import gathered
@@ -93,7 +92,7 @@ def save_hf(
         if info.generation_config is not None:
             _write_json(directory / "generation_config.json", info.generation_config)
         save_tokenizer(model, info, directory)
-        _save_weights(model, directory, stored_dtype, limit, _carried(info))
+        _save_weights(model, directory, stored_dtype, limit, _carried(info), Path(out))
         for name, text in (extra or {}).items():
             (directory / name).write_text(text, encoding="utf-8")
     if is_sharded(model):
@@ -133,6 +132,7 @@ def _save_weights(
     dtype: torch.dtype,
     limit: int,
     carried: Mapping[str, Callable[[], Tensor]],
+    final: Path,
 ) -> None:
     shards = _plan(model, weights_of(model), dtype, limit)
     if carried:
@@ -145,10 +145,7 @@ def _save_weights(
         tensors = {weight.name: _joined(model, weight).to(dtype).cpu().contiguous() for weight in shard}
         if not shard:  # the last file: what was never in the model, as it was
             tensors = {name: read().contiguous() for name, read in carried.items()}
-        try:
-            save_file(tensors, directory / file, metadata={"format": "pt"})
-        except SafetensorError as error:  # for instance a full disk
-            raise DissectError(f"{file} cannot be written to {directory.parent}: {error}") from error
+        write_tensors(tensors, directory / file, {"format": "pt"}, final=final / file)
         index.update(dict.fromkeys(tensors, file))
         total += sum(tensor.nbytes for tensor in tensors.values())
         del tensors
@@ -203,6 +200,10 @@ def save_tokenizer(model: HookedTransformer, info: CheckpointInfo, directory: Pa
     try:
         tokenizer.padding_side = info.padding_side
         tokenizer.save_pretrained(directory)
+    except Exception as error:  # what is written by a library in Rust raises a bare Exception
+        if "os error" not in str(error):
+            raise
+        raise DissectError(f"the tokenizer cannot be written to {directory.parent}: {reason_of(error)}") from error
     finally:
         tokenizer.padding_side = side
     settings = directory / "tokenizer_config.json"

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors.torch import save_file
 from torch import Tensor
 from transformer_lens import HookedTransformer
 
@@ -22,6 +21,7 @@ from dissect.models.axes import from_matrix
 from dissect.models.checkpoint import checkpoint_of, weights_of
 from dissect.models.families.weights import Weight
 from dissect.models.files.save import save_tokenizer
+from dissect.models.files.write_tensors import write_tensors
 
 Factors = tuple[Float[Tensor, "r n_in"], Float[Tensor, "n_out r"]]
 """A and B of one parameter: its change, as a matrix (out, in), is alpha / r · B A."""
@@ -80,7 +80,8 @@ def save_adapter(
     check_apart({"out": out}, {"model": info.directories})
     with atomic_directory(out, overwrite=overwrite) as directory:
         (directory / "adapter_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
-        save_file(tensors, directory / "adapter_model.safetensors", metadata={"format": "pt"})
+        name = "adapter_model.safetensors"
+        write_tensors(tensors, directory / name, {"format": "pt"}, final=Path(out) / name)
         save_tokenizer(model, info, directory)
         for name, text in (extra or {}).items():
             (directory / name).write_text(text, encoding="utf-8")

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from dissect.differences import first_difference
 from dissect.errors import DissectError
-from dissect.files import atomic_file, discard
+from dissect.files import atomic_file, discard, naming
 from dissect.locks import lock
 from dissect.temporary import clear_leftovers, remove
 from dissect.unlearning.run.run_state import State
@@ -139,7 +139,7 @@ class RunFiles:
 
     def append(self, event: Mapping[str, Any]) -> None:
         """Add a line to the log."""
-        with (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
+        with naming(self.path / LOG_FILE), (self.path / LOG_FILE).open("a", encoding="utf-8") as file:
             file.write(json.dumps(event) + "\n")
 
     def events(self, before: int) -> list[dict[str, Any]]:
