@@ -15,7 +15,7 @@ from dissect.evaluation.evaluation_result import Evaluation, joined
 from dissect.evaluation.measure_checkpoint import measured
 from dissect.evaluation.sets import fact_sets, fingerprint
 from dissect.evaluation.shared_evaluation import check_shared, shared
-from dissect.evaluation.sources import CheckpointSource, named, place
+from dissect.evaluation.sources import CheckpointSource, check_there, named, place
 from dissect.evaluation.templates import chat_templates
 from dissect.keywords import keywords
 from dissect.measures import measure as catalogue
@@ -156,6 +156,7 @@ def evaluate(
     if allow_extra_rows:
         spec["allow_extra_rows"] = True
     sources = references | others
+    check_there([*sources.values(), adapter_base])
     if chat_format is not None:
         spec["chat"] = chat_format.to_dict()
         known = BASE if BASE in references else None  # differences are named when the checkpoints are compared

@@ -1,7 +1,7 @@
 """The checkpoints to measure: their names, and marks that tell whether their files have changed."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -10,9 +10,12 @@ from transformer_lens import HookedTransformer
 from dissect.errors import DissectError
 from dissect.models.checkpoint import checkpoint_of, checkpoint_or_none
 from dissect.models.files.fingerprint import digest_of
+from dissect.models.files.hub import resolve
 from dissect.models.sharding.sharded import is_sharded
 
 CheckpointSource: TypeAlias = str | os.PathLike[str] | HookedTransformer
+_CONFIGS = ("config.json", "adapter_config.json")
+"""Files of which every checkpoint has one."""
 
 
 def named(models: Any) -> dict[str, CheckpointSource]:
@@ -44,6 +47,20 @@ def named(models: Any) -> dict[str, CheckpointSource]:
                 f"checkpoint {name!r} must be a directory or a loaded model, got {type(source).__name__}"
             )
     return sources
+
+
+def check_there(sources: Iterable[CheckpointSource | None]) -> None:
+    """Find every checkpoint that is a path or a hub id, before anything is kept of work on the others.
+
+    Raises:
+        DissectError: one that is not there, or is no checkpoint.
+    """
+    for source in sources:
+        if source is None or isinstance(source, HookedTransformer):
+            continue
+        directory = resolve(source, only=list(_CONFIGS))
+        if not any((directory / name).is_file() for name in _CONFIGS):
+            raise DissectError(f"{source} has no config.json: it is not a Hugging Face checkpoint")
 
 
 def place(source: CheckpointSource) -> str | None:

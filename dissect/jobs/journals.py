@@ -15,7 +15,7 @@ from typing import TypeVar
 from dissect.distributed import seconds_to_wait
 from dissect.errors import JobError, Unfinished
 from dissect.jobs.journal import BatchKey, Finished, Journal, JournalRow, OtherWork, Reader
-from dissect.jobs.left_journals import is_over, journals_beside
+from dissect.jobs.left_journals import is_empty, is_over, journals_beside
 from dissect.jobs.task import Task
 
 Owners = Sequence[Sequence[int]]
@@ -118,15 +118,18 @@ class Journals:
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Leave the journals to whoever goes on; one in which nothing is finished is of no use to anybody."""
+        if self.task.count == 1 and not any(self._rows.values()) and self._own.path.exists():
+            self._own.remove()
         self._close([self._own, *self._taken_over])
 
     def _open(self, path: Path) -> Journal:
         try:
             return Journal(path, self._key)
         except OtherWork:
-            if self.task.count > 1 or not is_over(path, self.out):
+            if self.task.count > 1 or not (is_over(path, self.out) or is_empty(path)):
                 raise
-        path.unlink(missing_ok=True)  # of a result that is there: killed before the journal was removed
+        path.unlink(missing_ok=True)  # killed after its result was there, or before anything was finished
         return Journal(path, self._key)
 
     def _close(self, journals: Sequence[Journal]) -> None:

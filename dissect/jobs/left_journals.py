@@ -26,6 +26,12 @@ def is_over(journal: Path, out: Path) -> bool:
     return journal.stat().st_mtime_ns <= out.stat().st_mtime_ns or _has_left(journal)
 
 
+def is_empty(journal: Path) -> bool:
+    """Return True if a journal holds nothing that is finished."""
+    with journal.open("rb") as file:
+        return not any(line.startswith(b'{"batch": ') for line in file)
+
+
 def clear_journals(out: Path) -> None:
     """Remove the journals whose work ended with ``out``, as far as no process holds them."""
     for journal in journals_beside(out):

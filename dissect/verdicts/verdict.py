@@ -16,7 +16,7 @@ from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.evaluation.checkpoint_loading import BASE, RETRAINED
 from dissect.evaluation.sets import answered, fingerprint
-from dissect.evaluation.sources import CheckpointSource, place
+from dissect.evaluation.sources import CheckpointSource, check_there, place
 from dissect.evaluation.templates import chat_templates
 from dissect.jobs.items import Items
 from dissect.jobs.journal import key_of
@@ -136,6 +136,7 @@ def verdict(
         selected = [available()["as_asked"], *selected]
     merged = budgets(selected, dict(options or {}))
     sources: dict[str, CheckpointSource] = {BASE: before, **({} if beside is None else {RETRAINED: beside}), **examined}
+    check_there([*sources.values(), adapter_base])
     whose = check_out(_sharded(sources.values()), _json(out), task, overwrite=overwrite)
     kept = sampled(retain.filter(lambda fact: fact.kind != "text"), lines.KEPT_FACTS, subject, seed)
     learnt_from, note = retain_to_learn(retain, forget, questions, subject)

@@ -36,7 +36,7 @@ def test_killed_before_any_operation_work_goes_on_and_leaves_its_result_alone(tm
     out, over = tmp_path / "sweep.nc", 0
     for made in killed_before_each(lambda: work(out)):
         if then == "other" and not out.exists() and list(tmp_path.glob("*.partial")):
-            if os.path.getsize(tmp_path / "sweep.nc.partial"):
+            if b"batch" in (tmp_path / "sweep.nc.partial").read_bytes():
                 with pytest.raises(JobError, match="begun with other"):
                     work(out, then)
             work(out)
@@ -74,3 +74,22 @@ def test_a_file_of_one_line_that_is_no_journal_is_not_emptied(tmp_path, text):
         work(tmp_path / "sweep.nc")
     clear_journals(tmp_path / "sweep.nc")
     assert (tmp_path / "sweep.nc.partial").read_text() == text
+
+
+def test_work_that_fails_before_anything_is_finished_leaves_nothing(tmp_path):
+    with pytest.raises(RuntimeError), Journals(tmp_path / "sweep.nc", "this", task_of(None)):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError), Journals(tmp_path / "sweep.nc", "this", task_of(None)) as journals:
+        journals.write(0, 0, ROW)
+        raise RuntimeError
+    with pytest.raises(JobError, match="begun with other"):
+        work(tmp_path / "sweep.nc", "other")
+    work(tmp_path / "sweep.nc")
+
+
+def test_a_killed_journal_without_results_gives_way_to_other_work(tmp_path):
+    for _ in killed_before_each(lambda: Journals(tmp_path / "sweep.nc", "mistyped", task_of(None))):
+        work(tmp_path / "sweep.nc")
+        assert list(tmp_path.iterdir()) == [tmp_path / "sweep.nc"]
+        (tmp_path / "sweep.nc").unlink()

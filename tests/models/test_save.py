@@ -135,15 +135,15 @@ def test_directories_in_use_are_left_alone(tmp_path):
 
 
 def test_nothing_half_written_stays_behind(tmp_path, monkeypatch):
-    import dissect.models.files.save as save
+    import dissect.models.files.write_tensors as writing
 
     model = load(make_checkpoint("llama", tmp_path / "model"), progress=False)
 
     def full(*args, **kwargs):
         raise OSError("disk full")
 
-    monkeypatch.setattr(save, "save_file", full)
-    with pytest.raises(OSError, match="disk full"):
+    monkeypatch.setattr(writing, "save_file", full)
+    with pytest.raises(DissectError, match=r"out/model.safetensors cannot be written: disk full"):
         save_hf(model, tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["model"]
 

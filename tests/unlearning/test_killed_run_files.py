@@ -49,8 +49,18 @@ def test_killed_before_any_operation_the_same_command_goes_on(tmp_path):
 
 def test_files_of_another_run_are_not_cleared(tmp_path):
     out = tmp_path / "out"
-    RunFiles(out, {"config": "other"}, overwrite=False).begin()
+    other = RunFiles(out, {"config": "other"}, overwrite=False)
+    other.begin()
+    other.save(State.of(1, {"leaf/w": torch.ones(2)}))
+    del other  # its process ended
     RunFiles.clear(out, IDENTITY)
     assert (tmp_path / "out.partial" / LOG_FILE).is_file()
     with pytest.raises(DissectError, match="unfinished run of other settings"):
         RunFiles(out, IDENTITY, overwrite=False)
+
+
+def test_a_run_of_other_settings_that_saved_nothing_gives_way(tmp_path):
+    """A mistyped setting, noticed and interrupted in time, is not to be repeated or deleted by hand."""
+    RunFiles(tmp_path / "out", {"config": "mistyped"}, overwrite=False).begin()
+    run(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == [tmp_path / "out"]

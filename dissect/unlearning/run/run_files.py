@@ -52,7 +52,7 @@ class RunFiles:
         if marker.is_file():
             self._lock = _locked(self.path)
             if other := _difference(_read(marker), this_run):
-                if not overwrite:
+                if not overwrite and self._has_state():
                     raise DissectError(
                         f"{self.path} holds an unfinished run of other settings ({other}): repeat those settings to "
                         "continue it, delete it, or ask for overwriting"
@@ -66,6 +66,10 @@ class RunFiles:
             remove(left)
         if not marker.is_file():
             _write(marker, json.dumps(this_run, indent=1))
+
+    def _has_state(self) -> bool:
+        """Return True if there is anything to go on from; a run of other settings that has nothing gives way."""
+        return any((self.path / name).is_file() for name in (STATE_FILE, WHOLE_PARTS))
 
     @staticmethod
     def was_written_by(out: Path, identity: Mapping[str, Any]) -> bool:
