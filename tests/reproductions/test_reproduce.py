@@ -15,7 +15,7 @@ import dissect
 from dissect.cli import main
 from dissect.data.facts import Fact, Facts
 from dissect.errors import DissectError
-from dissect.measures.estimate import mean_of
+from dissect.measures.estimate import mean_of, share_of
 from dissect.reading.answers import reproduced
 from dissect.reproductions.figures import FIGURES, krs_curves, reproduce
 from dissect.reproductions.figures.krs_curves import MEAN
@@ -247,7 +247,8 @@ def test_uds_is_that_of_evaluate(given, demo, tmp_path):
     for measure in ("uds", "exact_match"):
         row = found.get("npo", measure)
         mine = [table[f"{measure}{end}"]["npo"] for end in ("", "_low", "_high", "_n")]
-        singly = mean_of(np.array(row.items)).with_interval(seed=0)  # where evaluate draws whole subjects
+        of = share_of if measure == "exact_match" else mean_of
+        singly = of(np.array(row.items)).with_interval(seed=0)  # where evaluate draws whole subjects
         np.testing.assert_allclose(mine, [row.value, singly.low, singly.high, row.n], atol=1e-6)
     assert list(made.figure.data[0].x) == pytest.approx(list(made.table["uds"]))
 

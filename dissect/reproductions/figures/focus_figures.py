@@ -129,7 +129,7 @@ def _over_epochs(table: pd.DataFrame, work: FigureWork) -> go.Figure:
         title="UnDIAL with and without focus",
         subtitle=f"{work.settings['focus']} focus, "
         + ", ".join(f"{k} {v}" for k, v in {**work.settings["train"], "lr": work.settings["lrs"]}.items()),
-        caption="Bands: 95% bootstrap. Dashed: the base model; dotted: one trained without the forget facts.",
+        caption="Bands: 95% intervals. Dashed: the base model; dotted: one trained without the forget facts.",
         x_title="epochs",
         log_x=True,
         log_y=[p for p in shown["panel"] if words("perplexity") in p],
@@ -170,7 +170,7 @@ def _scatter(table: pd.DataFrame) -> go.Figure:
         title="Forgetting against utility, with and without focus",
         subtitle="a point is an epoch of a run; lines: least squares of each kind",
         caption="Right: what no training saw is still answered, plain texts are still read; up: the forgotten texts "
-        "no longer come back. Whiskers: 95% bootstrap.",
+        "no longer come back. Whiskers: 95% intervals.",
         titles=titles,
         log_x=falling,
         reversed_x=falling,

@@ -156,7 +156,7 @@ def _against(table: pd.DataFrame) -> go.Figure:
         title="What unlearning does to answers about other things (a reconstruction)",
         subtitle="greedy answers against the base model's own",
         caption="Right: unrelated questions are still answered as the base model did; up: target questions no longer. "
-        "Whiskers: 95% bootstrap. Points of one method are joined in the order of epochs.",
+        "Whiskers: 95% intervals. Points of one method are joined in the order of epochs.",
         titles={
             panel: (f"{panel}, unrelated questions (right: retained)", f"{panel}, target questions (up: forgotten)")
             for panel in shown["panel"]
@@ -184,7 +184,7 @@ def _over_epochs(table: pd.DataFrame) -> go.Figure:
         panel="panel",
         title="Answers as the base model gave them, over epochs (a reconstruction)",
         subtitle="BLEU and ROUGE-L of greedy answers against the base model's own",
-        caption="Bands: 95% bootstrap over questions, or over concepts where there are several.",
+        caption="Bands: 95% intervals over questions, or over concepts where there are several.",
         x_title="epochs",
         y_range=(-0.03, 1.03),
     )

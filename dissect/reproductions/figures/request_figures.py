@@ -66,7 +66,7 @@ def draw(table: pd.DataFrame, name: str) -> go.Figure:
         references=shown[fixed].assign(name=shown["method"]),
         title="Requests one after the other" if one_by_one else "A forget set that grows",
         subtitle="each from the checkpoint of the last" if one_by_one else "each time from the base model",
-        caption="Bands: 95% bootstrap over facts or texts. Dashed: the base model; dotted: one trained without any of "
+        caption="Bands: 95% intervals over facts or texts. Dashed: the base model; dotted: one trained without any of "
         "the forget facts.",
         x_title="requests so far",
         log_y=[panel for panel in shown["panel"] if words("perplexity") in panel],

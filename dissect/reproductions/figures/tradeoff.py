@@ -94,7 +94,7 @@ def draw(table: pd.DataFrame, settings: Mapping[str, Any]) -> go.Figure:
         title="Forgetting against utility",
         subtitle="upper right: the forget facts forgotten, the rest retained",
         caption="A point is a checkpoint; those of one method and learning rate are joined in the order of epochs: no "
-        "Pareto front. Whiskers: 95% bootstrap.",
+        "Pareto front. Whiskers: 95% intervals.",
         titles=titles,
         log_x=log,
         reversed_x=falling_x,

@@ -83,7 +83,7 @@ def draw(table: pd.DataFrame, work: FigureWork) -> go.Figure:
         references=fixed,
         title=f"Forgetting and utility over epochs, by {_TITLES[work.name]}",
         subtitle=train,
-        caption="Bands: 95% bootstrap over facts or texts. Dashed: the base model; dotted: one trained without the "
+        caption="Bands: 95% intervals over facts or texts. Dashed: the base model; dotted: one trained without the "
         "forget facts.",
         x_title="epochs",
         log_x=True,

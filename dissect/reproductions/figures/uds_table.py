@@ -45,7 +45,7 @@ def draw(table: pd.DataFrame) -> go.Figure:
         title="How deep the erasure goes",
         subtitle="Unlearning Depth Score on the forget facts",
         caption="0: every layer's states still give the base model the answer; 1: no more than a retrained model's do. "
-        "Mean over facts, 95% bootstrap.",
+        "Mean over facts, 95% intervals.",
         x_title="UDS",
         x_range=(-0.03, 1.03),
     )
