@@ -27,6 +27,7 @@ from dissect.cli import (
     verdict,
 )
 from dissect.cli.arguments.flatten import flattened
+from dissect.cli.arguments.say import HarmlessFormatter, say
 from dissect.distributed import world
 from dissect.distribution import own_version, shadowing
 from dissect.errors import DissectError, Unfinished
@@ -68,7 +69,7 @@ _USAGE_ERROR: type[Exception] = next(
 
 def _show_version(wanted: bool) -> bool:
     if wanted:
-        typer.echo(f"dissect {own_version()}")
+        say(f"dissect {own_version()}")
         raise typer.Exit
     return wanted
 
@@ -92,17 +93,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         the exit status: 0, also where a task of a job array has done its part; 2 for a user's mistake, 130 after
         Ctrl-C.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s", stream=sys.stderr)
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(HarmlessFormatter("%(levelname)s: %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("choreographer").setLevel(logging.CRITICAL)  # it logs tracebacks of messages that it skips
     if other := shadowing():
-        typer.echo(f"warning: {other}", err=True)
+        say(f"warning: {other}", err=True)
     words = list(sys.argv[1:] if arguments is None else arguments) or ["--help"]
     try:
         status = app(words, prog_name="dissect", standalone_mode=False)
         if status == INTERRUPTED:  # newer typers catch Ctrl-C themselves and return this
             raise KeyboardInterrupt
     except Unfinished as so_far:
-        typer.echo(str(so_far))
+        say(str(so_far))
         return 0
     except DissectError as error:
         return _failed(str(error))
@@ -111,7 +114,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:  # a full disk, a place that cannot be written to
         return _failed(f"{error.filename or 'writing or reading'}: {error.strerror or error}")
     except (KeyboardInterrupt, typer.Abort):
-        typer.echo("interrupted", err=True)
+        say("interrupted", err=True)
         return INTERRUPTED
     except Exception as error:
         if type(error).__name__ != "OutOfMemoryError":  # torch's; not imported here for its sake
@@ -127,7 +130,7 @@ def _failed(message: str) -> int:
         rank = f" (rank {here.rank})" if here.size > 1 else ""
     except DissectError:  # that may be what is wrong
         rank = ""
-    typer.echo(f"error{rank}: {' '.join(message.split())}", err=True)
+    say(f"error{rank}: {' '.join(message.split())}", err=True)
     return 2
 
 

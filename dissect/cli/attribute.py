@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, sweeping, values
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
@@ -70,7 +71,7 @@ def _attribute() -> "Callable[..., SweepResult]":
             raise DissectError("--scoring published: attribution scores the positions of the answer, leave it out")
         result = first_order(pair, prompts, **arguments)
         if result.agreement is not None and is_main():
-            typer.echo(f"rank agreement with {result.n_checked} cells run exactly: {result.agreement:.3f}")
+            say(f"rank agreement with {result.n_checked} cells run exactly: {result.agreement:.3f}")
         return result
 
     return run

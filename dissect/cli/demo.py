@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dissect.cli.arguments import options, outputs
+from dissect.cli.arguments.say import say
 
 
 def demo(
@@ -33,4 +34,4 @@ def demo(
         dtype=running.dtype,
         progress=running.progress,
     )
-    typer.echo(str(page))
+    say(str(page))

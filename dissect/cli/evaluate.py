@@ -7,6 +7,7 @@ import typer
 
 from dissect.cli.arguments import options, outputs, values
 from dissect.cli.arguments.fact_files import FactFiles, measure_options
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.jobs.task import task_of
 
@@ -18,10 +19,10 @@ def _list(wanted: bool) -> bool:
     from dissect.measures.measure import available, options
 
     for measure in available().values():
-        typer.echo(f"{measure.name}  {measure.label} ({measure.family}; {', '.join(measure.sets)})")
-    typer.echo("\noptions:")
+        say(f"{measure.name}  {measure.label} ({measure.family}; {', '.join(measure.sets)})")
+    say("\noptions:")
     for option in options().values():
-        typer.echo(f"{option.name}={option.default}  {option.about}")
+        say(f"{option.name}={option.default}  {option.about}")
     raise typer.Exit
 
 
@@ -119,15 +120,15 @@ def evaluate(
     if not is_main():
         return
     _report(result)
-    typer.echo(f"saved {out}")
+    say(f"saved {out}")
     if table is not None:
         result.to_dataframe().to_csv(table, index=False)
-        typer.echo(f"saved {table}")
+        say(f"saved {table}")
     if figure is not None:
         from dissect import plots
 
         export.write(plots.tradeoff(result), figure)
-        typer.echo(f"saved {figure}")
+        say(f"saved {figure}")
 
 
 def _report(result: Any) -> None:
@@ -135,14 +136,12 @@ def _report(result: Any) -> None:
 
     shown = result.table()
     if len(shown):
-        typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
+        say(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
     curves = sorted({row.measure for row in result.rows if row.at})
     if curves:
-        typer.echo(f"\ncurves, in the file alone: {', '.join(curves)}")
+        say(f"\ncurves, in the file alone: {', '.join(curves)}")
     reasons: dict[tuple[str, str], list[str]] = {}
     for refusal in result.refused:
         reasons.setdefault((refusal.measure, refusal.reason), []).append(f"{refusal.model} on {refusal.set}")
     for (measure, reason), where in reasons.items():
-        typer.echo(
-            f"not measured: {measure} ({where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}): {reason}"
-        )
+        say(f"not measured: {measure} ({where[0]}{f' and {len(where) - 1} more' if len(where) > 1 else ''}): {reason}")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs
+from dissect.cli.arguments.say import say
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def inspect(
 
         description = described_by_files(base)
         if description is not None:
-            typer.echo(describe(base, description))
+            say(describe(base, description))
             return
     running.start()
     from dissect.models.adapter_base import adapter_base_of
@@ -76,16 +77,16 @@ def inspect(
     loading: dict[str, Any] = {"dtype": running.dtype, "device": running.device, "progress": running.progress}
     model = load(base, base=adapter_base_of(base, given=adapter_base), **loading)
     if unlearned is None:
-        typer.echo(describe_loaded(model))
+        say(describe_loaded(model))
         return
     pair = load_pair(model, unlearned, adapter_base=adapter_base, allow_extra_rows=allow_extra_rows, **loading)
-    typer.echo(describe_loaded(model))
-    typer.echo(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
+    say(describe_loaded(model))
+    say(f"\n{pair.unlearned.checkpoint.source}: differs in its weights only\n\n{pair.alignment!r}")
     if drift is not None:
         from dissect.measures.representation.drift import drift as measured
 
         measured(pair, progress=running.progress).save(drift)
-        typer.echo(f"saved {drift}")
+        say(f"saved {drift}")
 
 
 def _check(source: str, adapter_base: str | None, running: options.RunOptions) -> None:
@@ -95,7 +96,7 @@ def _check(source: str, adapter_base: str | None, running: options.RunOptions) -
     under = adapter_base_of(source, given=adapter_base)
     results = self_check(source, base=under, device=running.device, progress=running.progress)
     for result in results:
-        typer.echo(str(result))
+        say(str(result))
     if any(result.passed is False for result in results):
         raise typer.Exit(1)
 

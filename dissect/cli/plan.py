@@ -8,6 +8,7 @@ import typer
 
 from dissect.attacks.training_budget import BATCH_SIZE, STEPS, TRAINING, TRAININGS
 from dissect.cli.arguments import options, values
+from dissect.cli.arguments.say import say
 from dissect.errors import DissectError
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.methods import METHODS
@@ -103,7 +104,7 @@ def plan(
     from dissect.models.files.hub import fetch_config
     from dissect.models.sizes import sizes_of
 
-    typer.echo(described(base, sizes_of(fetch_config(base, base=adapter_base)), job, memory))
+    say(described(base, sizes_of(fetch_config(base, base=adapter_base)), job, memory))
 
 
 def n_bytes(text: str) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.say import say
 from dissect.errors import DissectError
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def plot(
 
         figure = for_paper(figure, paper if paper in WIDTHS else _inches(paper))
     export.write(figure, out)
-    typer.echo(f"saved {out}")
+    say(f"saved {out}")
 
 
 def _inches(text: str) -> float | str:

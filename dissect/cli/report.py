@@ -8,6 +8,7 @@ import typer
 
 from dissect.cli.arguments import options, outputs, values
 from dissect.cli.arguments.fact_files import FactFiles, measure_options
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.jobs.task import task_of
@@ -126,7 +127,7 @@ def _show(made: Any) -> None:
     if not is_main():
         return
     if made.verdict is None:
-        typer.echo(f"No verdict: {made.results.missing.get('verdict', 'it was not computed')}")
+        say(f"No verdict: {made.results.missing.get('verdict', 'it was not computed')}")
     else:
-        typer.echo(f"{made.verdict.headline}. {made.verdict.words}")
-    typer.echo(f"saved {made.path}")
+        say(f"{made.verdict.headline}. {made.verdict.words}")
+    say(f"saved {made.path}")

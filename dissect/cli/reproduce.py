@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from dissect.cli.arguments import options, outputs
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 
@@ -65,9 +66,9 @@ def reproduce(
     if not is_main():
         return
     for note in made.notes:
-        typer.echo(f"note: {note}")
+        say(f"note: {note}")
     for file in made.files:
-        typer.echo(f"saved {file}")
+        say(f"saved {file}")
 
 
 def _show() -> None:
@@ -76,5 +77,5 @@ def _show() -> None:
 
     width = max(map(len, FIGURES))
     for figure in FIGURES.values():
-        typer.echo(f"{figure.name:<{width}}  {figure.about}\n{'':<{width}}  ({figure.source})")
-    typer.echo(f"configs: {', '.join(available())}")
+        say(f"{figure.name:<{width}}  {figure.about}\n{'':<{width}}  ({figure.source})")
+    say(f"configs: {', '.join(available())}")

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from dissect.cli.arguments import options, outputs, sweeping, values
+from dissect.cli.arguments.say import say
 
 
 def smallest(
@@ -88,9 +89,9 @@ def smallest(
         progress=running.progress,
     )
     fewest.save(out)
-    typer.echo(repr(fewest))
+    say(repr(fewest))
     if not fewest.reached:
-        typer.echo(f"not reached: recovery {fewest.recovery:.3f} is below the threshold {fewest.threshold:g}")
+        say(f"not reached: recovery {fewest.recovery:.3f} is below the threshold {fewest.threshold:g}")
     if fewest.random:
-        typer.echo(f"recovery of as many blocks in random layers: {min(fewest.random):.3f} to {max(fewest.random):.3f}")
-    typer.echo(f"saved {out}")
+        say(f"recovery of as many blocks in random layers: {min(fewest.random):.3f} to {max(fewest.random):.3f}")
+    say(f"saved {out}")

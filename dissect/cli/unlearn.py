@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs
+from dissect.cli.arguments.say import say
 from dissect.cli.arguments.training_options import TrainingOptions
 from dissect.distributed import is_main, world
 from dissect.errors import DissectError
@@ -119,7 +120,7 @@ def unlearn(
     if not is_main():
         return
     first, last = run.records[0]["loss"], run.records[-1]
-    typer.echo(f"steps {last['step']}, facts {len(forget_facts)}, loss {first:.4g} to {last['loss']:.4g}")
+    say(f"steps {last['step']}, facts {len(forget_facts)}, loss {first:.4g} to {last['loss']:.4g}")
     if "stopped" in last:
-        typer.echo(f"stopped early: {last['stopped']}")
-    typer.echo(f"saved {run.path}")
+        say(f"stopped early: {last['stopped']}")
+    say(f"saved {run.path}")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.errors import DissectError, near_miss
 from dissect.jobs.task import task_of
@@ -111,12 +112,12 @@ def verdict(
     if is_main():
         _report(verdicts)
         if out is not None:
-            typer.echo(f"saved {out}")
+            say(f"saved {out}")
         if figure is not None:
             from dissect import plots
 
             export.write(plots.panel(verdicts), figure)
-            typer.echo(f"saved {figure}")
+            say(f"saved {figure}")
     if any(each.verdict in failing for each in verdicts):
         raise typer.Exit(FAILED)
 
@@ -145,12 +146,12 @@ def _report(verdicts: Any) -> None:
     from dissect.cli.arguments.aligned import columns
 
     shown = verdicts.table()
-    typer.echo(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
+    say(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
     for each in verdicts:
-        typer.echo(f"\n{each.name}: {each.headline}. {each.words}")
+        say(f"\n{each.name}: {each.headline}. {each.words}")
     for group in verdicts.groups:
         if group["note"]:
-            typer.echo(f"\ngroup {group['name']!r}: {group['note']}")
+            say(f"\ngroup {group['name']!r}: {group['note']}")
     for note in verdicts.spec.get("left_out", ()):
-        typer.echo(f"\n{note}")
-    typer.echo("")
+        say(f"\n{note}")
+    say("")

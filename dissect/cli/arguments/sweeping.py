@@ -4,9 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
 from dissect.cli.arguments import options, outputs, values
+from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
 from dissect.errors import DissectError
 from dissect.jobs.task import task_of
@@ -90,8 +89,8 @@ def run(
 
     from dissect.cli.arguments.summary import summary
 
-    typer.echo(summary(result, seed=running.seed))
-    typer.echo(f"saved {out}")
+    say(summary(result, seed=running.seed))
+    say(f"saved {out}")
 
 
 def _check_early(sweeping: options.SweepOptions, metrics: list[str]) -> None:
