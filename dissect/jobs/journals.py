@@ -54,7 +54,8 @@ class Journals:
             for journal in (*self._taken_over, self._own):
                 _add(journal.rows, self._rows)
         except BaseException:
-            self._close(self._taken_over)
+            for journal in self._taken_over:
+                journal.close()
             raise
         self._read()
 
@@ -121,7 +122,8 @@ class Journals:
         """Leave the journals to whoever goes on; one in which nothing is finished is of no use to anybody."""
         if self.task.count == 1 and not any(self._rows.values()) and self._own.path.exists():
             self._own.remove()
-        self._close([self._own, *self._taken_over])
+        for journal in (self._own, *self._taken_over):
+            journal.close()
 
     def _open(self, path: Path) -> Journal:
         try:
@@ -131,10 +133,6 @@ class Journals:
                 raise
         path.unlink(missing_ok=True)  # killed after its result was there, or before anything was finished
         return Journal(path, self._key)
-
-    def _close(self, journals: Sequence[Journal]) -> None:
-        for journal in journals:
-            journal.close()
 
     def _path(self, number: int) -> Path:
         whole = self.out.with_name(f"{self.out.name}.partial")

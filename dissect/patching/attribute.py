@@ -104,7 +104,7 @@ def attribute(
            layer  head  estimate ...
     """
     check_inputs(pair, prompts)
-    same = check_different(pair, donor, recipient, kept=out is not None)
+    check_different(pair, donor, recipient, kept=out is not None)
     donor_model, recipient_model = pair.roles(donor, recipient)
     sites_of = check_components(recipient_model, components)
     layer_sets = windows(layers, window, recipient_model.cfg.n_layers)
@@ -124,7 +124,7 @@ def attribute(
         "ig_steps": ig_steps,
         "seed": seed,
     }
-    spec |= same | pair.provenance() | prompts.provenance()
+    spec |= pair.provenance() | prompts.provenance()
     running: dict[str, Any] = {"batch_size": batch_size, "progress": progress and is_main()}
     if out is None:
         result = _labelled(estimate, prompts, *scores_of(estimate, prompts, **running), spec)

@@ -109,7 +109,7 @@ def patch(
         ('component', 'layer')
     """
     check_inputs(pair, prompts)
-    same = check_different(pair, donor, recipient, kept=out is not None)
+    check_different(pair, donor, recipient, kept=out is not None)
     options = Options(
         metrics=metrics,
         scoring=scoring,
@@ -166,7 +166,6 @@ def patch(
         "donor": donor,
         "recipient": recipient,
         "positions": positions if isinstance(positions, str) else list(positions),
-        **same,
     }
     return sweep(pair, recipient_model, main, prompts, cells, options, others=list(donors.values())[1:], spec=spec)
 

@@ -70,17 +70,17 @@ def run_demo(
         device=device,
         progress=progress,
     )
+    texts = Facts.from_dataset([{"text": text} for text in world.filler()])
     noise_and_repair(
         base,
         out / REPAIRED,
-        facts["retain"],
+        Facts([*facts["retain"], *texts]),
         batch_size=settings.batch_size,
         seed=settings.seed,
         device=device,
         progress=progress,
         **settings.repaired,
     )
-    texts = Facts.from_dataset([{"text": text} for text in world.filler()])
     judged = verdict(
         {name: out / name for name in (*settings.methods, REPAIRED)},
         base=base,

@@ -29,7 +29,7 @@ def sections(compared: Evaluation, judged: Verdicts, out: Path, settings: DemoSe
         "The methods side by side",
         [
             "All methods began with the same base model. The retrained model never heard of the forgotten people; "
-            "noise-and-repair was destroyed by noise and then taught the retain facts again.",
+            "noise-and-repair was destroyed by noise and then taught the retain facts and the plain texts again.",
             _words(judged),
             Drawing(plots.panel(judged), "The same panel of attacks on every checkpoint."),
             Drawing(

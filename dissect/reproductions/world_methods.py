@@ -52,7 +52,7 @@ def forget_by_methods(
 def noise_and_repair(
     base: Path,
     out: Path,
-    retain: Facts,
+    kept: Facts,
     *,
     noise: float,
     lr: float,
@@ -62,11 +62,12 @@ def noise_and_repair(
     device: str | None = None,
     progress: bool = True,
 ) -> None:
-    """Destroy what the base model knows, and teach it the retain facts again: a model in which little can be left.
+    """Destroy what the base model knows, and teach it what is to be kept again: a model in which little can be left.
 
     Args:
+        kept: facts, and the plain texts that it is to speak as it did.
         noise: standard deviation of the noise in every matrix, in units of the matrix's own.
-        lr, epochs: of gradient descent on the answers of ``retain``.
+        lr, epochs: of gradient descent on ``kept``.
     """
     model = load(base, device=device, progress=False)
     generator = torch.Generator().manual_seed(seed)
@@ -77,6 +78,6 @@ def noise_and_repair(
                 parameter.add_(noise * parameter.std() * values)
     mark_changed(model, f"noise {noise} seed {seed}")
     unlearn(
-        model, forget=retain, method="learn", lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, out=out,
+        model, forget=kept, method="learn", lr=lr, epochs=epochs, batch_size=batch_size, seed=seed, out=out,
         overwrite=True, progress=progress,
     )  # fmt: skip

@@ -96,7 +96,7 @@ def restore(
         ('component', 'layer', 'low_rank', 'prompt')
     """
     check_inputs(pair, prompts)
-    same = check_different(pair, donor, recipient, kept=out is not None)
+    check_different(pair, donor, recipient, kept=out is not None)
     options = Options(
         metrics=metrics,
         scoring=scoring,
@@ -134,7 +134,6 @@ def restore(
         "scope": scope,
         "donor": donor,
         "recipient": recipient,
-        **same,
     }
     others: list[Supply] = [*list(activations.values())[1:], *parameters.values()]
     return sweep(pair, recipient_model, activations[""], prompts, cells, options, others=others, spec=spec)

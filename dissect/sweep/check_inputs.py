@@ -11,7 +11,6 @@ from dissect.errors import DissectError
 from dissect.models.checkpoint import checkpoint_or_none
 from dissect.models.pair import ModelPair
 from dissect.models.sharding.shards import is_shard
-from dissect.sweep.results.sweep_result import SAME_WEIGHTS
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +30,7 @@ def check_inputs(pair: Any, prompts: Any) -> None:
         raise DissectError("there are no prompts: give at least one (none was selected, or the facts were empty)")
 
 
-def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) -> dict[str, Any]:
+def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) -> None:
     """Refuse to keep a sweep between two models with the same weights: all its recoveries would be NaN.
 
     Where nothing is kept a line in the log says so, but for one model object in both roles: that is how a swap is
@@ -40,17 +39,12 @@ def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) 
     Args:
         kept: whether the result is written to a file.
 
-    Returns:
-        What the result says of it: nothing, or ``same_weights``, with which it cannot be saved.
-
     Raises:
         DissectError: the two are the same checkpoint, and the result would be kept.
     """
     models = pair.shapes(donor, recipient)
-    if not _same(*models):
-        return {}
-    if models[0] is models[1] and not kept:
-        return {SAME_WEIGHTS: True}
+    if not _same(*models) or (models[0] is models[1] and not kept):
+        return
     paths = {str(info.path) for model in models if (info := getattr(model, "checkpoint", None)) is not None}
     message = (
         f"{donor} and {recipient} are the same checkpoint, with the same weights ({' and '.join(sorted(paths))}), so "
@@ -59,7 +53,6 @@ def check_different(pair: ModelPair, donor: str, recipient: str, *, kept: bool) 
     if kept:
         raise DissectError(message)
     log.warning(message)
-    return {SAME_WEIGHTS: True}
 
 
 def _same(donor: HookedTransformer, recipient: HookedTransformer) -> bool:

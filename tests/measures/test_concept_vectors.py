@@ -15,7 +15,7 @@ from dissect.errors import DissectError, Undefined
 from dissect.measures.examined import Examined, Settings
 from dissect.measures.measure import Estimate, get
 from dissect.measures.representation.concept_vectors import concept_places, cosine, jaccard, value_vector
-from tests.support.plain import VALUES
+from tests.support.plain import sites_of
 from tests.support.tiny import FAMILIES
 
 PUBLISHED = Path(__file__).resolve().parents[3] / "shared" / "data" / "conceptvectors"
@@ -51,7 +51,8 @@ def test_measures_are_those_of_plain_matrices(architecture: str, tiny_pair):
     heads = [model.get_output_embeddings().weight.double() for model in models]
     pairs = []
     for layer, dim in PLACES:
-        weights = [model.get_submodule(VALUES[architecture].format(l=layer)).weight.double() for model in models]
+        place = sites_of(architecture)["mlp_post"][0].format(l=layer)
+        weights = [model.get_submodule(place).weight.double() for model in models]
         # GPT-2 keeps (neuron, d_model); all others (d_model, neuron)
         pairs.append([w[dim] if architecture == "gpt2" else w[:, dim] for w in weights])
     tops = [[set(torch.topk(head @ v, 20).indices.tolist()) for head, v in zip(heads, vs, strict=True)] for vs in pairs]

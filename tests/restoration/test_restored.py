@@ -62,12 +62,14 @@ def test_undone_after_a_real_ctrl_c(how, tiny_pair):
     try:
         for _ in range(40):
             seen.clear()
-            timer = _ctrl_c_after(0.002 + 0.02 * moments.random())
+            timer = _ctrl_c(0.002 + 0.02 * moments.random())
             with pytest.raises(KeyboardInterrupt) as caught:  # holds the frames, so that no generator is closed for us
+                timer.start()  # in here: on a busy machine it may come before the next line
                 while True:
                     if seen:  # Python swallowed it, as it does what is raised in a weak reference's callback: again
                         seen.clear()
-                        timer = _ctrl_c_after(0.002 + 0.02 * moments.random())
+                        timer = _ctrl_c(0.002 + 0.02 * moments.random())
+                        timer.start()
                     with changes[how]():
                         pass
             assert caught.value is not None and sha(pair.unlearned) == before
@@ -76,10 +78,8 @@ def test_undone_after_a_real_ctrl_c(how, tiny_pair):
         signal.signal(signal.SIGINT, handler)
 
 
-def _ctrl_c_after(seconds: float) -> threading.Timer:
-    timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
-    timer.start()
-    return timer
+def _ctrl_c(seconds: float) -> threading.Timer:
+    return threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])
 
 
 def test_what_fails_halfway_is_undone_and_ctrl_c_waits_for_the_undoing():

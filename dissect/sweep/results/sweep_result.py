@@ -1,9 +1,7 @@
 """The result of a sweep: labelled numbers that can be saved, joined and drawn without any model."""
 
 import json
-import os
 from collections.abc import Mapping
-from pathlib import Path
 
 import pandas as pd
 import xarray as xr
@@ -12,9 +10,6 @@ from dissect.errors import DissectError
 from dissect.stored_result import StoredDataset
 from dissect.sweep.results import statistics
 from dissect.sweep.results.display import html
-
-SAME_WEIGHTS = "same_weights"
-"""Key of the ``spec`` of a sweep between two models with the same weights."""
 
 
 class SweepResult(StoredDataset):
@@ -32,19 +27,6 @@ class SweepResult(StoredDataset):
 
     FORMAT = "dissect-sweep-1"
     WRITER = "`dissect patch`, `restore`, `attribute` or SweepResult.save"
-
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write netCDF; an existing file is replaced whole or not at all. Returns the path.
-
-        Raises:
-            DissectError: donor and recipient have the same weights, so that every recovery is NaN.
-        """
-        if self.spec.get(SAME_WEIGHTS):
-            raise DissectError(
-                f"{self.spec['donor']} and {self.spec['recipient']} have the same weights, so there is nothing to "
-                "recover and nothing to save: give the checkpoints before and after unlearning"
-            )
-        return super().save(path)
 
     @property
     def metrics(self) -> dict[str, dict[str, str]]:
