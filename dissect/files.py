@@ -10,8 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
+from dissect.change_places import exchange
 from dissect.errors import DissectError
-from dissect.exchange import exchange
 
 try:
     import fcntl

@@ -4,7 +4,7 @@ import pytest
 
 import dissect
 from dissect import files
-from dissect.exchange import exchange
+from dissect.change_places import exchange
 from dissect.files import atomic_directory, atomic_file, clear_leftovers
 
 

@@ -72,3 +72,10 @@ def test_tables_and_figures_are_replaced_only_if_asked(here, option, capsys):
 def test_python_says_the_same(here, measure):
     with pytest.raises(DissectError, match="would be lost"):
         measure({"new": "runs/new"}, base="runs/base", forget="link.json", out="facts.json", overwrite=True)
+
+
+def test_a_word_is_no_input_where_a_file_has_its_name(here, capsys):
+    """``--method npo --out npo`` a second time: the directory is there, and the method is still a word."""
+    (here / "npo").mkdir()
+    cli.main(["unlearn", "none", *ASKED, "--method", "npo", "--out", "npo"])
+    assert "would be lost" not in capsys.readouterr().err

@@ -9,7 +9,14 @@ from typing import Any
 from dissect.apart import check_apart
 
 OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard")
-"""Parameters of commands that name what is written; what all others name, where it exists, is read."""
+"""Parameters of commands that name what is written."""
+INPUTS = (
+    *("model", "models", "base", "unlearned", "retrained", "teacher", "adapter_base"),
+    *("facts", "forget", "retain", "unrelated", "texts", "nonmembers", "monitor"),
+    *("config", "stored", "sweeps"),
+)
+"""Parameters of commands that name what is read. Others are words, even where a file happens to be called like one:
+``--method npo`` beside ``--out npo``."""
 
 
 def flattened(command: Callable[..., None]) -> Callable[..., None]:
@@ -31,7 +38,7 @@ def flattened(command: Callable[..., None]) -> Callable[..., None]:
 
     def flat(**values: Any) -> None:
         written = {f"--{name}": values[name] for name in OUTPUTS if values.get(name) is not None}
-        check_apart(written, {name: value for name, value in values.items() if name not in OUTPUTS})
+        check_apart(written, {name: values[name] for name in INPUTS if name in values})
         filled = {
             name: kind(**{field.name: values.pop(field.name) for field in fields(kind)})
             for name, kind in groups.items()
