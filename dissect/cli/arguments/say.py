@@ -29,5 +29,5 @@ class HarmlessFormatter(logging.Formatter):
     """Writes records of the log so that a terminal obeys none of them."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Write a record as a line."""
         return harmless(super().format(record))
