@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from dissect.change_places import exchange
 from dissect.errors import DissectError
-from dissect.exchange import exchange
 from dissect.temporary import place_for_old, remove, temporary_beside
 
 CHECKPOINT_MARK = "config.json"

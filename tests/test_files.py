@@ -7,7 +7,7 @@ import xarray as xr
 
 import dissect
 from dissect import files, netcdf
-from dissect.exchange import exchange
+from dissect.change_places import exchange
 from dissect.files import atomic_directory, atomic_file, discard
 from dissect.temporary import clear_leftovers, temporary_beside
 from tests.support.killed import killed_before_each

@@ -76,8 +76,8 @@ class Attack:
     trains: bool = False
     """Needs the memory of training (``dissect plan``)."""
     fitted_on: Literal["", "retain", "others"] = ""
-    """A readout of states that can only tell answers apart that it was fitted on: those of ``retain`` facts, or those
-    of forget facts about ``others`` too."""
+    """Facts on whose answers a readout of states is fitted, the only ones that it can tell apart: ``retain`` facts, or
+    forget facts about ``others`` too. Empty for every other attack."""
 
 
 @dataclass(frozen=True)

@@ -131,8 +131,9 @@ def _avoids(evidence: Evidence) -> str:
         return ""
     return (
         f"It avoids the right answers: {_named(findings.avoiding)} it chooses them in only "
-        f"{percent(findings.avoiding.choice.value)} of the comparisons (chance 50%). This shows that the facts were "
-        "trained against, not that they are left."
+        f"{percent(findings.avoiding.choice.value)} of the comparisons (chance 50%). Training against the facts does "
+        "this even to a model that never knew them, and so does turning round the answers of one that does: by itself "
+        "it does not say whether they are left."
     )
 
 

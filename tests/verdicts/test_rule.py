@@ -101,9 +101,9 @@ def test_avoiding_is_said_and_is_no_knowledge():
     avoids = reading(-0.9, 1.0, name="as_asked")
     each = Evidence(**GOOD, said=QUIET, findings=findings(avoids, NOTHING, avoidance=0.0001))
     assert word(each) == "erased"
-    assert "avoids the right answers: asked as it is, it chooses them in only 5% " in words(
-        "erased", each, exact=True, retrained=True
-    )
+    said = words("erased", each, exact=True, retrained=True)
+    assert "avoids the right answers: asked as it is, it chooses them in only 5% " in said
+    assert "by itself it does not say whether they are left" in said
 
 
 def test_a_broken_model_says_whether_the_facts_are_in_it():

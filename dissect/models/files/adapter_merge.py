@@ -37,6 +37,7 @@ class AdapterChange:
         return self.scale == 0 or not all(bool(self.tensors.read(self.names[factor]).any()) for factor in "BA")
 
     def apply(self, base: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+        """Return the base's tensor with the change added, in float32 at least."""
         if "whole" in self.names:
             base = self.tensors.read(self.names["whole"])
         if "A" not in self.names:
@@ -48,7 +49,7 @@ class AdapterChange:
 
 
 class MergedSource:
-    """A source whose tensors are changed on the way."""
+    """A source of tensors, as `TensorSource` says, that are changed on the way."""
 
     def __init__(self, source: TensorSource, changes: Mapping[str, AdapterChange]) -> None:
         self._source = source
