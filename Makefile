@@ -12,7 +12,7 @@ OUT ?= runs/demo
 demo: $(VENV)/.installed
 	$(BIN)/dissect demo --out $(OUT)
 
-# Two workers, a file in each: the small world is trained once a worker. One thread is enough for models as small.
+# Two workers, a file in each; all files that look at the demo share one. One thread is enough for models as small.
 test: export OMP_NUM_THREADS = 1
 test: $(VENV)/.installed
 	$(BIN)/pytest -n 2 --dist loadfile

@@ -1,12 +1,15 @@
 """Fixtures of several files; most are made once a session."""
 
+import functools
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -30,6 +33,23 @@ def pytest_configure(config: pytest.Config) -> None:
     """Have pytest-randomly draw the order alone; `tests.support.leaks` checks that random state stays what it is."""
     if hasattr(config.option, "randomly_reset_seed"):
         config.option.randomly_reset_seed = False
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have one worker run all files that look at the demo, so that it is made once: it takes most of a minute."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class DemoTogether(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            return "demo" if takes_demo(file) else file
+
+    @functools.cache
+    def takes_demo(file: str) -> bool:
+        return bool(re.search(r"def \w+\([^)]*\bdemo\b", (config.rootpath / file).read_text(encoding="utf-8")))
+
+    return DemoTogether(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session")
