@@ -121,6 +121,8 @@ def unlearn(
         return
     first, last = run.records[0]["loss"], run.records[-1]
     say(f"steps {last['step']}, facts {len(forget_facts)}, loss {first:.4g} to {last['loss']:.4g}")
+    if run.checks:
+        say(run.checks[-1].since(run.checks[0]))
     if "stopped" in last:
         say(f"stopped early: {last['stopped']}")
     say(f"saved {run.path}")

@@ -1,9 +1,10 @@
 """Unlearning in one call: facts in, an unlearned checkpoint out."""
 
 import json
+import logging
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,14 @@ from dissect.unlearning.config.presets import preset
 from dissect.unlearning.config.train_config import TrainConfig, make_config
 from dissect.unlearning.focus import Spans
 from dissect.unlearning.gradient.training_data import Augment
+from dissect.unlearning.run.checkup import Check, warnings
 from dissect.unlearning.run.prepare import Preparation, prepare
 from dissect.unlearning.run.ranked_run_files import RankedRunFiles
 from dissect.unlearning.run.run_files import LOG_FILE, RunFiles, read_log
 from dissect.unlearning.run.trainer import Callback, Diverged, Record, Trainer
 from dissect.unlearning.run.write import check_destination, check_saved_as, write_model
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,9 @@ class UnlearningRun:
     """One record a step."""
     path: Path | None
     """Directory of the checkpoint, if one was written."""
+    checks: list[Check] = field(default_factory=list)
+    """Which answers were given when: before training, at the end of each epoch, and every ``check_every`` steps. With
+    ``keep='best'`` the last is that of the weights that were kept."""
 
 
 @keywords()
@@ -138,6 +145,7 @@ def unlearn(
         callbacks,
         files,
         identity=json.dumps(identity, sort_keys=True),
+        checked=True,
     )
     try:
         records = trainer.run(progress=progress)
@@ -146,7 +154,9 @@ def unlearn(
     if path is not None and files is not None:
         write_model(trainer, path, save=save, dtype=save_dtype, overwrite=overwrite)
         files.remove()
-    return UnlearningRun(model, preparation.config, records, path)
+    for warning in warnings(trainer.checks):
+        log.warning("%s", warning)
+    return UnlearningRun(model, preparation.config, records, path, trainer.checks)
 
 
 def _here(function: Callable[[], Any]) -> Any:
@@ -170,7 +180,9 @@ def _finished(model: HookedTransformer, preparation: Preparation, path: Path) ->
     for event in events:
         if event["event"] == "stop":
             records[-1]["stopped"] = event["reason"]
-    return UnlearningRun(load(path, **loading, progress=False), preparation.config, records, path)
+    checks = [Check.of(event) for event in events if event["event"] == "check"]
+    checks += [Check.of({**event, "step": event["kept"]}) for event in events if event["event"] == "kept"]
+    return UnlearningRun(load(path, **loading, progress=False), preparation.config, records, path, checks)
 
 
 def _identity(model: HookedTransformer, preparation: Preparation, teacher: HookedTransformer | None) -> dict[str, Any]:

@@ -45,7 +45,7 @@ def _option(setting: Field, sentence: str) -> tuple[str, Any, Any]:
         option = typer.Option(flag, help=text, metavar=kind.written.example)
     else:
         option = typer.Option(flag, help=text, show_default=False)
-    plain: Any = str if kind.plain is tuple else kind.plain
+    plain: Any = str if kind.plain is tuple or kind.word else kind.plain
     return setting.name, Annotated[plain | None, option], field(default=None)
 
 
@@ -85,6 +85,8 @@ class TrainingOptions(_SettingOptions):
         for name, value in passed.items():
             if name in _LISTS:
                 merged[name] = _LISTS[name](value, f"--{name}")
+            elif name == "lr":
+                merged[name] = values.number_or(value, "--lr", "auto")
             elif name not in ("preset", "config"):
                 merged[name] = value
         return merged | {"seed": seed or merged.get("seed", 0)}

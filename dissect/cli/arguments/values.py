@@ -105,3 +105,17 @@ def measured(texts: Iterable[str] | None, option: str = "--option") -> dict[str,
         except yaml.YAMLError:
             raise DissectError(f"{option} {text!r}: {value!r} is no value: give a number, a word or a list") from None
     return named
+
+
+def number_or(text: str, option: str, word: str) -> float | str:
+    """A number, or the one word that may stand in its place.
+
+    Raises:
+        DissectError: anything else.
+    """
+    if text == word:
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        raise DissectError(f"{option} {text!r}: must be a number, or {word}") from None

@@ -55,6 +55,13 @@ class Written:
 
 
 @dataclass(frozen=True)
+class OrWord:
+    """A word that may stand in the place of a number; its rule allows both."""
+
+    word: str
+
+
+@dataclass(frozen=True)
 class SettingType:
     """The type of a setting, taken apart."""
 
@@ -64,6 +71,8 @@ class SettingType:
     """True if None is allowed."""
     rule: Rule | OneOf | None
     written: Written | None
+    word: str | None
+    """Word that a setting which is a number may be as well."""
 
 
 def setting_type(annotation: Any) -> SettingType:
@@ -75,8 +84,9 @@ def setting_type(annotation: Any) -> SettingType:
     base, *notes = get_args(annotation) if hasattr(annotation, "__metadata__") else (annotation,)
     rule = next((note for note in notes if isinstance(note, (Rule, OneOf))), None)
     written = next((note for note in notes if isinstance(note, Written)), None)
+    word = next((note.word for note in notes if isinstance(note, OrWord)), None)
     origin = get_origin(base) or base
-    return SettingType(str if origin is Literal else origin, optional, rule, written)
+    return SettingType(str if origin is Literal else origin, optional, rule, written, word)
 
 
 def one_of(choices: Any) -> OneOf:
@@ -102,6 +112,12 @@ NotNegative = Annotated[float, Rule("0 or more", lambda value: _number(value) an
 Finite = Annotated[float, Rule("a finite number", lambda value: _number(value) and math.isfinite(value))]
 Count = Annotated[int, Rule("a whole number of at least 1", _whole(1))]
 CountOrZero = Annotated[int, Rule("a whole number of at least 0", _whole(0))]
+Share = Annotated[float, Rule("a share from 0 to 1", lambda value: _number(value) and 0 <= value <= 1)]
+PositiveOrAuto = Annotated[
+    float,
+    Rule("a positive number, or auto", lambda value: value == "auto" or (_number(value) and 0 < value < math.inf)),
+    OrWord("auto"),
+]
 Switch = Annotated[bool, Rule("true or false", lambda value: isinstance(value, bool))]
 
 _NUMBERED = Rule("one or more numbers from 0 on; leave it out for all", _members)
@@ -114,7 +130,9 @@ _RetainLoss = Literal["nll", "kl"]
 _Schedule = Literal["constant", "linear", "cosine"]
 _Focus = Literal["none", "soft", "hard"]
 _Reference = Literal["stored", "live"]
+_Keep = Literal["last", "best"]
 RetainLoss = Annotated[_RetainLoss, one_of(_RetainLoss)]
 Schedule = Annotated[_Schedule, one_of(_Schedule)]
 Focus = Annotated[_Focus, one_of(_Focus)]
 Reference = Annotated[_Reference, one_of(_Reference)]
+Keep = Annotated[_Keep, one_of(_Keep)]

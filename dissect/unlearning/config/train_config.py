@@ -1,6 +1,5 @@
 """Training settings: every one of them, with the values that it allows."""
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -19,15 +18,18 @@ from dissect.unlearning.config.setting_types import (
     Finite,
     Focus,
     Heads,
+    Keep,
     Layers,
     Neurons,
     NotNegative,
     OneOf,
     Positive,
+    PositiveOrAuto,
     PositiveOrInf,
     Reference,
     RetainLoss,
     Schedule,
+    Share,
     Switch,
     setting_type,
 )
@@ -78,8 +80,8 @@ class TrainConfig:
     focus_weight: Positive = 10.0
     """Weight of a token in soft focus. Other tokens weigh 1."""
 
-    lr: Positive = 1e-5
-    """Peak learning rate of AdamW."""
+    lr: PositiveOrAuto = 1e-5
+    """Peak learning rate of AdamW, or auto: a probe finds it. See `dissect.unlearning.run.find_rate`."""
     epochs: Count = 5
     """Passes over the forget facts."""
     max_steps: Count | None = None
@@ -142,9 +144,15 @@ class TrainConfig:
     """Stop when the loss of a step is at or below this."""
     stop_perplexity_ratio: Positive | None = None
     """Stop when the perplexity of the monitored texts exceeds this multiple of its first value."""
+    stop_forget: Share | None = None
+    """Stop when a check finds at most this share of the forget answers given."""
+    stop_retain: Share | None = None
+    """Stop when a check finds that fewer than this share of the retained answers given before are given still."""
+    keep: Keep = "last"
+    """Keep the last weights, or those of the best check. See `dissect.unlearning.run.best`."""
     check_every: Count = 100
-    """Steps between two measurements of the perplexity for --stop-perplexity-ratio. It is measured at the end of each
-    epoch as well."""
+    """Steps between two checks of the facts, and of the perplexity for --stop-perplexity-ratio. Each epoch ends with
+    one as well."""
 
     def __post_init__(self) -> None:
         """Check what a user can get wrong."""
@@ -200,35 +208,25 @@ class TrainConfig:
         return (1.0 if published is None else published) if self.beta is None else self.beta
 
     @property
+    def needs_checks(self) -> bool:
+        """Whether a setting depends on which facts are still answered."""
+        return self.keep == "best" or self.stop_forget is not None or self.stop_retain is not None
+
+    @property
     def step_size(self) -> int:
         """Number of facts in one step."""
         return self.batch_size * self.accumulate
 
-    def factor(self, step: int, total: int, warmup: int) -> float:
-        """Return the learning rate of ``step`` (from 0) as a share of ``lr``.
-
-        Args:
-            step: number of the step.
-            total: steps of the whole run.
-            warmup: steps at the beginning over which the rate rises.
-        """
-        if step < warmup:
-            return (step + 1) / (warmup + 1)
-        if self.schedule == "constant":
-            return 1.0
-        done = (step - warmup) / max(1, total - warmup)
-        return 1 - done if self.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
-
     def to_dict(self) -> dict[str, Any]:
         """Return a plain mapping for JSON and YAML, with lists in place of tuples.
 
-        How texts are put is written only where it is set, so that runs from before that was a setting stay the same.
+        Settings of later versions are written only where they are set: runs from before stay the same.
         """
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False)}
+        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False or v == "last")}
 
 
-_LEFT_OUT = ("chat", "max_length", "stride")
+_LEFT_OUT = ("chat", "max_length", "stride", "stop_forget", "stop_retain", "keep")
 """Settings that are written only where they are set."""
 
 

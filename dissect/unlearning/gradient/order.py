@@ -53,6 +53,23 @@ def warmup(config: TrainConfig, n_forget: int) -> int:
     return max(config.warmup_steps, round(config.warmup_epochs * per_epoch))
 
 
+def share_of_rate(config: TrainConfig, step: int, total: int, n_rising: int) -> float:
+    """Learning rate of ``step`` (from 0) as a share of the peak.
+
+    Args:
+        config: has the schedule.
+        step: number of the step.
+        total: steps of the whole run.
+        n_rising: steps at the beginning over which the rate rises.
+    """
+    if step < n_rising:
+        return (step + 1) / (n_rising + 1)
+    if config.schedule == "constant":
+        return 1.0
+    done = (step - n_rising) / max(1, total - n_rising)
+    return 1 - done if config.schedule == "linear" else (1 + math.cos(math.pi * done)) / 2
+
+
 def _endless(n: int, n_drawn: int, seed: int) -> list[int]:
     """Draw ``n_drawn`` of ``n`` indices, in orders that repeat none before all were drawn."""
     generator = torch.Generator().manual_seed(seed)

@@ -41,6 +41,12 @@ class Master(Protocol):
         """Return the parameter as the leaves have it, in float32 at least."""
 
 
+def push(masters: Sequence[Master]) -> None:
+    """Give every parameter the value of its leaves."""
+    for master in masters:
+        master.push()
+
+
 class Whole:
     """A parameter that the optimiser steps directly."""
 

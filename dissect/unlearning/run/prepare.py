@@ -78,6 +78,11 @@ def prepare(
     monitored = retained if monitor is None else _prompts(monitor, model, "monitor", config)
     if config.stop_perplexity_ratio is not None and monitored is None:
         raise DissectError("stop_perplexity_ratio needs texts to measure perplexity on: give monitor= or retain=")
+    needing = {"lr='auto'": config.lr == "auto", "stop_retain": config.stop_retain is not None}
+    for name in (name for name, needed in needing.items() if needed and monitored is None):
+        raise DissectError(
+            f"{name} needs facts that are to be kept: give retain=, or monitor= where nothing trains on them"
+        )
     data = TrainingData(prompts, retained, preferred, weights, monitored, augment)
     named = {"forget": prompts, "retain": retained, "alternate": preferred, "monitor": monitored}
     fingerprints = {name: None if each is None else each.fingerprint() for name, each in named.items()}

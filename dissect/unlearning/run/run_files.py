@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 LOG_FILE = "unlearning.jsonl"
 """Log of a run, one event a line; it lies beside the weights of a finished run."""
+BEST_FILE = "best.safetensors"
+"""The weights to keep, of a run with ``keep='best'``."""
 STATE_FILE = "state.safetensors"
 """The state of a run in one process; see ``sharded_state`` for that of several ranks."""
 _RUN, _LOCK = "run.json", "lock"
@@ -103,16 +105,27 @@ class RunFiles:
 
     def save(self, state: State) -> None:
         """Replace the saved state, completely or not at all."""
+        self._save(state, STATE_FILE)
+        if (self.path / WHOLE_PARTS).is_file():  # several ranks began the run
+            forget_parts(self.path)
+
+    def save_best(self, state: State) -> None:
+        """Replace the weights to keep, completely or not at all."""
+        self._save(state, BEST_FILE)
+
+    def load_best(self) -> State | None:
+        """Read the weights to keep, if there are any."""
+        return self._load(BEST_FILE)
+
+    def _save(self, state: State, name: str) -> None:
         tensors = state.tensors()
         axes = {name: _axes_in_memory(tensor) for name, tensor in tensors.items()}
         packed = {name: tensor.detach().permute(axes[name]).cpu().contiguous() for name, tensor in tensors.items()}
         try:
-            with atomic_file(self.path / STATE_FILE) as temporary:
+            with atomic_file(self.path / name) as temporary:
                 save_file(packed, temporary, metadata={"step": str(state.step), "axes": json.dumps(axes)})
         except (SafetensorError, OSError) as error:  # for instance a full disk
             raise DissectError(f"the state of the run cannot be written to {self.path}: {error}") from error
-        if (self.path / WHOLE_PARTS).is_file():  # several ranks began the run
-            forget_parts(self.path)
 
     def load(self, leaves: Mapping[str, Tensor] | None = None) -> State | None:
         """Read the saved state, if there is one.
@@ -122,17 +135,18 @@ class RunFiles:
         """
         if leaves is not None and (self.path / WHOLE_PARTS).is_file():
             return load_parts(self.path, leaves)
-        if not (self.path / STATE_FILE).is_file():
+        return self._load(STATE_FILE)
+
+    def _load(self, name: str) -> State | None:
+        if not (self.path / name).is_file():
             return None
         try:
-            with safe_open(self.path / STATE_FILE, framework="pt") as file:
+            with safe_open(self.path / name, framework="pt") as file:
                 step = int(file.metadata()["step"])
                 axes = json.loads(file.metadata().get("axes", "{}"))
                 tensors = {key: _unpacked(file.get_tensor(key), axes.get(key)) for key in file.keys()}  # noqa: SIM118
         except (SafetensorError, OSError) as error:
-            raise DissectError(
-                f"{self.path / STATE_FILE} is damaged ({error}): delete {self.path} to start over"
-            ) from error
+            raise DissectError(f"{self.path / name} is damaged ({error}): delete {self.path} to start over") from error
         return State.of(step, tensors)
 
     def begin(self) -> None:

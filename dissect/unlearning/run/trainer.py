@@ -21,11 +21,14 @@ from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
 from dissect.unlearning.gradient.micro import StepGradient
-from dissect.unlearning.gradient.order import TrainStep, order, warmup
+from dissect.unlearning.gradient.order import order, share_of_rate, warmup
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
-from dissect.unlearning.parameters.masters import Master
+from dissect.unlearning.parameters.masters import Master, push
 from dissect.unlearning.parameters.trainable import masters, only_these
+from dissect.unlearning.run.checking import Checking
+from dissect.unlearning.run.checkup import Check
+from dissect.unlearning.run.find_rate import rate
 from dissect.unlearning.run.gauges import peak_memory
 from dissect.unlearning.run.run_files import RunFiles
 from dissect.unlearning.run.run_state import restore, state_of
@@ -71,8 +74,13 @@ class Trainer:
     """Text that tells this run from another: it enters the fingerprint of the trained model."""
     records: list[Record] = field(default_factory=list)
     """One record a step."""
+    checked: bool = False
+    """Make checks also where no setting needs them."""
+    checks: list[Check] = field(default_factory=list)
+    """What was answered when; the first is that before training."""
+    lr: float = math.nan
+    """Peak learning rate, once the run has begun; so are the masters of the trained parameters."""
     masters: Sequence[Master] = ()
-    """Masters of the trained parameters, once the run has begun."""
 
     def run(self, *, progress: bool = True) -> list[Record]:
         """Train to the end, or continue from the state in ``files``, and return the records of all steps.
@@ -93,31 +101,33 @@ class Trainer:
             self.model, self.data, self.config, self.teacher, self.masters, steps, progress=progress
         )
         gradient = StepGradient(self.model, self.data, self.config, self.masters, references)
+        self._checking = Checking(self.model, self.data, self.config, self.files, self.checked, self.checks)
         self.model.eval()
 
         with with_gradients(), only_these(self.model, [master.name for master in self.masters]):
-            optimizer = torch.optim.AdamW(
-                list(leaves.values()), lr=self.config.lr, weight_decay=self.config.weight_decay, fused=True
-            )
+            decay = self.config.weight_decay
+            optimizer = torch.optim.AdamW(list(leaves.values()), weight_decay=decay, fused=True)  # lr comes with a step
 
             # A run that was interrupted continues from its last state; a new one is looked at before its first step.
             checkpoint = checkpoint_or_none(self.model)
             first = self._resume(leaves, optimizer)
-            self._push()
+            push(self.masters)
             if first == 0:
                 for event in references.report():
                     self._write(event)
+                self._checking.make(0, leaves)
                 self._call({"step": 0})
+            if math.isnan(self.lr):
+                self.lr = rate(gradient, steps, self.masters, self.config, self.model, self.data, self._write, progress)
 
             n_rising = warmup(self.config, len(self.data.forget))
-            bar = tqdm(
-                steps[first:], f"unlearn ({self.config.method})", len(steps), initial=first, disable=not progress
-            )
+            label = f"unlearn ({self.config.method})"
+            bar = tqdm(steps[first:], label, len(steps), initial=first, disable=not progress)
             for number, step in enumerate(bar, start=first):
                 began = time.perf_counter()
 
                 # The gradient of the whole step, in the leaves, scaled down where its norm is too large.
-                lr = self.config.lr * self.config.factor(number, len(steps), n_rising)
+                lr = self.lr * share_of_rate(self.config, number, len(steps), n_rising)
                 parts, n_tokens = gradient.backward(step, number)
                 for leaf in leaves.values():
                     if leaf.grad is None:  # no text reaches it, as OPT's unused positions: weight decay alone moves it
@@ -133,7 +143,7 @@ class Trainer:
 
                 # The update moves the leaves; the masters write them into the model's parameters.
                 self._update(optimizer, lr)
-                self._push()
+                push(self.masters)
                 self._mark(checkpoint, number + 1)
 
                 # One line of the log, and the callbacks, which see the model after the step.
@@ -141,18 +151,23 @@ class Trainer:
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
                 record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
                 self._record(record)
-                bar.set_postfix(loss=f"{loss:.3f}")
-                if self._stops(stopping, record, step):
+
+                # At the end of an epoch, and every `check_every` steps, what is still answered may end the run.
+                due = step.last_of_epoch or (number + 1) % self.config.check_every == 0
+                now = self._checking.make(number + 1, leaves) if due else None
+                bar.set_postfix_str(", ".join([f"loss={loss:.3f}", *map(str, self.checks[-1:])]))
+                if self._stops(stopping, record, due, now):
                     break
 
             self._check_result(leaves, optimizer)
+            if self.checks and self.checks[-1].step < len(self.records):  # it ended between two checks
+                self._checking.make(len(self.records), leaves)
+            if (kept := self._checking.take_best(leaves)) is not None:
+                push(self.masters)
+                self._mark(checkpoint, kept.step)
             for event in references.report_end():
                 self._write(event)
         return self.records
-
-    def _push(self) -> None:
-        for master in self.masters:
-            master.push()
 
     def _resume(self, leaves: dict[str, Tensor], optimizer: torch.optim.Optimizer) -> int:
         """Return the number of steps that are done, after restoring the state that they ended with."""
@@ -164,7 +179,10 @@ class Trainer:
             return 0
         restore(state, leaves, optimizer)
         self._mark(checkpoint_or_none(self.model), state.step)
-        self.records = [event for event in self.files.events(state.step) if event.get("event") == "step"]
+        events = self.files.events(state.step)
+        self.records = [event for event in events if event.get("event") == "step"]
+        self.checks[:] = [Check.of(event) for event in events if event.get("event") == "check"]
+        self.lr = next((event["lr"] for event in events if event.get("event") == "lr"), math.nan)
         log.info("continuing after step %d", state.step)
         return state.step
 
@@ -197,8 +215,8 @@ class Trainer:
         if self.files is not None:
             self.files.append(event)
 
-    def _stops(self, stopping: Stopping, record: Record, step: TrainStep) -> bool:
-        reason = stopping.reason(record["step"], record["loss"], end_of_epoch=step.last_of_epoch)
+    def _stops(self, stopping: Stopping, record: Record, due: bool, now: Check | None) -> bool:
+        reason = stopping.reason(record["loss"], due=due, before=self.checks[0] if self.checks else None, now=now)
         if is_sharded(self.model):
             reason = on_main(lambda: reason)  # ranks must not part over a perplexity that one GPU rounds otherwise
         if reason is not None:
@@ -223,11 +241,11 @@ class Trainer:
     ) -> Diverged:
         """Put the last good state into the model, and return the error that says so."""
         seen = f"the loss is {loss}" if not math.isfinite(loss) else f"the norm of the gradient is {norm}"
-        message = f"{seen} after {step} steps: lower lr={self.config.lr:g} or the epochs"
+        message = f"{seen} after {step} steps: lower lr={self.lr:g} or the epochs"
         state = None if self.files is None else self.files.load(leaves)
         if state is None:
             every = self.config.checkpoint_every
             return Diverged(f"{message}; no state was saved before (checkpoint_every={every}): start over", None)
         restore(state, leaves, optimizer)
-        self._push()
+        push(self.masters)
         return Diverged(message, state.step)
