@@ -403,7 +403,7 @@ def test_settings_as_yaml(tmp_path):
         ({"method": "npo", "beta": 0.0}, "beta=0.0: must be a positive number"),
         ({"method": "npo", "beta": -1}, "beta=-1: must be a positive number"),
         ({"beta": 0.1}, "method 'ga' has no β"),
-        ({"lr": "fast"}, "lr='fast': must be a positive number"),
+        ({"lr": "fast"}, "lr='fast': must be a positive number, or auto"),
         ({"epochs": 0}, "epochs=0: must be a whole number of at least 1"),
         ({"max_steps": 0}, "max_steps=0: must be a whole number of at least 1"),
         ({"accumulate": 1.5}, "accumulate=1.5"),
