@@ -104,7 +104,7 @@ class Facts(Sequence[Fact]):
     def from_choices(
         cls, path: str | os.PathLike[str], *, split: str | None = None, topic: str | None = None
     ) -> "Facts":
-        """Multiple-choice questions, e.g. of MMLU or WMDP: ``question``, ``choices`` and the right one's number or letter.
+        """Multiple-choice questions, e.g. of MMLU or WMDP: ``question``, ``choices``, the right one's number or letter.
 
         Args:
             path, split: as for `read`.

@@ -18,7 +18,7 @@ _WRITTEN = (
 def accuracy(
     sizes: Callable[[ChoiceScores], list[np.ndarray]] | None, *, letters: bool
 ) -> Callable[[Examined], list[Estimate]]:
-    """Return the measure that takes the choice with the highest log p, over what ``sizes`` gives; ties go to the first."""
+    """Return what takes the choice with the highest log p over its size; of equal ones the first."""
 
     def compute(examined: Examined) -> list[Estimate]:
         scores = choice_scores(examined, letters=letters)
