@@ -111,7 +111,8 @@ def evaluate(
     """
     selected = chosen_measures(measures)
     check_template(template)
-    read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base]
+    stored = [value for name, value in (options or {}).items() if name.endswith(".stored")]
+    read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base, stored]
     check_outputs({"out": out}, {"an input": read})
     named_sets = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named_sets | dict(sets or {}))

@@ -17,13 +17,13 @@ def published_file(data: str | os.PathLike[str], *names: str) -> Path | None:
 
 
 def published_files(data: str | os.PathLike[str], *names: str) -> list[Path]:
-    """All files that go by the first of the names that any goes by; several where they are shards of one split."""
+    """All files of the first of the names that there is: shards of a split, or what a name with * matches."""
     root = Path(data)
     for name in names:
         for stem in dict.fromkeys((name, name.replace("/", "_"), f"data/{name}")):
             for suffix in SUFFIXES:
-                if (root / f"{stem}{suffix}").is_file():
-                    return [root / f"{stem}{suffix}"]
+                if files := [path for path in sorted(root.glob(f"{stem}{suffix}")) if path.is_file()]:
+                    return files
         for pattern in (f"{name}-*-of-*.parquet", f"{name}/*-of-*.parquet", f"data/{name}-*-of-*.parquet"):
             if shards := sorted(root.glob(pattern)):
                 return shards

@@ -15,8 +15,8 @@ MEASURE = Measure(
     name="log_truth_ratio",
     label="log of the truth ratio R",
     definition=(
-        "mean over facts of log R, R as in the truth ratio: 0 where wrong answers are as likely as the right one, below "
-        "in a model that knows. Stored by an evaluation of the retrained model, its values are what "
+        "mean over facts of log R, R as in the truth ratio: 0 where wrong answers are as likely as the right one, "
+        "below in a model that knows. Stored by an evaluation of the retrained model, its values are what "
         "forget_quality.stored takes in that model's place"
     ),
     family="behaviour",

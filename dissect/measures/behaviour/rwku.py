@@ -1,6 +1,4 @@
-"""RWKU's probes of what a model says, and its membership scores (Jin et al. 2024, arXiv:2406.10890)."""
-
-import zlib
+"""RWKU's probes of what a model says (Jin et al. 2024, arXiv:2406.10890)."""
 
 import numpy as np
 
@@ -9,10 +7,9 @@ from dissect.data.chat.chat_settings import as_chat
 from dissect.data.fact import Fact
 from dissect.errors import DissectError, Undefined
 from dissect.measures.behaviour.sentence_overlap import sentence_recall
-from dissect.measures.estimate import Estimate, mean_of, share_of
+from dissect.measures.estimate import Estimate, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
-from dissect.measures.memorisation.membership import SMALLEST_DEVIATION
 from dissect.reading.continuations import continuations
 
 MAX_NEW_TOKENS = 30
@@ -28,8 +25,6 @@ PROBES = {
     "rwku_neighbour_question": ANSWER,
 }
 """What is put around a set's questions: RWKU's levels 1, 2 and 3, and those of neighbours."""
-LOWEST = 0.2
-"""Share of tokens that RWKU's Min-K%++ reads."""
 
 
 def recall(examined: Examined) -> list[Estimate]:
@@ -80,45 +75,17 @@ def _said(examined: Examined, probes: list[tuple[str, str]]) -> list[str]:
     return [text.strip() for text in said]
 
 
-def membership(examined: Examined) -> list[Estimate]:
-    """Mean of each membership score over texts: log p a token, the same over zlib bytes, and Min-K%++."""
-    scores = examined.scores
-    logs = scores.per_row(scores.logprob)
-    sizes = np.array([len(zlib.compress(text.encode())) for text in examined.prompts.answer_texts])
-    standard = (scores.logprob - scores.mean) / np.maximum(scores.deviation, SMALLEST_DEVIATION)
-    lowest = np.array([np.sort(part)[: max(1, int(len(part) * LOWEST))].mean() for part in scores.split(standard)])
-    named = {"loss": logs, "zlib": logs / sizes, "min_k_plus_plus": lowest}
-    return [mean_of(values, unit="texts", score=name) for name, values in named.items()]
-
-
-MEASURES = (
-    Measure(
-        name="rwku",
-        label="RWKU recall",
-        definition=(
-            "mean ROUGE-L recall of the expected answer in the greedy one of at most 30 tokens, in RWKU's words and in "
-            "the checkpoint's chat template where one is asked for (Jin et al. 2024; over distinct words and sentences, "
-            "as the package rouge has it): fill-in, question and adversarial probes about the forgotten, and about their "
-            "neighbours"
-        ),
-        family="behaviour",
-        compute=recall,
-        sets=tuple(PROBES),
-        knows="high",
-        slow=True,
+MEASURE = Measure(
+    name="rwku",
+    label="RWKU recall",
+    definition=(
+        "mean ROUGE-L recall of the expected answer in the greedy one of at most 30 tokens, in RWKU's words and in the "
+        "checkpoint's chat template where one is asked for (Jin et al. 2024; over distinct words and sentences, as the "
+        "package rouge has it): fill-in, question and adversarial probes about the forgotten, and about neighbours"
     ),
-    Measure(
-        name="rwku_membership",
-        label="RWKU membership scores",
-        definition=(
-            "mean over texts of log p a token (loss), of that over the bytes of the text compressed by zlib, and of "
-            "Min-K%++ with K = 20 (Jin et al. 2024); the higher, the more the texts look like texts trained on: compare "
-            "mia_forget with mia_retain"
-        ),
-        family="behaviour",
-        compute=membership,
-        sets=("mia_forget", "mia_retain"),
-        knows="high",
-        slow=True,
-    ),
+    family="behaviour",
+    compute=recall,
+    sets=tuple(PROBES),
+    knows="high",
+    slow=True,
 )

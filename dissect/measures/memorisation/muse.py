@@ -82,7 +82,7 @@ MEASURES = (
         label="MUSE VerbMem",
         definition=(
             "mean ROUGE-L F1 (words, unless muse.stemmer is true) of the greedy continuation of each prompt with what "
-            "followed it, both in muse_verbmem.max_new_tokens tokens (MUSE, Shi et al. 2025, which reports it times 100)"
+            "followed it, both in muse_verbmem.max_new_tokens tokens (MUSE, Shi et al. 2025, which has it times 100)"
         ),
         family="memorisation",
         compute=verbatim,
@@ -95,8 +95,8 @@ MEASURES = (
         name="muse_knowmem",
         label="MUSE KnowMem",
         definition=(
-            "mean ROUGE-L F1 (words, unless muse.stemmer is true) of the greedy answers with the expected ones, asked as "
-            "'Question: ... Answer: ' after the solved questions of the set's shots, cut off where a next question "
+            "mean ROUGE-L F1 (words, unless muse.stemmer is true) of the greedy answers with the expected ones, asked "
+            "as 'Question: ... Answer: ' after the solved questions of the set's shots, cut off where a next question "
             "begins (MUSE, Shi et al. 2025, which reports it times 100)"
         ),
         family="memorisation",
