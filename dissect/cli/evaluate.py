@@ -46,9 +46,6 @@ def evaluate(
         typer.Option(metavar="NAME", help="Benchmark that brings facts and measures: tofu, muse, wmdp, rwku or mmlu."),
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help="Directory with the benchmark's files.")] = None,
-    split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Split of the benchmark, e.g. forget05. [default: its first]")
-    ] = None,
     verdict: Annotated[
         str | None, typer.Option(metavar="VERDICT.json", help="Show the verdict's words beside the numbers.")
     ] = None,
@@ -110,11 +107,11 @@ def evaluate(
     if suite is not None:
         models_given = [name for name, given in (("base", base), ("retrained", retrained)) if given]
         written = {"--out": out, "--table": table, "--figure": figure}
-        inputs = _suite(suite, data, split, models_given, written)
+        inputs = _suite(suite, data, prompting.split, models_given, written)
         facts = {"sets": inputs["sets"] | facts}
         wanted, settings = wanted or inputs["measures"], inputs["options"] | settings
-    elif data is not None or split is not None:
-        raise DissectError("--data and --split belong to a benchmark: give --suite NAME as well")
+    elif data is not None:
+        raise DissectError("--data belongs to a benchmark: give --suite NAME as well")
     words = {} if verdict is None else _words(verdict)
     chat = prompting.chat_choice()
     running.start()

@@ -1,6 +1,7 @@
 """MUSE's, RWKU's and TOFU's scores against their published procedures, computed anew from transformers alone."""
 
 import json
+import re
 import zlib
 from pathlib import Path
 
@@ -62,7 +63,7 @@ OTHERS = ["The capital of France is Paris.", "He likes the sea and little houses
 def paths(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
     root = tmp_path_factory.mktemp("long")
     sizes = {"max_position_embeddings": 512}
-    return [make_checkpoint("llama", root / str(seed), seed=seed, **sizes) for seed in (0, 1)]
+    return [make_checkpoint("llama", root / str(seed), seed=seed, **sizes) for seed in (4, 5)]  # these say letters
 
 
 @pytest.fixture(scope="module")
@@ -77,10 +78,15 @@ class Plain:
         self.tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForCausalLM.from_pretrained(path, dtype=torch.float32).eval()
 
-    def says(self, text: str, room: int) -> str:
+    def ids(self, text: str, room: int) -> list[int]:
+        """The greedy continuation, among the ids that a token has, as dissect takes it."""
         ids = self.tokenizer(text, return_tensors="pt").input_ids
-        out = self.model.generate(ids, max_new_tokens=room, do_sample=False, pad_token_id=0)[0, ids.shape[1] :]
-        return self.tokenizer.decode(out, skip_special_tokens=True, clean_up_tokenization_spaces=True)
+        unused = list(range(len(self.tokenizer), self.model.config.vocab_size))
+        settings = {"max_new_tokens": room, "do_sample": False, "pad_token_id": 0, "suppress_tokens": unused}
+        return self.model.generate(ids, attention_mask=torch.ones_like(ids), **settings)[0, ids.shape[1] :].tolist()
+
+    def says(self, text: str, room: int) -> str:
+        return self.tokenizer.decode(self.ids(text, room), skip_special_tokens=True, clean_up_tokenization_spaces=True)
 
     def logs(self, text: str) -> torch.Tensor:
         with torch.no_grad():
@@ -96,6 +102,13 @@ def plain(paths: list[Path]) -> list[Plain]:
     return [Plain(path) for path in paths]
 
 
+def half_of(said: str) -> str:
+    """A reference that what was said meets in part."""
+    words = re.findall("[A-Za-z0-9]+", said)
+    assert words
+    return " ".join([*words[: (len(words) + 1) // 2], "in London"])
+
+
 def measured(model: HookedTransformer, name: str, set: str, options: dict | None = None, **sets: list[dict]):
     facts = {key: Facts.from_dataset(rows) for key, rows in sets.items()}
     examined = Examined(model, facts, name="m", set=set, settings=Settings(options=options or {}, batch_size=2))
@@ -107,33 +120,30 @@ def measured(model: HookedTransformer, name: str, set: str, options: dict | None
 def test_verbmem(models, plain, stemmer):
     scorer = RougeScorer(["rougeL"], use_stemmer=stemmer)
     tokenizer, expected = plain[0].tokenizer, []
-    for row in PASSAGES:
+    passages = [row | {"gt": half_of(plain[0].says(row["prompt"], 12))} for row in PASSAGES]
+    for row in passages:
         short = tokenizer.decode(tokenizer(row["gt"]).input_ids[:12], skip_special_tokens=True)
         expected.append(scorer.score(short, plain[0].says(row["prompt"], 12))["rougeL"].fmeasure)
     options = {"muse_verbmem.max_new_tokens": 12, "muse.stemmer": stemmer}
-    (found,) = measured(models[0], "muse_verbmem", "verbmem", options, verbmem=PASSAGES)
+    (found,) = measured(models[0], "muse_verbmem", "verbmem", options, verbmem=passages)
+    assert max(expected) > 0
     assert found.items == pytest.approx(expected, abs=1e-6)
-
-
-def test_a_model_that_goes_on_as_the_text_did_has_a_verbmem_of_one(models, plain):
-    said = plain[0].says("Lily likes", 16)
-    rows = [{"prompt": "Lily likes", "gt": said}]
-    assert any(word.isalnum() for word in said)
-    (found,) = measured(models[0], "muse_verbmem", "verbmem", {"muse_verbmem.max_new_tokens": 128}, verbmem=rows)
-    assert 0 < found.value <= 1
 
 
 @pytest.mark.parametrize("shots", [[], SHOTS])
 def test_knowmem(models, plain, shots):
     scorer = RougeScorer(["rougeL"], use_stemmer=False)
     before = "".join(f"Question: {shot['question']}\nAnswer: {shot['answer']}\n\n" for shot in shots)
-    expected = []
+    expected, rows = [], []
     for row in QUESTIONS:
         said = plain[0].says(before + f"Question: {row['question']}\nAnswer: ", 32)
+        row = row | {"answer": half_of(said)}
+        rows.append(row)
         for stop in ("\n\n", "\nQuestion", "Question:"):
             said = said.split(stop)[0]
         expected.append(scorer.score(row["answer"], said)["rougeL"].fmeasure)
-    sets = {"knowmem_retain": QUESTIONS} | ({"knowmem_retain_shots": shots} if shots else {})
+    assert max(expected) > 0
+    sets = {"knowmem_retain": rows} | ({"knowmem_retain_shots": shots} if shots else {})
     (found,) = measured(models[0], "muse_knowmem", "knowmem_retain", **sets)
     assert found.items == pytest.approx(expected, abs=1e-6)
 
@@ -166,14 +176,13 @@ def test_rwku_probes(models, plain):
     for prompt in prompts:
         tokenizer = plain[0].tokenizer
         stops = {tokenizer.convert_tokens_to_ids(token) for token in ("<|eot_id|>", " \n", "\n")} - {None}
-        ids = tokenizer(prompt, return_tensors="pt").input_ids
-        new = (
-            plain[0].model.generate(ids, max_new_tokens=30, do_sample=False, pad_token_id=0)[0, ids.shape[1] :].tolist()
-        )
+        new = plain[0].ids(prompt, 30)
         cut = next((i for i, token in enumerate(new) if token in stops - {tokenizer.unk_token_id}), len(new))
         said.append(tokenizer.decode(new[:cut], skip_special_tokens=True).strip() or "NOANSWER")
-    expected = sentence_recall([(row["answer"], text) for row, text in zip(PROBES, said, strict=True)])
-    found = measured(models[0], "rwku", "rwku_adversarial", rwku_adversarial=PROBES)
+    rows = [row | {"answer": f"{text.split()[0]} in London"} for row, text in zip(PROBES, said, strict=True)]
+    expected = sentence_recall([(row["answer"], text) for row, text in zip(rows, said, strict=True)])
+    assert max(expected) > 0
+    found = measured(models[0], "rwku", "rwku_adversarial", rwku_adversarial=rows)
     assert found[0].items == pytest.approx(expected, abs=1e-6)
     assert {each.at["attack"]: each.value for each in found[1:]} == pytest.approx(
         {row["type"]: value for row, value in zip(PROBES, expected, strict=True)}
