@@ -47,7 +47,7 @@ def evaluate(
     ] = None,
     data: Annotated[str | None, typer.Option(metavar="DIR", help="Directory with the benchmark's files.")] = None,
     verdict: Annotated[
-        str | None, typer.Option(metavar="VERDICT.json", help="Show the verdict's words beside the numbers.")
+        str | None, typer.Option(metavar="FILE", help="Show the verdict's words beside the numbers.")
     ] = None,
     base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
     retrained: Annotated[
