@@ -196,7 +196,7 @@ def test_rwkus_recall_counts_distinct_words_of_sentences():
 
 def test_rwkus_recall_is_that_of_the_package():
     rouge = pytest.importorskip("rouge").Rouge()
-    generator, words = np.random.default_rng(0), "a b c The the London .".split()
+    generator, words = np.random.default_rng(0), ["a", "b", "c", "The", "the", "London", "."]
     texts = [" ".join(generator.choice(words, size)) for size in generator.integers(1, 9, 400)]
     pairs = [(a, b) for a, b in zip(texts[::2], texts[1::2], strict=True) if a.strip(". ") and b.strip(". ")]
     expected = [rouge.get_scores(said, reference)[0]["rouge-l"]["r"] for reference, said in pairs]
