@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from dissect.errors import DissectError as DissectError
     from dissect.evaluation.evaluate import evaluate as evaluate
     from dissect.evaluation.evaluation_result import Evaluation as Evaluation
+    from dissect.evaluation.hooked_lm import hooked_lm as hooked_lm
     from dissect.evaluation.self_check import self_check as self_check
     from dissect.measures.representation.drift import drift as drift
     from dissect.measures.representation.drift_map import Drift as Drift
@@ -81,6 +82,7 @@ _HOMES = {
     "concat": "dissect.sweep.results.join",
     "drift": "dissect.measures.representation.drift",
     "evaluate": "dissect.evaluation.evaluate",
+    "hooked_lm": "dissect.evaluation.hooked_lm",
     "load": "dissect.models.files.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",

@@ -5,10 +5,12 @@ from typing import Annotated, Any
 
 import typer
 
+from dissect.apart import check_apart
 from dissect.cli.arguments import options, outputs, values
 from dissect.cli.arguments.fact_files import FactFiles, measure_options
 from dissect.cli.arguments.say import say
 from dissect.distributed import is_main
+from dissect.errors import DissectError
 from dissect.files import atomic_file
 from dissect.jobs.task import task_of
 
@@ -34,11 +36,19 @@ def evaluate(
     ],
     *,
     forget: Annotated[
-        str,
+        str | None,
         typer.Option(metavar="FILE", help="Facts to be forgotten: JSONL, CSV, Parquet, ...", show_default=False),
-    ],
+    ] = None,
     out: Annotated[Path, typer.Option(metavar="METRICS.json", help="Where to write the numbers.", show_default=False)],
     files: FactFiles,
+    suite: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Benchmark that brings facts and measures: tofu, muse, wmdp, rwku or mmlu."),
+    ] = None,
+    data: Annotated[str | None, typer.Option(metavar="DIR", help="Directory with the benchmark's files.")] = None,
+    verdict: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Show the verdict's words beside the numbers.")
+    ] = None,
     base: Annotated[str | None, typer.Option(metavar="DIR", help="Checkpoint before unlearning.")] = None,
     retrained: Annotated[
         str | None, typer.Option(metavar="DIR", help="Checkpoint trained without the forget facts.")
@@ -77,7 +87,8 @@ def evaluate(
     """Measure what checkpoints know, say and leak.
 
     METRICS.json holds every number with its definition, the number of items and an interval; a table is printed.
-    Measures that need a file which is not given are named and skipped. To continue an interrupted evaluation, give the
+    Measures that need a file which is not given are named and skipped. --suite takes facts and measures from the files
+    of a published benchmark in --data, and says first what it lacks. To continue an interrupted evaluation, give the
     same command again; the ranks of torchrun share the checkpoints.
     """
     outputs.check_file(out, ".json", overwrite=overwrite or not task_of(task).merges)
@@ -88,8 +99,20 @@ def evaluate(
         export.check_path(figure)
     if table is not None:
         outputs.check_file(table, ".csv", option="--table", overwrite=overwrite)
+    if suite is None and forget is None:
+        raise DissectError("expected facts, got none: give --forget FILE, or --suite NAME with --data DIR")
     facts = files.read(forget, prompting)
     settings = measure_options(option, prompting)
+    wanted: Any = values.listed(measures, "--measures") if measures else None
+    if suite is not None:
+        models_given = [name for name, given in (("base", base), ("retrained", retrained)) if given]
+        written = {"--out": out, "--table": table, "--figure": figure}
+        inputs = _suite(suite, data, prompting.split, models_given, written)
+        facts = {"sets": inputs["sets"] | facts}
+        wanted, settings = wanted or inputs["measures"], inputs["options"] | settings
+    elif data is not None:
+        raise DissectError("--data belongs to a benchmark: give --suite NAME as well")
+    words = {} if verdict is None else _words(verdict)
     chat = prompting.chat_choice()
     running.start()
 
@@ -102,7 +125,7 @@ def evaluate(
         retrained=retrained,
         adapter_base=adapter_base,
         allow_extra_rows=allow_extra_rows,
-        measures=values.listed(measures, "--measures") if measures else None,
+        measures=wanted,
         options=settings,
         answers=prompting.answers,
         template=prompting.wording,
@@ -120,7 +143,7 @@ def evaluate(
     )
     if not is_main():
         return
-    _report(result)
+    _report(result, words)
     say(f"saved {out}")
     if table is not None:
         with atomic_file(table) as temporary:
@@ -133,10 +156,43 @@ def evaluate(
         say(f"saved {figure}")
 
 
-def _report(result: Any) -> None:
+def _suite(
+    name: str, data: str | None, split: str | None, models: list[str], written: dict[str, Path | None]
+) -> dict[str, Any]:
+    """Say what the benchmark has and lacks, and read it.
+
+    Raises:
+        DissectError: no such benchmark, no directory, a file that is needed and missing or cannot be read, or an
+            output that would replace one.
+    """
+    from dissect.evaluation.suites.catalogue_of_suites import suite
+
+    chosen = suite(name)
+    if data is None:
+        raise DissectError(f"expected a directory with the files of {name}, got none: give --data DIR")
+    if is_main():
+        say("\n".join(chosen.said(data, split=split, models=models)))
+    check_apart(written, {"--data": list(chosen.found(data, split=split).values())})
+    return chosen.inputs(data, split=split)
+
+
+def _words(path: str) -> dict[str, str]:
+    """The verdict on each checkpoint, by its name.
+
+    Raises:
+        DissectError: no such file, or no verdicts in it.
+    """
+    from dissect.verdicts.result import Verdicts
+
+    verdicts = Verdicts.load(path)
+    everyone = [*verdicts, *([verdicts.retrained] if verdicts.retrained is not None else [])]
+    return {each.name: each.verdict for each in everyone}
+
+
+def _report(result: Any, words: dict[str, str]) -> None:
     from dissect.cli.arguments.aligned import columns
 
-    shown = result.table()
+    shown = result.table(words=words)
     if len(shown):
         say(columns([list(map(str, shown.columns)), *(list(map(str, row)) for row in shown.to_numpy())]))
     curves = sorted({row.measure for row in result.rows if row.at})

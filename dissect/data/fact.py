@@ -91,7 +91,9 @@ def fact_from_row(row: Any, where: str) -> Fact:
 
 def _check_text(key: str, value: object) -> None:
     if value is not None and not isinstance(value, str):
-        raise DissectError(f"{key!r} must be text, got {type(value).__name__} {value!r:.60}: put it in quotes")
+        number = isinstance(value, int) and key == "answer"
+        choices = ", or give the 'choices' that it counts" if number else ""
+        raise DissectError(f"{key!r} must be text, got {type(value).__name__} {value!r:.60}: put it in quotes{choices}")
 
 
 def _names(fact: Fact) -> str:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from dissect.data.fact import Fact
 from dissect.data.readers import read_facts
+from dissect.data.readers.choices import choice_facts
 from dissect.data.readers.conceptvectors import ConceptPart, concept_facts, looks_like_concepts
 from dissect.data.readers.json_rows import json_content
 from dissect.data.readers.saved_dataset import dataset_facts
 from dissect.data.readers.tofu import tofu_facts
+from dissect.data.readers.tofu_splits import is_split, split_file
 from dissect.data.render import DEFAULT_TEMPLATE, AnswerSource
 from dissect.errors import DissectError
 from dissect.files import atomic_file
@@ -73,14 +75,48 @@ class Facts(Sequence[Fact]):
         return cls(concept_facts(records, concept=concept, part=part, where=str(path)))
 
     @classmethod
-    def from_tofu(cls, source: str | os.PathLike[str] | Iterable[Any], *, split: str | None = None) -> "Facts":
-        """Facts of a TOFU split: a file, a saved dataset, or a dataset in memory.
+    def from_tofu(
+        cls,
+        source: str | os.PathLike[str] | Iterable[Any],
+        *,
+        split: str | None = None,
+        data: str | os.PathLike[str] | None = None,
+    ) -> "Facts":
+        """Facts of a TOFU split: its name, a file, a saved dataset, or a dataset in memory.
+
+        Args:
+            source: a name such as ``forget10`` or ``retain90`` is a file of ``data``, or else of the hub's
+                ``locuslab/TOFU``.
+            data: directory with the published files.
 
         Raises:
-            DissectError: as `read`, or a row without question or answer.
+            DissectError: as `read`, a row without question or answer, or a split that can be had from nowhere.
+
+        Example:
+            >>> forget = dissect.Facts.from_tofu("forget10")  # doctest: +SKIP
         """
+        if is_split(source):
+            source = split_file(str(source), data)
         is_path = isinstance(source, (str, os.PathLike))
         return cls(tofu_facts(read_facts(source, split=split) if is_path else dataset_facts(source)))  # type: ignore[arg-type]
+
+    @classmethod
+    def from_choices(
+        cls, path: str | os.PathLike[str], *, split: str | None = None, topic: str | None = None
+    ) -> "Facts":
+        """Multiple-choice questions, e.g. of MMLU or WMDP: ``question``, ``choices``, the right one's number or letter.
+
+        Args:
+            path, split: as for `read`.
+            topic: what the questions are about, for files that do not say (MMLU's ``subject`` does).
+
+        Raises:
+            DissectError: as `read`; choices missing, or an answer that is none of them, with file and line.
+
+        Example:
+            >>> questions = dissect.Facts.from_choices("wmdp-bio.parquet", topic="biology")  # doctest: +SKIP
+        """
+        return cls(choice_facts(read_facts(path, split=split), where=str(path), topic=topic))
 
     @classmethod
     def from_dataset(cls, dataset: Iterable[Any]) -> "Facts":

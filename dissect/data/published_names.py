@@ -146,6 +146,15 @@ def _choices(value: Any) -> tuple[list[str], list[str]]:
     raise DissectError(f"'choices' must be a list of texts, got {value!r:.60}: give one text a choice")
 
 
+def choice_texts(value: Any) -> list[str]:
+    """The texts of published choices: a list, texts by letter, or ARC's ``text`` and ``label``.
+
+    Raises:
+        DissectError: they are no texts.
+    """
+    return _choices(value)[1]
+
+
 def _letters(n: int) -> list[str]:
     return [chr(ord("A") + i) for i in range(n)]
 

@@ -30,7 +30,7 @@ from dissect.provenance import versions
 def evaluate(
     models: Any,
     *,
-    forget: Any,
+    forget: Any = None,
     retain: Any = None,
     unrelated: Any = None,
     texts: Any = None,
@@ -65,7 +65,7 @@ def evaluate(
 
     Args:
         models: a directory, hub id or loaded model; several of them; or a mapping from names.
-        forget: facts that were to be forgotten.
+        forget: facts that were to be forgotten; needed by most measures, but not by those of other sets.
         retain: facts to be retained; best those that no retain loss saw.
         unrelated: facts that have nothing to do with either.
         texts: plain texts, for perplexity.
@@ -111,10 +111,13 @@ def evaluate(
     """
     selected = chosen_measures(measures)
     check_template(template)
-    read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base]
+    stored = [value for name, value in (options or {}).items() if name.endswith(".stored")]
+    read = [models, forget, retain, unrelated, texts, nonmembers, sets, base, retrained, adapter_base, stored]
     check_outputs({"out": out}, {"an input": read})
     named_sets = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     facts = fact_sets(named_sets | dict(sets or {}))
+    if not facts:
+        raise DissectError("there are no facts to ask about: give forget=..., or other sets in sets=...")
     if answers not in ("gold", "base"):
         raise DissectError(f"answers must be gold or base, got {answers!r}")
     if answers == "base" and base is None:

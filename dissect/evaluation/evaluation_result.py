@@ -99,11 +99,12 @@ class Evaluation(StoredRecord):
         ]
         return pd.DataFrame(rows)
 
-    def table(self, *, curves: bool = False) -> pd.DataFrame:
+    def table(self, *, curves: bool = False, words: Mapping[str, str] | None = None) -> pd.DataFrame:
         """Return a row for each measure and set and a column for each checkpoint: value and interval as text.
 
         Args:
             curves: include the points of curves.
+            words: the verdict on each checkpoint, by its name, for a first row beside the numbers.
         """
         rows = [row for row in self.rows if curves or not row.at]
         keys = list(dict.fromkeys((r.measure, r.set, _place(r.at), r.n) for r in rows))
@@ -120,6 +121,9 @@ class Evaluation(StoredRecord):
             }
             for key in keys
         ]
+        if words:
+            said = {name: words.get(name, "") for name in self.names}
+            data.insert(0, {"measure": "verdict", "set": "", **({"at": ""} if curves else {}), "n": "", **said})
         return pd.DataFrame(data)
 
     def side_by_side(self, set: str | None = None) -> pd.DataFrame:

@@ -43,7 +43,7 @@ class Measure:
     knows: Literal["high", "low", ""] = ""
     """Which values mean that the model knows the facts of the set; empty where neither does."""
     slow: bool = False
-    """Trains something or runs for minutes: computed only on request."""
+    """Trains something, runs for minutes or is a published benchmark's: computed only on request."""
 
 
 def get(name: str) -> Measure:

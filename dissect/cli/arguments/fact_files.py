@@ -22,7 +22,7 @@ class FactFiles:
         str | None, typer.Option(metavar="FILE", help="Facts that no model ever saw, for membership inference.")
     ] = None
 
-    def read(self, forget: str, prompting: PromptOptions) -> dict[str, Any]:
+    def read(self, forget: str | None, prompting: PromptOptions) -> dict[str, Any]:
         """Facts by set, those to be forgotten first.
 
         Raises:

@@ -13,7 +13,7 @@ OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard")
 INPUTS = (
     *("model", "models", "base", "unlearned", "retrained", "teacher", "adapter_base"),
     *("facts", "forget", "retain", "unrelated", "texts", "nonmembers", "monitor"),
-    *("config", "stored", "sweeps"),
+    *("config", "stored", "sweeps", "data", "verdict"),
 )
 """Parameters of commands that name what is read. Others are words, even where a file happens to be called like one:
 ``--method npo`` beside ``--out npo``."""

@@ -151,7 +151,7 @@ class PromptOptions(ChatOptions):
         ),
     ] = None
     split: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Split of a saved dataset, where it has several.")
+        str | None, typer.Option(metavar="NAME", help="Split of a saved dataset or benchmark, where it has several.")
     ] = None
 
     def facts(self, path: str) -> "Facts":

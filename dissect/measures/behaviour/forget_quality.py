@@ -8,6 +8,9 @@ from dissect.measures.behaviour.alternatives import AVERAGE, log_truth_ratio
 from dissect.measures.estimate import Estimate
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
+from dissect.measures.stored_results import stored, stored_log_ratios
+
+STORED = stored("forget_quality.stored", "Results of the retrained model, in its place: see log_truth_ratio.")
 
 
 def forget_quality(examined: Examined) -> Estimate:
@@ -16,10 +19,11 @@ def forget_quality(examined: Examined) -> Estimate:
     It compares the logarithms of the ratios, which keep the order and do not overflow.
 
     Raises:
-        Undefined: no retrained model, or no wrong answers.
+        Undefined: no retrained model and no stored results of one, or no wrong answers.
     """
-    retrained = examined.retrained
-    own, other = (_finite(log_truth_ratio(each)) for each in (examined, retrained))
+    path = examined.option(STORED)
+    other = _finite(stored_log_ratios(str(path)) if path else log_truth_ratio(examined.retrained))
+    own = _finite(log_truth_ratio(examined))
     return Estimate(float(stats.ks_2samp(own, other).pvalue), len(own))
 
 
@@ -41,6 +45,6 @@ MEASURE = Measure(
     ),
     family="behaviour",
     compute=forget_quality,
-    options=(AVERAGE,),
+    options=(AVERAGE, STORED),
     sets=("forget",),
 )

@@ -10,7 +10,9 @@ from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure
 from dissect.measures.memorisation.membership import ATTACKS, K, auc, both_classes
 from dissect.measures.option import choice
+from dissect.measures.stored_results import stored, stored_area
 
+STORED = stored("privleak.stored", "Results of the retrained model, in its place: its AUC of Min-K%.")
 ATTACK = choice(
     "privleak.attack",
     ("min_k", *(name for name in ATTACKS if name != "min_k")),
@@ -24,9 +26,12 @@ def privacy_leakage(examined: Examined) -> Estimate:
     The interval draws facts anew, the same ones for both models; it is NaN where in some draw A_retrained is 0.
 
     Raises:
-        Undefined: no retrained model, no non-members, or a retrained model whose A is 0.
+        Undefined: no retrained model and no stored results of one, no non-members, or a retrained model whose A is 0.
     """
-    retrained, attack = examined.retrained, examined.option(ATTACK)
+    attack, path = examined.option(ATTACK), examined.option(STORED)
+    if path:
+        return _from_stored(both_classes(examined, attack), stored_area(str(path)))
+    retrained = examined.retrained
     own, other = both_classes(examined, attack), both_classes(retrained, attack)
     if auc(*other) == 1:
         raise Undefined("the retrained model tells all forget facts from the non-members: their ratio is not defined")
@@ -41,6 +46,18 @@ def privacy_leakage(examined: Examined) -> Estimate:
     return statistic_of([np.arange(len(scores)) for scores in own], leakage, unit=unit)
 
 
+def _from_stored(own: tuple[np.ndarray, np.ndarray], retrained_area: float) -> Estimate:
+    if not retrained_area > 0:
+        raise Undefined(
+            f"the retrained model's stored A must be above 0, got {retrained_area}: their ratio is not defined"
+        )
+
+    def leakage(members: np.ndarray, others: np.ndarray, axis: int = -1) -> Any:
+        return 100 * ((1 - auc(members, others, axis=axis)) / retrained_area - 1)
+
+    return statistic_of(own, leakage, unit=f"facts ({len(own[0])} members, {len(own[1])} others)")
+
+
 MEASURE = Measure(
     name="privleak",
     label="privacy leakage (PrivLeak)",
@@ -52,7 +69,7 @@ MEASURE = Measure(
     ),
     family="memorisation",
     compute=privacy_leakage,
-    options=(ATTACK, K),
+    options=(ATTACK, K, STORED),
     sets=("forget",),
     knows="low",
 )

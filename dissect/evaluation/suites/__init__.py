@@ -1,0 +1,1 @@
+"""Published benchmarks, one a file; `suite.py` says what a suite is."""
