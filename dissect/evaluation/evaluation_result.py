@@ -36,7 +36,7 @@ class Evaluation(StoredRecord):
     rows: list[ScoredRow]
     refused: list[Refusal]
     answers: list[dict[str, str]]
-    """Some greedy answers: ``set``, ``prompt``, ``expected``, and by model's name what it said."""
+    """Some greedy answers: ``set``, ``question``, ``prompt``, ``expected``, and by model's name what it said."""
     measures: dict[str, dict[str, str]]
     """Label, definition, family, and which values mean that the model knows (``knows``), by name."""
     spec: dict[str, Any]
