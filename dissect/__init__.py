@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from dissect import plots as plots
     from dissect.attacks.relearn.relearn import relearn as relearn
     from dissect.attacks.relearn.relearned import Relearning as Relearning
+    from dissect.autopsy.notebook import pick as pick
     from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
@@ -86,6 +87,7 @@ _HOMES = {
     "logit_attribution": "dissect.patching.logit_attribution",
     "logit_lens": "dissect.patching.logit_lens",
     "patch": "dissect.patching.patch",
+    "pick": "dissect.autopsy.notebook",
     "quantised": "dissect.models.changing.quantised",
     "relearn": "dissect.attacks.relearn.relearn",
     "report": "dissect.autopsy.report",

@@ -12,6 +12,16 @@ from dissect.evaluation.evaluate import chosen_measures
 from dissect.measures.measure import check_options
 
 
+QUICK: Mapping[str, Any] = {
+    "steps": ("verdict", "evaluation", "activations", "parameters", "facts", "drift"),
+    "attacks": ("quick",),
+    "measures": ("behaviour", "erasure_depth"),
+    "max_facts": 20,
+    "max_picked": 100,
+}
+"""Settings of a first look: no attack that trains, no search, no maps. Such a panel never says "erased"."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
     """Everything that decides the numbers of a report besides models and facts.

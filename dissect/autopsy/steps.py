@@ -8,6 +8,7 @@ from typing import Any
 from dissect.autopsy.picker.fact_table import FactTable
 from dissect.autopsy.picker.read_facts import read_facts
 from dissect.autopsy.step_inputs import StepInputs, evenly
+from dissect.autopsy.stored_verdict import stored_verdict
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.evaluate import chosen_measures, evaluate
 from dissect.evaluation.evaluation_result import Evaluation
@@ -49,7 +50,10 @@ class ReportStep:
 
 
 def _verdict(inputs: StepInputs, out: Path) -> None:
-    """Put the unlearned model, and the retrained one beside it, through the panel of attacks."""
+    """Put the unlearned model, and the retrained one beside it, through the panel of attacks; or take what is stored."""
+    if (stored := stored_verdict(inputs)) is not None:
+        stored.save(out)
+        return
     sets, settings = inputs.sets, inputs.settings
     verdict(
         inputs.pair,

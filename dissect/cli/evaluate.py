@@ -62,6 +62,14 @@ def evaluate(
     examples: Annotated[
         int, typer.Option(help="Number of answers per set to keep in the output, for reading.", min=0)
     ] = 8,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Write the leaderboard: a table to sort, filter and compare. "
+            "[default, with several checkpoints: beside --out]",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
     listed: Annotated[  # acts by its callback
@@ -88,6 +96,7 @@ def evaluate(
         export.check_path(figure)
     if table is not None:
         outputs.check_file(table, ".csv", option="--table", overwrite=overwrite)
+    page = outputs.leaderboard(page, out, len(models), overwrite=overwrite)
     facts = files.read(forget, prompting)
     settings = measure_options(option, prompting)
     chat = prompting.chat_choice()
@@ -131,6 +140,10 @@ def evaluate(
 
         export.write(plots.tradeoff(result), figure)
         say(f"saved {figure}")
+    if page is not None:
+        from dissect.autopsy.leaderboard import write_leaderboard
+
+        say(f"saved {write_leaderboard(result, page)}")
 
 
 def _report(result: Any) -> None:

@@ -8,12 +8,12 @@ from typing import Any
 
 from dissect.apart import check_apart
 
-OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard")
+OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard", "page")
 """Parameters of commands that name what is written."""
 INPUTS = (
     *("model", "models", "base", "unlearned", "retrained", "teacher", "adapter_base"),
     *("facts", "forget", "retain", "unrelated", "texts", "nonmembers", "monitor"),
-    *("config", "stored", "sweeps"),
+    *("config", "stored", "sweeps", "verdict"),
 )
 """Parameters of commands that name what is read. Others are words, even where a file happens to be called like one:
 ``--method npo`` beside ``--out npo``."""

@@ -7,12 +7,13 @@ dissect.widgets("picker", (place, data) => {
   const all = new Map(data.facts.map(fact => [key(fact), fact]));
   const mean = ps => ps.length ? Math.exp(ps.reduce((sum, p) => sum + Math.log(Math.max(p, 1e-45)), 0) / ps.length) : null;
   const token = text => text.replace(/[\u0120\u2581]/g, " ").replace(/[\u010a\n]/g, "\\n").trim() || text || " ";
+  const level = fact => unlearned < 0 ? 0 : fact.mean[unlearned];
   const same = (a, b) => a.trim().toLowerCase() === b.trim().toLowerCase();
   const starts = (said, expected) => expected.trim() !== "" && said.toLowerCase().includes(expected.trim().toLowerCase());
   for (const fact of data.facts) {
     fact.text = [fact.question, fact.expected, fact.subject, fact.group, ...fact.said].join("\n").toLowerCase();
     fact.mean = fact.p.map(mean);
-    fact.answered = starts(fact.said[unlearned], fact.expected);
+    fact.answered = unlearned >= 0 && starts(fact.said[unlearned], fact.expected);
   }
   let current = null, watched = 0;
 
@@ -26,23 +27,24 @@ dissect.widgets("picker", (place, data) => {
   const count = node("p", {class: "hint", role: "status"});
   const facts = node("ul", {class: "facts", role: "listbox", tabindex: 0, "aria-label": "Facts", keydown: move});
   const panel = node("div", {id: "fact", role: "region", "aria-live": "polite", "aria-label": "The chosen fact"});
-  place.append(node("div", {}, node("div", {class: "tools"}, node("label", {}, "Search", search), node("label", {}, "Set", sets),
-    node("label", {}, "Unlearned model", state), node("label", {}, "Order", order)), count, facts,
-    node("p", {class: "hint"}, "The percentage is the share left of a fact" + (data.attack ? ` under \u201c${data.attack}\u201d, `
-      + "the attack that brought most back: 100% is as the base model, 0% is chance. " : ". ") + "Arrow keys move. " + data.thinned),
+  const models = data.models.length > 0;
+  place.append(node("div", {}, node("div", {class: "tools"}, node("label", {}, "Search", search), models ? node("label", {}, "Set", sets) : null,
+    models ? node("label", {}, "Unlearned model", state) : null, node("label", {}, "Order", order)), count, facts,
+    data.models.length ? node("p", {class: "hint"}, "The percentage is the share left of a fact" + (data.attack ? ` under \u201c${data.attack}\u201d, `
+      + "the attack that brought most back: 100% is as the base model, 0% is chance. " : ". ") + "Arrow keys move. " + data.thinned) : null,
     downloads("facts", null, () => [["set", "number", "question", "expected", ...data.models.map(name => `${name} says`), "share left",
       ...data.models.map(name => `${name} p`)], ...matching().map(fact => [fact.set, fact.number, fact.question, fact.expected,
       ...fact.said, fact.left, ...fact.mean])])), panel);
 
   function rank(fact) {
+    if (unlearned < 0) return 0;
     return fact.left !== null ? fact.left : fact.mean[base] ? fact.mean[unlearned] / fact.mean[base] : 0;
   }
   function matching() {
     const words = search.value.toLowerCase().split(/\s+/).filter(Boolean);
     const kept = data.facts.filter(fact => (sets.value === "all" || fact.set === sets.value)
       && (state.value === "all" || fact.answered === (state.value === "answered")) && words.every(word => fact.text.includes(word)));
-    const compare = {left: (a, b) => rank(b) - rank(a) || b.mean[unlearned] - a.mean[unlearned], least: (a, b) => rank(a) - rank(b)
-      || a.mean[unlearned] - b.mean[unlearned], number: () => 0, question: (a, b) => a.question.localeCompare(b.question)};
+    const compare = {left: (a, b) => rank(b) - rank(a) || level(b) - level(a), least: (a, b) => rank(a) - rank(b) || level(a) - level(b), number: () => 0, question: (a, b) => a.question.localeCompare(b.question)};
     return kept.sort(compare[order.value]);
   }
   function list() {
@@ -52,7 +54,7 @@ dissect.widgets("picker", (place, data) => {
       "aria-selected": String(key(fact) === current), click: () => pick(key(fact))},
       fact.left === null ? null : node("span", {class: "left", "data-value": fact.left}, percent(fact.left)),
       node("div", {class: "asked"}, fact.question),
-      node("div", {class: "short"}, `${fact.expected} \u2192 ${fact.said[unlearned] || "(nothing)"}`))));
+      node("div", {class: "short"}, unlearned < 0 ? fact.expected : `${fact.expected} \u2192 ${fact.said[unlearned] || "(nothing)"}`))));
     if (!kept.length) facts.append(node("li", {"aria-disabled": "true"}, "No fact matches: shorten the search."));
   }
   function move(event) {
@@ -92,6 +94,7 @@ dissect.widgets("picker", (place, data) => {
         node("td", {}, right === null ? "" : right ? "\u2713 as expected" : "\u2717 other")))))];
   }
   function tokens(fact) {
+    if (!data.models.length) return [];
     const pointer = node("p", {class: "pointer", role: "status"}, "Point at a token, or reach it with Tab, to compare the models.");
     const rows = data.models.map((name, model) => node("div", {class: "tokens", "data-tokens": name}, node("span", {class: "who"}, name),
       ...fact.tokens.map((text, i) => {
@@ -105,7 +108,7 @@ dissect.widgets("picker", (place, data) => {
       "Probability of each token where the tokens before it have been read; dark is likely."), ...rows, pointer];
   }
   function choice(fact) {
-    if (!fact.choice) return [];
+    if (!fact.choice || unlearned < 0) return [];
     const {answers: texts, scores} = fact.choice, own = scores[unlearned][0];
     const places = texts.map((_, i) => i).sort((a, b) => scores[unlearned][b] - scores[unlearned][a]);
     const wins = data.attacks.map((name, i) => [name, fact.attacks[i]]).filter(([, value]) => value !== null && value !== undefined);
