@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from dissect import plots as plots
     from dissect.attacks.relearn.relearn import relearn as relearn
     from dissect.attacks.relearn.relearned import Relearning as Relearning
+    from dissect.autopsy.asking.explorer import explore as explore
+    from dissect.autopsy.asking.own_question import ask as ask
     from dissect.autopsy.notebook import pick as pick
     from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
@@ -77,11 +79,13 @@ _HOMES = {
     "UnlearningRun": "dissect.unlearning.unlearn",
     "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
+    "ask": "dissect.autopsy.asking.own_question",
     "attribute": "dissect.patching.attribute",
     "compare": "dissect.sweep.results.compare",
     "concat": "dissect.sweep.results.join",
     "drift": "dissect.measures.representation.drift",
     "evaluate": "dissect.evaluation.evaluate",
+    "explore": "dissect.autopsy.asking.explorer",
     "load": "dissect.models.files.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",

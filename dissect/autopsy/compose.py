@@ -72,10 +72,10 @@ def build(
     """
     measured = evidence(results)
     verdict = verdict_of(results)
-    made = {
-        question: [replace(make(results), question=question) for make in makers] for question, makers in QUESTIONS
-    }
+    made = {question: [replace(make(results), question=question) for make in makers] for question, makers in QUESTIONS}
     first = Section("", [*_first(results, verdict, measured.place), *numbers(measured)])
+    if measured.place:
+        made[WHERE].insert(0, Section("In short", [measured.place], question=WHERE))
     before = [section for question in (FORGOTTEN, GONE, WHERE, COST) for section in made[question]]
     sections = [first, *before, *extra, *made[HOW], next_steps(results, verdict)]
     return page(title, sections, out, lead=lead or _lead(results), contents=True), verdict
@@ -105,7 +105,9 @@ def _sentence(verdict: Verdict) -> str:
         parts.append(f"holds {verdict.share_left} of what it knew about them under the strongest attack")
     if verdict.kept is not None:
         parts.append(f"keeps {verdict.kept} of what was to be retained")
-    return f"The unlearned model {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}." if parts else ""
+    return (
+        f"The unlearned model {', '.join(parts[:-1])}{' and ' if len(parts) > 1 else ''}{parts[-1]}." if parts else ""
+    )
 
 
 def _lead(results: Results) -> str:

@@ -29,8 +29,8 @@ def write_leaderboard(result: Verdicts | Evaluation, out: str | os.PathLike[str]
     """
     judged = isinstance(result, Verdicts)
     words = (
-        "Forgotten: share of the base model's answers about the forget facts that are gone. Share left: what the panel of "
-        "attacks still finds, 1 is all that the base model knows. Kept: share of the retain facts still answered. "
+        "Forgotten: share of the base model's answers about the forget facts that are gone. Share left: what the panel "
+        "of attacks still finds, 1 is all that the base model knows. Kept: share of the retain facts still answered. "
         if judged
         else "Means over facts; the pointer shows the 95% interval. "
     )
@@ -62,7 +62,8 @@ def _of_verdicts(verdicts: Verdicts) -> dict[str, Any]:
                 "x": kept,
                 "y": forgotten,
                 "intervals": _intervals(verdict),
-                "detail": {"verdict": verdict.words} | {row.label: _finite(row.forced_choice) for row in verdict.attacks},
+                "detail": {"verdict": verdict.words}
+                | {row.label: _finite(row.forced_choice) for row in verdict.attacks},
             }
         )
     return {"columns": _columns(columns, rows), "rows": rows, "sort": 5, "x": "kept", "y": "forgotten"}
@@ -89,7 +90,12 @@ def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
             {
                 "name": name,
                 "word": "",
-                "cells": [name, method or model.get("role", ""), settings, *(row.value if row else None for row in found)],
+                "cells": [
+                    name,
+                    method or model.get("role", ""),
+                    settings,
+                    *(row.value if row else None for row in found),
+                ],
                 "x": retain.value if retain else None,
                 "y": 1 - forget.value if forget else None,
                 "intervals": {label: row.text for label, row in zip(labels, found, strict=True) if row},
@@ -98,7 +104,13 @@ def _of_evaluation(evaluation: Evaluation) -> dict[str, Any]:
         )
     columns = _columns(["checkpoint", "method", "settings", *labels], rows)
     what = evaluation.measures.get(answered or "", {}).get("label", "answered")
-    return {"columns": columns, "rows": rows, "sort": 0, "x": f"{what}, retain facts", "y": "forget facts no longer answered"}
+    return {
+        "columns": columns,
+        "rows": rows,
+        "sort": 0,
+        "x": f"{what}, retain facts",
+        "y": "forget facts no longer answered",
+    }
 
 
 def _columns(names: list[str], rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -67,11 +67,15 @@ def panel_html(panel: Panel) -> str:
 
 
 def _line(row: PanelRow, known: float) -> str:
-    marks = f'<i class="chance" style="left:{100 * CHANCE:.1f}%"></i><i class="known" style="left:{100 * known:.1f}%"></i>'
+    marks = (
+        f'<i class="chance" style="left:{100 * CHANCE:.1f}%"></i><i class="known" style="left:{100 * known:.1f}%"></i>'
+    )
     words = []
     for name, value, low, high in reversed(row.marks):
         if isfinite(low) and isfinite(high):
-            marks += f'<i class="span of-{plain(name)}" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
+            marks += (
+                f'<i class="span of-{plain(name)}" style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></i>'
+            )
         marks += f'<i class="dot of-{plain(name)}" style="left:{100 * value:.1f}%"></i>'
         words.append(f"{name} {value:.2f} ({low:.2f} to {high:.2f})")
     text = plain("; ".join(reversed(words)))

@@ -86,7 +86,7 @@ def _attacks(results: Results) -> tuple[AttackRow | None, list[_Choice]]:
 
 
 def _curves(results: Results) -> dict[str, dict[str, Any]]:
-    """By component, the centre layers and the recovery of each fact in them: ``{"x": layers, "y": {number: values}}``."""
+    """By component, the centre layers (``x``) and the recovery of each fact in them (``y``, by number)."""
     settings = results.about["identity"]["settings"]
     numbers = evenly(int(results.about["n_facts"].get("forget", 0)), int(settings["max_facts"]))
     found: dict[str, dict[str, Any]] = {}

@@ -9,8 +9,8 @@ from typing import Any
 
 from dissect.autopsy.compose import build, verdict_of
 from dissect.autopsy.gather import gather
-from dissect.autopsy.page import Section
 from dissect.autopsy.notebook import pick
+from dissect.autopsy.page import Section
 from dissect.autopsy.results import Results
 from dissect.autopsy.settings import QUICK, ReportSettings
 from dissect.autopsy.steps import chosen_steps
@@ -36,8 +36,8 @@ class Report:
         word = "no verdict" if self.verdict is None else f"{self.verdict.headline}. {self.verdict.words}"
         missing = ", ".join(self.results.missing)
         return (
-            f"Report in {self.path}: {word}\n{f'Not computed: {missing}. ' if missing else ''}Open the page, or pick facts "
-            "here with dissect.pick(report); its numbers are in report.results."
+            f"Report in {self.path}: {word}\n{f'Not computed: {missing}. ' if missing else ''}Open the page, or pick "
+            "facts here with dissect.pick(report); its numbers are in report.results."
         )
 
     def _repr_html_(self) -> str:

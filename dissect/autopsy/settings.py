@@ -11,7 +11,6 @@ from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures
 from dissect.measures.measure import check_options
 
-
 QUICK: Mapping[str, Any] = {
     "steps": ("verdict", "evaluation", "activations", "parameters", "facts", "drift"),
     "attacks": ("quick",),

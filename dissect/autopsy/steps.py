@@ -50,7 +50,7 @@ class ReportStep:
 
 
 def _verdict(inputs: StepInputs, out: Path) -> None:
-    """Put the unlearned model, and the retrained one beside it, through the panel of attacks; or take what is stored."""
+    """Put the unlearned and the retrained model through the panel of attacks; or take what is stored."""
     if (stored := stored_verdict(inputs)) is not None:
         stored.save(out)
         return

@@ -25,7 +25,7 @@ def sweep_data(result: SweepResult) -> dict[str, Any]:
         for name in (asked_in(result.data), "answer_text")
     )
     prompts = [str(text) for text in result.data["prompt_text"].values]
-    facts = [
+    facts: list[dict[str, Any]] = [
         {
             "set": "forget",
             "number": number,

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from dissect.attacks.attack import chosen_attacks
 from dissect.attacks.training_budget import BATCH_SIZE, STEPS, TRAINING, TRAININGS
@@ -95,7 +96,7 @@ def _seconds(inputs: StepInputs) -> float:
     """Seconds of one pass of one fact, from the second of two runs of a batch."""
     facts = inputs.sets["forget"]
     some = Facts(facts[number] for number in evenly(len(facts), inputs.settings.batch_size))
-    asking = {"template": inputs.settings.template, "chat": inputs.settings.chat, "progress": False}
+    asking: dict[str, Any] = {"template": inputs.settings.template, "chat": inputs.settings.chat, "progress": False}
     try:
         prompts = some.prompts(inputs.pair.base, **asking)
     except DissectError:  # without answers: the questions alone

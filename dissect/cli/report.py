@@ -55,7 +55,8 @@ def report(
         Path | None,
         typer.Option(
             metavar="VERDICT.json",
-            help="Take this stored verdict on the pair instead of running the panel. [default: verdict.json beside OUT]",
+            help="Use this stored verdict on the pair instead of running the panel. "
+            "[default: verdict.json beside OUT, if it fits]",
         ),
     ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "What did unlearning do?",

@@ -20,6 +20,8 @@ INTERVAL = (
     "say yes, or fewer say no"
 )
 
+_NEXT = "Next: .curve(measure, along), .side_by_side() for answers, dissect.pick(evaluation) to sort and compare"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(StoredRecord):
@@ -152,10 +154,10 @@ class Evaluation(StoredRecord):
         )
 
     def _repr_html_(self) -> str:
-        return self.table().to_html(index=False, escape=True)
+        return f"{self.table().to_html(index=False, escape=True)}<p>{_NEXT}</p>"
 
     def __repr__(self) -> str:
-        return f"Evaluation of {', '.join(self.names)}\n{self.table().to_string(index=False)}"
+        return f"Evaluation of {', '.join(self.names)}\n{self.table().to_string(index=False)}\n{_NEXT}"
 
     def _missing(self, model: str, measure: str, set: str, at: Mapping[str, Any]) -> str:
         if model not in self.names:

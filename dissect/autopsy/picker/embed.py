@@ -15,7 +15,7 @@ _ACTING = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
 
 def web(name: str) -> str:
     """Return a script or style sheet of the package."""
-    return files("dissect.autopsy.picker").joinpath("web", name).read_text(encoding="utf-8")
+    return (files("dissect.autopsy.picker") / "web" / name).read_text(encoding="utf-8")
 
 
 def plain(text: str) -> str:
@@ -48,7 +48,8 @@ def document(kind: str, content: Any, *, title: str) -> str:
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(visible(title, lines=False))}</title><style>{web('base.css')}{web('widgets.css')}</style></head>"
+        f"<title>{escape(visible(title, lines=False))}</title>"
+        f"<style>{web('base.css')}{web('widgets.css')}</style></head>"
         f'<body class="framed">{widget(kind, content)}{scripts([kind])}</body></html>'
     )
 

@@ -11,8 +11,8 @@ from dissect.stored_result import StoredRecord
 class FactTable(StoredRecord):
     """One entry for each fact that can be picked; everything is a plain value, rounded once, when it is stored.
 
-    An entry has ``set`` and ``number`` (from 0, its place in the set), ``question``, ``prompt`` (the whole text that the
-    models read), ``expected``, ``group`` and ``subject``, and
+    An entry has ``set`` and ``number`` (from 0, its place in the set), ``question``, ``prompt`` (the whole text that
+    the models read), ``expected``, ``group`` and ``subject``, and
 
     - ``said``: the greedy answer of each model, in the order of ``models``
     - ``tokens``, ``p`` [model][token]: the expected answer's tokens and the probability of each where it is predicted

@@ -92,7 +92,9 @@ def _entries(
                 "question": prompts.questions[row],
                 "prompt": prompts.prompt_texts[row],
                 "expected": prompts.answer_texts[row].strip(),
-                "group": str(fact.extra.get("group") or fact.extra.get("attribute") or fact.extra.get("relation") or ""),
+                "group": str(
+                    fact.extra.get("group") or fact.extra.get("attribute") or fact.extra.get("relation") or ""
+                ),
                 "subject": str(fact.extra.get("subject") or ""),
                 "said": [said[role][row].said for role in models],
                 "tokens": token_texts(prompts, answer),

@@ -46,9 +46,7 @@ def measures(
     rows, order = [], shown_order(evaluation)
     for name in names:
         for set in dict.fromkeys(row.set for row in evaluation.rows if sets is None or row.set in sets):
-            cells = [
-                evaluation.get(m, name, set).text if _single(evaluation, m, name, set) else "" for m in order
-            ]
+            cells = [evaluation.get(m, name, set).text if _single(evaluation, m, name, set) else "" for m in order]
             if any(cells):
                 rows.append((evaluation.measures[name]["label"], SETS.get(set, set), *cells))
     if not rows:

@@ -30,4 +30,7 @@ def next_steps(results: Results, verdict: Verdict | None) -> Section:
     ]
     if missing := [step for step, reason in results.missing.items() if "not computed" in reason]:
         parts.append(f"Not computed here: {', '.join(missing)}. Give the same command with these --steps to add them.")
-    return Section("What to do next", [*parts, "Ask a question of your own, judge more checkpoints, look further:", Code("\n".join(lines))])
+    return Section(
+        "What to do next",
+        [*parts, "Ask a question of your own, judge more checkpoints, look further:", Code("\n".join(lines))],
+    )
