@@ -1,9 +1,14 @@
 """Stored numbers of single facts: what each model says, token by token, layer by layer, and beside other answers."""
 
+import json
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from dissect.errors import DissectError
+from dissect.files import atomic_file
 from dissect.stored_result import StoredRecord
 
 
@@ -32,6 +37,21 @@ class FactTable(StoredRecord):
     facts: list[dict[str, Any]]
     n_facts: dict[str, int]
     """Facts of each set, also those that were thinned out."""
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write compact JSON: there is a number for every fact, layer and token.
+
+        Raises:
+            DissectError: another suffix than ``.json``.
+        """
+        file = Path(path)
+        if file.suffix.lower() != ".json":
+            raise DissectError(f"the file must end in .json, got {file.name!r}: the result is written as JSON")
+        content = {"format": self.FORMAT, **self.to_dict()}
+        with atomic_file(file) as temporary:
+            text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+            temporary.write_text(text, encoding="utf-8")
+        return file
 
     def to_dict(self) -> dict[str, Any]:
         """Return the content of the file."""

@@ -105,7 +105,7 @@ class SweepResult(StoredDataset):
     def __repr__(self) -> str:
         sizes = ", ".join(f"{dim} {self.data.sizes[dim]}" for dim in self.data[next(iter(self.metrics))].dims)
         components = ", ".join(str(label) for label in self.data["component"].values)
-        return f"SweepResult({sizes}; components {components}; metrics {', '.join(self.metrics)})\n{_NEXT}"
+        return f"SweepResult({sizes}; components {components}; metrics {', '.join(self.metrics)})"
 
     def _repr_html_(self) -> str:
         tables = {metric: self.ci(metric) for metric in self.metrics}
