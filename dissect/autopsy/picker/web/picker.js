@@ -129,6 +129,7 @@ dissect.widgets("picker", (place, data) => {
     if (!fact.lens.length || !fact.lens[0].length || !fact.lens[0][0].length) return [];
     const body = node("div", {}), n = fact.lens[0][0].length;
     const draw = () => {
+      const sides = data.lensModels.map((name, model) => [name, model]).reverse(); // on a phone the first is seen
       const layers = fact.lens[0].map((_, layer) => layer).reverse();
       const chart = lines(data.lensModels.map((name, model) => ({name, x: fact.lens[model].map((_, i) => i),
         y: fact.lens[model].map(layer => layer[watched][0] / 1000)})), {title: `Probability of \u201c${token(fact.tokens[watched])}\u201d`,
@@ -137,9 +138,9 @@ dissect.widgets("picker", (place, data) => {
         ...layers.map(layer => [layer, ...data.lensModels.flatMap((_, model) => { const [p, best, id] = fact.lens[model][layer][watched];
           return [data.vocabulary[id], best / 1000, p / 1000]; })])];
       body.replaceChildren(chart, downloads(`lens-${fact.set}-${fact.number}`, chart, rows), node("div", {class: "scroll"},
-        node("table", {class: "lens"}, node("thead", {}, node("tr", {}, node("th", {}, "layer"), ...data.lensModels.flatMap(name =>
-          [node("th", {}, `${name} reads`), node("th", {}, "p of the answer")]))), node("tbody", {}, ...layers.map(layer =>
-          node("tr", {}, node("th", {scope: "row"}, String(layer)), ...data.lensModels.flatMap((name, model) => {
+        node("table", {class: "lens"}, node("thead", {}, node("tr", {}, node("th", {}, "layer"), ...sides.flatMap(([name]) =>
+          [node("th", {}, `${name} reads`), node("th", {title: "probability of the expected token"}, "p")]))), node("tbody", {}, ...layers.map(layer =>
+          node("tr", {}, node("th", {scope: "row"}, String(layer)), ...sides.flatMap(([name, model]) => {
             const [p, best, id] = fact.lens[model][layer][watched], text = data.vocabulary[id];
             return [node("td", {class: text === fact.tokens[watched] ? "right" : "", title: `p ${shown(best / 1000)}`}, token(text)),
               node("td", {class: "p", style: shade(p / 1000), "data-lens": `${name}:${layer}`, "data-value": p / 1000}, shown(p / 1000))];
@@ -150,7 +151,7 @@ dissect.widgets("picker", (place, data) => {
       change: event => { watched = Number(event.target.value); draw(); }}, ...Array.from({length: n}, (_, i) =>
       node("option", {value: i}, `${i + 1}: ${token(fact.tokens[i])}`))));
     return [node("h4", {}, "What each layer would say (logit lens)"), node("p", {class: "hint"},
-      "The state after each layer read as if it were the last. Bold: the token of the expected answer."), chosen, body];
+      "The state after each layer read as if it were the last. Bold: the token of the expected answer; p: its probability."), chosen, body];
   }
   function curve(fact) {
     const title = node("h4", {}, "What brings it back, layer by layer");
