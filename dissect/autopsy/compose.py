@@ -17,6 +17,7 @@ from dissect.autopsy.sections.compared import compared
 from dissect.autopsy.sections.cost import cost
 from dissect.autopsy.sections.curves import curves
 from dissect.autopsy.sections.depth import depth
+from dissect.autopsy.sections.in_short import in_short
 from dissect.autopsy.sections.maps import maps
 from dissect.autopsy.sections.method import method
 from dissect.autopsy.sections.next_steps import next_steps
@@ -47,6 +48,8 @@ _LIMITS = (
     "holds for these facts and questions. Depth, curves and restoration say where the knowledge is, not whether it is "
     "left."
 )
+_QUESTION = 120
+"""Letters of a question in the lead."""
 _NO_VERDICT = "No verdict"
 
 _OTHERS = {"retain": "to be retained", "texts": "plain texts", "nonmembers": "that no model saw"}
@@ -74,8 +77,8 @@ def build(
     verdict = verdict_of(results)
     made = {question: [replace(make(results), question=question) for make in makers] for question, makers in QUESTIONS}
     first = Section("", [*_first(results, verdict, measured.place), *numbers(measured)])
-    if measured.place:
-        made[WHERE].insert(0, Section("In short", [measured.place], question=WHERE))
+    if (short := in_short(results, measured.place)) is not None:
+        made[WHERE].insert(0, replace(short, question=WHERE))
     before = [section for question in (FORGOTTEN, GONE, WHERE, COST) for section in made[question]]
     sections = [first, *before, *extra, *made[HOW], next_steps(results, verdict)]
     return page(title, sections, out, lead=lead or _lead(results), contents=True), verdict
@@ -110,12 +113,21 @@ def _sentence(verdict: Verdict) -> str:
     )
 
 
+def _example(results: Results) -> str:
+    """One of the facts, so that a reader knows what this is about."""
+    facts = [] if results.facts is None else results.facts.facts
+    question = next((fact["question"] for fact in facts if fact["set"] == "forget"), "")
+    short = question if len(question) <= _QUESTION else f"{question[: _QUESTION - 1]}…"
+    return f" (such as \N{LEFT DOUBLE QUOTATION MARK}{short}\N{RIGHT DOUBLE QUOTATION MARK})" if short else ""
+
+
 def _lead(results: Results) -> str:
     held, n = results.about["identity"]["checkpoints"], results.about["n_facts"]
     names = [Path(held[f"{role}_path"]).name for role in ("base", "unlearned") if f"{role}_path" in held]
     compared = f"{names[0]}, before unlearning, beside {names[1]}, after it: " if len(names) == 2 else ""
     others = ", ".join(f"{count} {_OTHERS.get(name, name)}" for name, count in n.items() if name != "forget")
+    forget = f"{n.get('forget', 0)} facts to be forgotten{_example(results)}"
     return (
-        f"{compared}{n.get('forget', 0)} facts to be forgotten{', ' + others if others else ''}. Was the knowledge "
-        "erased, or is it just no longer read out, and where was that changed?"
+        f"{compared}{forget}{', ' + others if others else ''}. Was the knowledge erased, or is it just no longer read "
+        "out, and where was that changed?"
     )
