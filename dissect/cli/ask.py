@@ -34,9 +34,9 @@ def ask(
     asking: options.ChatOptions,
     running: options.RunOptions,
 ) -> None:
-    """Ask both models a question, and show what they say token by token.
+    """Ask both models a question.
 
-    Under each answer stands the probability that every model gives to each of its tokens. With --restore or --patch the
+    Shows what each says, token by token. Under each answer stands the probability that every model gives to each of its tokens. With --restore or --patch the
     unlearned model also answers with parts of the base model in it.
     """
     if not question.strip():

@@ -124,6 +124,7 @@ def test_the_whole_report_of_the_demo(demo):
         "positions.nc",
         "heads.nc",
         "lens.nc",
+        "facts.json",
         "drift.nc",
     }
     about = json.loads((demo / "results" / "report.json").read_text())

@@ -16,7 +16,11 @@ from dissect.errors import JobError, Unfinished
 from dissect.sweep import runner
 
 SWEEPS = ("activations", "positions", "heads")
-HOW = {"steps": ("evaluation", *SWEEPS, "smallest", "lens", "drift"), "measures": ("exact_match",), "answers": "gold"}
+HOW = {
+    "steps": ("evaluation", *SWEEPS, "smallest", "lens", "facts", "drift"),
+    "measures": ("exact_match",),
+    "answers": "gold",
+}
 
 
 @pytest.fixture(scope="module")
