@@ -36,7 +36,8 @@ def ask(
 ) -> None:
     """Ask both models a question.
 
-    Shows what each says, token by token. Under each answer stands the probability that every model gives to each of its tokens. With --restore or --patch the
+    Shows what each says, token by token: under each answer stands the probability that every model gives to each of its
+    tokens. With --restore or --patch the
     unlearned model also answers with parts of the base model in it.
     """
     if not question.strip():

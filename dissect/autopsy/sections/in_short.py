@@ -26,6 +26,6 @@ def _window(results: Results) -> str:
     if best is None:
         return ""
     return (
-        f"Of the base model's weights put back {results.about['window']} layers at a time, {label(best.component)} around "
-        f"{best.place} brings back most: a recovery of {best.mean:.2f}, where 1 is all of its behaviour."
+        f"Of the base model's weights put back {results.about['window']} layers at a time, {label(best.component)} "
+        f"around {best.place} brings back most: a recovery of {best.mean:.2f}, where 1 is all of its behaviour."
     )
