@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from dissect import plots as plots
     from dissect.attacks.relearn.relearn import relearn as relearn
     from dissect.attacks.relearn.relearned import Relearning as Relearning
+    from dissect.autopsy.asking.explorer import explore as explore
+    from dissect.autopsy.asking.own_question import ask as ask
+    from dissect.autopsy.notebook import pick as pick
     from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
@@ -77,17 +80,20 @@ _HOMES = {
     "UnlearningRun": "dissect.unlearning.unlearn",
     "Watch": "dissect.unlearning.run.watch",
     "World": "dissect.data.world",
+    "ask": "dissect.autopsy.asking.own_question",
     "attribute": "dissect.patching.attribute",
     "compare": "dissect.sweep.results.compare",
     "concat": "dissect.sweep.results.join",
     "drift": "dissect.measures.representation.drift",
     "evaluate": "dissect.evaluation.evaluate",
+    "explore": "dissect.autopsy.asking.explorer",
     "hooked_lm": "dissect.evaluation.hooked_lm",
     "load": "dissect.models.files.load",
     "load_pair": "dissect.models.pair",
     "logit_attribution": "dissect.patching.logit_attribution",
     "logit_lens": "dissect.patching.logit_lens",
     "patch": "dissect.patching.patch",
+    "pick": "dissect.autopsy.notebook",
     "quantised": "dissect.models.changing.quantised",
     "relearn": "dissect.attacks.relearn.relearn",
     "report": "dissect.autopsy.report",

@@ -40,6 +40,8 @@ def gather(
     *,
     command: str = "",
     task: str | None = None,
+    verdict: Path | None = None,
+    verdict_named: bool = False,
     save: Callable[[Results], object] = lambda results: None,
     progress: bool = True,
 ) -> Results:
@@ -62,7 +64,9 @@ def gather(
     part_of_job = task_of(task, replica_of(pair.base))
     if before is None and part_of_job.merges:
         write_about(folder, about)
-    inputs = StepInputs(pair, sets, settings, task, progress and is_main())
+    inputs = StepInputs(
+        pair, sets, settings, task, progress and is_main(), verdict=verdict, verdict_named=verdict_named
+    )
     with journals_of(pair.base, folder / ABOUT_FILE, key_of(about["identity"]), part_of_job) as journals:
         runner = _StepRunner(inputs, folder, about, journals)
         runner.run(steps)

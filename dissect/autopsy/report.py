@@ -9,9 +9,10 @@ from typing import Any
 
 from dissect.autopsy.compose import build, verdict_of
 from dissect.autopsy.gather import gather
+from dissect.autopsy.notebook import pick
 from dissect.autopsy.page import Section
 from dissect.autopsy.results import Results
-from dissect.autopsy.settings import ReportSettings
+from dissect.autopsy.settings import QUICK, ReportSettings
 from dissect.autopsy.steps import chosen_steps
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.sets import fact_sets
@@ -19,6 +20,7 @@ from dissect.keywords import keywords
 from dissect.models.origins import check_outputs
 from dissect.models.pair import ModelPair
 from dissect.verdicts.judged import Verdict
+from dissect.verdicts.result import Verdicts
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,17 @@ class Report:
     verdict: Verdict | None
     """The verdict on the unlearned model; None where the panel has no result."""
     results: Results
+
+    def __repr__(self) -> str:
+        word = "no verdict" if self.verdict is None else f"{self.verdict.headline}. {self.verdict.words}"
+        missing = ", ".join(self.results.missing)
+        return (
+            f"Report in {self.path}: {word}\n{f'Not computed: {missing}. ' if missing else ''}Open the page, or pick "
+            "facts here with dissect.pick(report); its numbers are in report.results."
+        )
+
+    def _repr_html_(self) -> str:
+        return pick(self)._repr_html_()
 
 
 @keywords()
@@ -44,6 +57,7 @@ def report(
     out: str | os.PathLike[str] = "report.html",
     folder: str | os.PathLike[str] | None = None,
     title: str = "What did unlearning do?",
+    verdict: str | os.PathLike[str] | None = None,
     command: str = "",
     lead: str = "",
     extra: Sequence[Section] = (),
@@ -65,12 +79,15 @@ def report(
         out: the page, ``.html``; an existing one is replaced.
         folder: directory of the results; by default ``<out>.results`` beside the page.
         title: title of the page.
+        verdict: ``verdict.json`` of ``dissect.verdict`` on this pair and these facts, taken in place of a second run of
+            the panel; by default the file of that name beside the page, where it fits.
         command: command that repeats the report, to be shown on the page.
         lead: words under the title, in place of the usual ones.
         extra: further sections; see ``dissect.autopsy.page``.
         task: ``"3/8"``: the third of eight parts of every step, as one task of a job array. The last task to finish
             writes the page.
-        settings: fields of ``dissect.autopsy.settings.ReportSettings``: ``window``, ``steps``, ``max_facts``, ...
+        settings: fields of ``dissect.autopsy.settings.ReportSettings``: ``window``, ``steps``, ``max_facts``, ...;
+            ``quick=True`` sets those of ``dissect.autopsy.settings.QUICK`` that are not given.
 
     Returns:
         path of the page, verdict, and results.
@@ -92,13 +109,27 @@ def report(
     named = {"forget": forget, "retain": retain, "unrelated": unrelated, "texts": texts, "nonmembers": nonmembers}
     checked, page = check_settings(settings), check_page(out)
     where = Path(folder) if folder is not None else page.with_name(f"{page.name}.results")
-    check_outputs({"out": page, "folder": where}, {"the pair": pair, **named, "sets": sets})
+    check_outputs({"out": page, "folder": where}, {"the pair": pair, **named, "sets": sets, "the verdict": verdict})
+    beside = page.with_name("verdict.json") if verdict is None else Path(verdict)
+    if verdict is not None:
+        Verdicts.load(beside)  # before any work
     facts = fact_sets(named | dict(sets or {}))
 
     def save(results: Results) -> None:
         build(results, page, title=title, lead=lead, extra=extra)
 
-    results = gather(pair, facts, where, checked, command=command, task=task, save=save, progress=progress)
+    results = gather(
+        pair,
+        facts,
+        where,
+        checked,
+        command=command,
+        task=task,
+        verdict=beside,
+        verdict_named=verdict is not None,
+        save=save,
+        progress=progress,
+    )
     return Report(page, verdict_of(results), results)
 
 
@@ -136,6 +167,9 @@ def check_settings(given: Mapping[str, Any]) -> ReportSettings:
     Raises:
         DissectError: a setting or step that does not exist, or a value outside of its range.
     """
+    given = dict(given)
+    if given.pop("quick", False):
+        given = {**QUICK, **given}
     known = [setting.name for setting in fields(ReportSettings)]
     for name in given:
         if name not in known:

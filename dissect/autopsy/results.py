@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dissect.autopsy.picker.fact_table import FactTable
 from dissect.autopsy.steps import STEPS
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
@@ -37,6 +38,7 @@ class Results:
     positions: SweepResult | None = None
     heads: SweepResult | None = None
     lens: LensTable | None = None
+    facts: FactTable | None = None
     drift: Drift | None = None
     missing: Mapping[str, str] = field(default_factory=dict)
     """Step to the reason why it has no result."""

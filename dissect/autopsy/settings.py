@@ -11,6 +11,15 @@ from dissect.errors import DissectError
 from dissect.evaluation.evaluate import chosen_measures
 from dissect.measures.measure import check_options
 
+QUICK: Mapping[str, Any] = {
+    "steps": ("verdict", "evaluation", "activations", "parameters", "facts", "drift"),
+    "attacks": ("quick",),
+    "measures": ("behaviour", "erasure_depth"),
+    "max_facts": 20,
+    "max_picked": 100,
+}
+"""Settings of a first look: no attack that trains, no search, no maps. Such a panel never says "erased"."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ReportSettings:
@@ -35,6 +44,8 @@ class ReportSettings:
     """Most forget facts in the sweeps, spread evenly. Behaviour is measured on all."""
     search_facts: int = 40
     """Most facts in the search for the smallest restoring set, which runs some hundred sets on each."""
+    max_picked: int = 400
+    """Most facts of each of the forget and retain sets that can be picked on the page, spread evenly."""
     n_shown: int = 3
     """Number of facts whose maps over positions and layers, and logit lens, are drawn."""
     exact_heads: int = 256
@@ -56,7 +67,7 @@ class ReportSettings:
         object.__setattr__(self, "chat", chat_as_data(self.chat))
         if self.answers not in ("base", "gold"):
             raise DissectError(f"answers must be base or gold, got {self.answers!r}")
-        for name in ("max_new_tokens", "max_facts", "search_facts", "n_shown", "batch_size"):
+        for name in ("max_new_tokens", "max_facts", "search_facts", "max_picked", "n_shown", "batch_size"):
             value = getattr(self, name)
             if not isinstance(value, int) or value < 1:
                 raise DissectError(f"{name} must be a whole number of at least 1, got {value!r}")

@@ -15,8 +15,17 @@ class StepInputs:
     """Inputs of every step; prompts are made when the first step needs them."""
 
     def __init__(
-        self, pair: ModelPair, sets: Mapping[str, Facts], settings: ReportSettings, task: str | None, progress: bool
+        self,
+        pair: ModelPair,
+        sets: Mapping[str, Facts],
+        settings: ReportSettings,
+        task: str | None,
+        progress: bool,
+        *,
+        verdict: Path | None = None,
+        verdict_named: bool = False,
     ) -> None:
+        self.verdict, self.verdict_named = verdict, verdict_named
         self.pair, self.sets, self.settings, self.task, self.progress = pair, sets, settings, task, progress
         self.window = settings.window_of(pair.base.cfg.n_layers)
         self._prompts: Prompts | None = None

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dissect.autopsy.picker.fact_table import FactTable
+from dissect.autopsy.picker.read_facts import read_facts
 from dissect.autopsy.step_inputs import StepInputs, evenly
+from dissect.autopsy.stored_verdict import stored_verdict
 from dissect.errors import DissectError, near_miss
 from dissect.evaluation.evaluate import chosen_measures, evaluate
 from dissect.evaluation.evaluation_result import Evaluation
@@ -47,7 +50,10 @@ class ReportStep:
 
 
 def _verdict(inputs: StepInputs, out: Path) -> None:
-    """Put the unlearned model, and the retrained one beside it, through the panel of attacks."""
+    """Put the unlearned and the retrained model through the panel of attacks; or take what is stored."""
+    if (stored := stored_verdict(inputs)) is not None:
+        stored.save(out)
+        return
     sets, settings = inputs.sets, inputs.settings
     verdict(
         inputs.pair,
@@ -120,6 +126,11 @@ def _lens(inputs: StepInputs, out: Path) -> None:
     logit_lens(inputs.pair, inputs.shown, progress=inputs.progress).save(out)
 
 
+def _facts(inputs: StepInputs, out: Path) -> None:
+    """Read single facts, for the picker."""
+    read_facts(inputs).save(out)
+
+
 def _drift(inputs: StepInputs, out: Path) -> None:
     """Measure how far each block of weights moved."""
     drift(inputs.pair, progress=inputs.progress).save(out)
@@ -134,6 +145,7 @@ STEPS: dict[str, ReportStep] = {
     "positions": ReportStep(_positions, "positions.nc", SweepResult),
     "heads": ReportStep(_heads, "heads.nc", SweepResult),
     "lens": ReportStep(_lens, "lens.nc", LensTable, shared=False),
+    "facts": ReportStep(_facts, "facts.json", FactTable, shared=False),
     "drift": ReportStep(_drift, "drift.nc", Drift, shared=False),
 }
 """Steps by name, in the order in which they are computed."""

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from dissect.cli import (
+    ask,
     attribute,
     demo,
     evaluate,
@@ -49,6 +50,7 @@ for _command in (
     restore.restore,
     smallest.smallest,
     attribute.attribute,
+    ask.ask,
     verdict.verdict,
     evaluate.evaluate,
     plot.plot,

@@ -72,6 +72,14 @@ def evaluate(
     examples: Annotated[
         int, typer.Option(help="Number of answers per set to keep in the output, for reading.", min=0)
     ] = 8,
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Write the leaderboard: a table to sort, filter and compare. "
+            "[default, with several checkpoints: beside --out]",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
     listed: Annotated[  # acts by its callback
@@ -101,12 +109,13 @@ def evaluate(
         outputs.check_file(table, ".csv", option="--table", overwrite=overwrite)
     if suite is None and forget is None:
         raise DissectError("expected facts, got none: give --forget FILE, or --suite NAME with --data DIR")
+    page = outputs.leaderboard(page, out, len(models), overwrite=overwrite)
     facts = files.read(forget, prompting)
     settings = measure_options(option, prompting)
     wanted: Any = values.listed(measures, "--measures") if measures else None
     if suite is not None:
         models_given = [name for name, given in (("base", base), ("retrained", retrained)) if given]
-        written = {"--out": out, "--table": table, "--figure": figure}
+        written = {"--out": out, "--table": table, "--figure": figure, "--page": page}
         inputs = _suite(suite, data, prompting.split, models_given, written)
         facts = {"sets": inputs["sets"] | facts}
         wanted, settings = wanted or inputs["measures"], inputs["options"] | settings
@@ -154,6 +163,10 @@ def evaluate(
 
         export.write(plots.tradeoff(result), figure)
         say(f"saved {figure}")
+    if page is not None:
+        from dissect.autopsy.leaderboard import write_leaderboard
+
+        say(f"saved {write_leaderboard(result, page)}")
 
 
 def _suite(

@@ -44,7 +44,21 @@ def report(
         typer.Option(metavar="NAME=VALUE", help="Option of a measure, e.g. relearning.lr=1e-5. May be repeated."),
     ] = None,
     window: Annotated[int | None, typer.Option(help="Layers swapped together. [default: by depth]")] = None,
-    max_facts: Annotated[int, typer.Option(help="Use at most this many forget facts in the sweeps.")] = 100,
+    max_facts: Annotated[
+        int | None, typer.Option(help="Use at most this many forget facts in the sweeps. [default: 100]")
+    ] = None,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A first look: no attack that trains, no search, no maps, 20 facts in sweeps."),
+    ] = False,
+    verdict: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="VERDICT.json",
+            help="Use this stored verdict on the pair instead of running the panel. "
+            "[default: verdict.json beside OUT, if it fits]",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "What did unlearning do?",
     batch_size: Annotated[int, typer.Option(help="Prompts in one forward pass.")] = 32,
     task: options.Task = None,
@@ -77,10 +91,12 @@ def report(
     facts = files.read(forget, prompting)
     settings: dict[str, Any] = {
         "window": window,
-        "max_facts": max_facts,
+        "quick": quick,
         "batch_size": batch_size,
         "seed": running.seed,
     }
+    if max_facts is not None:
+        settings["max_facts"] = max_facts
     settings |= {"answers": prompting.answers, "max_new_tokens": prompting.max_new_tokens}
     if prompting.template is not None:
         settings["template"] = values.unescaped(prompting.template)
@@ -97,7 +113,7 @@ def report(
     from dissect.autopsy.report import report as autopsy
     from dissect.models.pair import load_pair
 
-    check_settings(settings)  # before models are loaded
+    checked = check_settings(settings)  # before models are loaded
     pair = load_pair(
         base,
         unlearned,
@@ -108,12 +124,22 @@ def report(
         device=running.device,
         progress=running.progress,
     )
+    if is_main():
+        from dissect.autopsy.time_estimate import in_words, time_estimate
+        from dissect.evaluation.sets import fact_sets
+
+        stored_in = folder if folder is not None else out.with_name(f"{out.name}.results")
+        beside = verdict if verdict is not None else out.with_name("verdict.json")
+        seconds = time_estimate(pair, fact_sets(facts), checked, verdict=beside, folder=stored_in)
+        if seconds:
+            say(in_words(seconds) + ("" if quick else " --quick gives a first look."), err=True)
     _show(
         autopsy(
             pair,
             **facts,
             out=out,
             folder=folder,
+            verdict=verdict,
             title=title,
             command=shell(sys.argv[1:]),
             task=task,

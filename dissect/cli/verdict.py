@@ -57,6 +57,14 @@ def verdict(
             help="Exit with status 3 if any checkpoint has one of these verdicts, e.g. suppressed,traces.",
         ),
     ] = "",
+    page: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="PAGE.html",
+            help="Write the leaderboard: a table to sort, filter and compare. "
+            "[default, with several checkpoints: beside --out]",
+        ),
+    ] = None,
     batch_size: Annotated[int, typer.Option(help="Rows in one forward pass.", min=1)] = 32,
     adapter_base: options.AdapterBase = None,
     task: options.Task = None,
@@ -78,6 +86,7 @@ def verdict(
 
         outputs.check_file(figure, *export.PAGES, *export.IMAGES, option="--figure", overwrite=overwrite)
         export.check_path(figure)
+    page = outputs.leaderboard(page, out, len(unlearned), overwrite=overwrite)
     paths = {"forget": forget, "retain": retain, "texts": texts}
     facts: dict[str, Any] = {name: prompting.facts(path) for name, path in paths.items() if path is not None}
     told = values.measured(option)
@@ -118,6 +127,10 @@ def verdict(
 
             export.write(plots.panel(verdicts), figure)
             say(f"saved {figure}")
+        if page is not None:
+            from dissect.autopsy.leaderboard import write_leaderboard
+
+            say(f"saved {write_leaderboard(verdicts, page)}")
     if any(each.verdict in failing for each in verdicts):
         raise typer.Exit(FAILED)
 

@@ -58,6 +58,12 @@ class Prompts:
         return tuple(p + a for p, a in zip(self.prompt_texts, self.answer_texts, strict=True))
 
     @property
+    def questions(self) -> tuple[str, ...]:
+        """What each row asks, without template and chat format; the whole prompt where the fact is no question."""
+        pairs = zip(self.facts, self.prompt_texts, strict=True)
+        return tuple(fact.question or fact.prompt or prompt for fact, prompt in pairs)
+
+    @property
     def predicting_mask(self) -> Bool[Tensor, "prompt pos"]:
         """True where the logits predict an answer token: `answer_mask` shifted one to the left."""
         shifted = torch.zeros_like(self.answer_mask)

@@ -20,6 +20,8 @@ INTERVAL = (
     "say yes, or fewer say no"
 )
 
+_NEXT = "Next: .curve(measure, along), .side_by_side() for answers, dissect.pick(evaluation) to sort and compare"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation(StoredRecord):
@@ -36,7 +38,7 @@ class Evaluation(StoredRecord):
     rows: list[ScoredRow]
     refused: list[Refusal]
     answers: list[dict[str, str]]
-    """Some greedy answers: ``set``, ``prompt``, ``expected``, and by model's name what it said."""
+    """Some greedy answers: ``set``, ``question``, ``prompt``, ``expected``, and by model's name what it said."""
     measures: dict[str, dict[str, str]]
     """Label, definition, family, and which values mean that the model knows (``knows``), by name."""
     spec: dict[str, Any]
@@ -156,10 +158,10 @@ class Evaluation(StoredRecord):
         )
 
     def _repr_html_(self) -> str:
-        return self.table().to_html(index=False, escape=True)
+        return f"{self.table().to_html(index=False, escape=True)}<p>{_NEXT}</p>"
 
     def __repr__(self) -> str:
-        return f"Evaluation of {', '.join(self.names)}\n{self.table().to_string(index=False)}"
+        return f"Evaluation of {', '.join(self.names)}\n{self.table().to_string(index=False)}\n{_NEXT}"
 
     def _missing(self, model: str, measure: str, set: str, at: Mapping[str, Any]) -> str:
         if model not in self.names:

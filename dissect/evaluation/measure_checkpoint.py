@@ -76,7 +76,11 @@ def _examples(examined: Examined, n_examples: int) -> list[dict[str, str]]:
     except DissectError as error:  # said once by each measure that needs the prompts
         log.info("no examples of %s: %s", examined.set, error)
         return []
-    return [{"set": examined.set, "prompt": a.prompt, "expected": a.expected, examined.name: a.said} for a in answers]
+    asked = (examined.prompts.questions[number] for number in numbers)
+    return [
+        {"set": examined.set, "question": question, "prompt": a.prompt, "expected": a.expected, examined.name: a.said}
+        for question, a in zip(asked, answers, strict=True)
+    ]
 
 
 def _answers(examined: Examined, numbers: Sequence[int]) -> list[Answer]:

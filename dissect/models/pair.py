@@ -3,6 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator
+from html import escape
 from typing import Any, NoReturn
 
 import torch
@@ -20,6 +21,7 @@ from dissect.models.files.load import load, reload
 from dissect.models.sharding.sharded import is_sharded
 from dissect.models.vocabulary import trim_to_fewest
 from dissect.undoing.change import undone_later
+from dissect.visible import visible
 
 logger = logging.getLogger(__name__)
 
@@ -165,6 +167,22 @@ class ModelPair:
             if checkpoint is not None:
                 lines.append(f"  {role:<10}{checkpoint.path}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        cfg = self.base.cfg
+        rows = []
+        for role, model in self.models().items():
+            checkpoint = checkpoint_or_none(model)
+            path = "" if checkpoint is None else visible(str(checkpoint.path))
+            rows.append(
+                f'<tr><th style="text-align:left">{role}</th><td style="text-align:left">{escape(path)}</td></tr>'
+            )
+        size = f"{cfg.original_architecture}, {cfg.n_layers} layers of width {cfg.d_model}"
+        following = "dissect.verdict(pair, forget=...), dissect.explore(pair), dissect.report(pair, forget=...)"
+        return (
+            f"<p><b>ModelPair</b>: {escape(str(size))}</p><table>{''.join(rows)}</table>"
+            f"<p>Next: <code>{following}</code></p>"
+        )
 
     def models(self) -> dict[str, HookedTransformer]:
         """The models by role, without those that there are not."""

@@ -49,7 +49,9 @@ class LensTable(StoredDataset):
         return f"LensTable({models}; {sizes['layer']} layers, {sizes['prompt']} prompts, read with {read})"
 
     def _repr_html_(self) -> str:
-        question = " ".join(str(self.data["prompt_text"].values[0]).split())
+        question = " ".join(
+            str(self.data["question" if "question" in self.data.coords else "prompt_text"].values[0]).split()
+        )
         caption = f"<p><b>{escape(repr(self))}</b>; the token after: {escape(question)}</p>"
         return caption + str(
             self.table(prompt=self.data["prompt"].values[0].item(), k=min(3, self.data.sizes["k"])).to_html()

@@ -219,6 +219,7 @@ def _labelled(values: Mapping[str, np.ndarray], prompts: Prompts, spec: Mapping[
         "head": np.arange(n_heads),
         "prompt": np.arange(n_prompts),
         "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
+        "question": ("prompt", np.array(prompts.questions, dtype=str)),
         "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
     }
     attrs = {

@@ -130,6 +130,7 @@ def _labelled(
         "prompt": np.arange(len(prompts)),
         "k": np.arange(1, said.shape[-1] + 1),
         "prompt_text": ("prompt", np.array(prompts.prompt_texts, dtype=str)),
+        "question": ("prompt", np.array(prompts.questions, dtype=str)),
         "answer_text": ("prompt", np.array(prompts.answer_texts, dtype=str)),
     }
     variables: dict[str, Any] = {

@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from dissect.errors import DissectError
 from dissect.patching.lens_table import LensTable
 from dissect.plots import labels, style
-from dissect.plots.ticks import readable, ticks
+from dissect.plots.ticks import asked_in, readable, ticks
 
 _BEFORE = 8
 """So many tokens before the answer's first are shown where nothing else is asked for: there it is being recalled."""
@@ -63,7 +63,7 @@ def lens(
     figure = _drawn(data, names)
     head = table.spec.get("head")
     read = "each model's own" if head == "own" else f"the {head} model's"
-    question, answer = (" ".join(str(data[f"{kind}_text"].values[0]).split()) for kind in ("prompt", "answer"))
+    question, answer = (" ".join(str(data[name].values[0]).split()) for name in (asked_in(data), "answer_text"))
     style.headed(figure, title or "What each layer would say next", labels.plain(f"{question} {answer}"))
     sentences = [
         f"Logit lens: the state after each layer, read with {read} final norm and unembedding.",

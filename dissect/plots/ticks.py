@@ -17,12 +17,20 @@ def ticks(data: xr.Dataset, coordinate: xr.DataArray) -> list[str]:
     if dim in PANELS:
         return [labels.component(str(value)) for value in values]
     if dim == "prompt" and "prompt_text" in data.coords:
-        return _prompts(values, [" ".join(str(text).split()) for text in data["prompt_text"].sel(prompt=values).values])
+        texts = data[asked_in(data)].sel(prompt=values).values
+        return _prompts(values, [" ".join(str(text).split()) for text in texts])
     if dim == "position" and "token" in data and data.sizes["prompt"] == 1:
         return [_token(offset, str(data["token"].sel(position=offset).values[0])) for offset in values]
     return [escape(str(value), quote=False) for value in values]
 
 
+def asked_in(data: xr.Dataset) -> str:
+    """The coordinate with what was asked: the questions, or in files of earlier versions the whole prompts."""
+    return "question" if "question" in data.coords else "prompt_text"
+
+
+_TOKEN = 14
+"""Letters of a token that are shown on an axis."""
 _SPACE, _LINE = ("\u0120", "\u2581"), ("\u010a", "\n")
 """Characters with which tokenizers write a space and the end of a line."""
 
@@ -38,7 +46,9 @@ def readable(token: str) -> str:
 
 def _token(offset: int, token: str) -> str:
     """A token with its offset, which tells equal ones apart; bold where it belongs to the answer."""
-    text = escape(f"{readable(token)} ({offset})", quote=False)
+    shown = readable(token)
+    short = shown if len(shown) <= _TOKEN else f"{shown[: _TOKEN - 1]}…"  # longer ones would run into the axis title
+    text = escape(f"{short} ({offset})", quote=False)
     return f"<b>{text}</b>" if offset >= 0 else text
 
 

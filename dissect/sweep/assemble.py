@@ -15,7 +15,7 @@ from dissect.provenance import versions
 from dissect.sweep.grid import GridPoint
 from dissect.sweep.results.sweep_result import SweepResult
 
-_COORDINATES = ("prompt", "prompt_text", "answer_text", "n_scored")
+_COORDINATES = ("prompt", "prompt_text", "question", "answer_text", "n_scored")
 
 
 def check_names(points: Sequence[GridPoint], metrics: Sequence[Metric]) -> None:
@@ -82,7 +82,7 @@ def assemble(
 
 
 def _prompt_columns(prompts: Prompts, n_scored: np.ndarray) -> tuple[Any, ...]:
-    texts = (np.array(column, dtype=str) for column in (prompts.prompt_texts, prompts.answer_texts))
+    texts = (np.array(column, dtype=str) for column in (prompts.prompt_texts, prompts.questions, prompts.answer_texts))
     return np.arange(len(prompts)), *(("prompt", column) for column in (*texts, n_scored))
 
 

@@ -107,7 +107,10 @@ def test_the_whole_report_of_the_demo(demo):
     assert len(text) < 15e6
     assert not re.search(r'<(script|link|img)[^>]+(src|href)="http', text)
     for heading in ("What the models say", "What its states still hold", "Where the knowledge comes back"):
-        assert f"<h2>{heading}</h2>" in text
+        assert f"<h3>{heading}</h3>" in text
+    asked = ("Did it forget?", "Is it really gone?", "Where does it sit?", "What did it cost?", "How was it measured?")
+    places = [text.index(f">{question}</h2>") for question in asked]
+    assert places == sorted(places)
     assert "proves nothing by itself" in text and "Definitions of all measures" in text
     stored = {path.name for path in (demo / "results").iterdir()}
     assert stored == {
@@ -121,6 +124,7 @@ def test_the_whole_report_of_the_demo(demo):
         "positions.nc",
         "heads.nc",
         "lens.nc",
+        "facts.json",
         "drift.nc",
     }
     about = json.loads((demo / "results" / "report.json").read_text())

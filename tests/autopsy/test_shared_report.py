@@ -16,7 +16,11 @@ from dissect.errors import JobError, Unfinished
 from dissect.sweep import runner
 
 SWEEPS = ("activations", "positions", "heads")
-HOW = {"steps": ("evaluation", *SWEEPS, "smallest", "lens", "drift"), "measures": ("exact_match",), "answers": "gold"}
+HOW = {
+    "steps": ("evaluation", *SWEEPS, "smallest", "lens", "facts", "drift"),
+    "measures": ("exact_match",),
+    "answers": "gold",
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +61,7 @@ def same(found: Results, whole: Results) -> None:
     for step in SWEEPS:
         assert getattr(found, step).data.identical(getattr(whole, step).data)
     assert found.lens.data.identical(whole.lens.data)
+    assert found.facts == whole.facts
     assert found.drift.layers.identical(whole.drift.layers)
     assert (
         found.missing
@@ -71,7 +76,7 @@ def files(out: Path) -> set[str]:
     return {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
 
 
-RESULTS = ("report.json", "evaluation.json", "lens.nc", "drift.nc", *(f"{step}.nc" for step in SWEEPS))
+RESULTS = ("report.json", "evaluation.json", "facts.json", "lens.nc", "drift.nc", *(f"{step}.nc" for step in SWEEPS))
 WRITTEN = {"report.html", *(f"report.html.results/{name}" for name in RESULTS)}
 
 

@@ -16,7 +16,7 @@ from tests.plots.test_plots import made_up
 
 COMMANDS = (
     *("demo", "inspect", "plan", "unlearn", "patch", "restore", "smallest", "attribute"),
-    *("verdict", "evaluate", "plot", "report", "reproduce"),
+    *("ask", "verdict", "evaluate", "plot", "report", "reproduce"),
 )
 
 

@@ -1,6 +1,7 @@
 """Pages as a real browser shows them: Chromium, headless, without a network."""
 
 import contextlib
+import html
 import json
 import re
 import shutil
@@ -9,6 +10,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,7 @@ _FRAME = """<!DOCTYPE html><html><head></head><body>
 const pages = {addresses}, seen = [], frame = document.querySelector("iframe");
 const next = () => {{ if (seen.length < pages.length) frame.src = pages[seen.length]; }};
 addEventListener("message", event => {{
+  if (event.data.acted) {{ document.documentElement.dataset.acted = event.data.acted; return; }}
   seen.push(event.data);
   Object.assign(document.documentElement.dataset, event.data, {{all: JSON.stringify(seen)}});
   next();
@@ -76,6 +79,25 @@ def browser() -> str:
     if found is None:
         pytest.skip("no Chromium here")
     return found
+
+
+def act(page: Path, script: str, *, width: int = 1280, fragment: str = "") -> tuple[list[str], dict[str, Any]]:
+    """Open a page and run the body of an async function in it; what was said, and what the function returned."""
+    runner = f"""<script>addEventListener("load", async () => {{
+      let seen;
+      try {{ seen = await (async () => {{ {script} }})(); }} catch (error) {{ seen = {{error: String(error)}}; }}
+      document.documentElement.dataset.acted = JSON.stringify(seen);
+      parent.postMessage({{acted: JSON.stringify(seen)}}, "*");
+    }});</script>"""
+    with tempfile.TemporaryDirectory() as home, probed([page]) as (copy,):
+        copy.write_text(copy.read_text(encoding="utf-8").replace("</head>", f"{runner}</head>", 1), encoding="utf-8")
+        opened = copy if width >= _NARROWEST else framed([copy], Path(home), width, 1500)
+        seen = _open(opened, home, "--dump-dom", f"--window-size={max(width, _NARROWEST)},1500", fragment=fragment)
+    kept = re.search(r'<html[^>]*data-acted="([^"]*)"', seen.dom)
+    assert kept is not None, f"the page did not come to its end: {seen.console}"
+    result = json.loads(html.unescape(kept[1]))
+    assert "error" not in result, result["error"]
+    return seen.console, result
 
 
 def look(page: Path, *, width: int = 1280, height: int = 2000, screenshot: Path | None = None) -> Seen:
@@ -123,10 +145,12 @@ def framed(pages: list[Path], folder: Path, width: int, height: int) -> Path:
     return folder / "frame.html"
 
 
-def _open(page: Path, home: str, *flags: str) -> Seen:
+def _open(page: Path, home: str, *flags: str, fragment: str = "") -> Seen:
     """Run the browser once; later flags win."""
     command = [browser(), "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     command += ["--virtual-time-budget=20000", "--enable-logging=stderr", "--disable-component-update"]
     command += ["--no-first-run", "--host-resolver-rules=MAP * ~NOTFOUND", f"--user-data-dir={home}/profile"]
-    done = subprocess.run([*command, *flags, page.as_uri()], capture_output=True, text=True, timeout=600, check=True)
+    done = subprocess.run(
+        [*command, *flags, page.as_uri() + fragment], capture_output=True, text=True, timeout=600, check=True
+    )
     return Seen([line for line in done.stderr.splitlines() if ":CONSOLE" in line], done.stdout)

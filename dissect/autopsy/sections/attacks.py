@@ -5,7 +5,7 @@ from typing import Any
 from dissect.autopsy.page import Section, Table
 from dissect.autopsy.results import Results
 from dissect.autopsy.sections.absent import absent
-from dissect.autopsy.sections.answers_section import SETS
+from dissect.autopsy.sections.answers_section import SETS, shown_order
 from dissect.autopsy.sections.depth import figures
 from dissect.evaluation.evaluation_result import Evaluation
 from dissect.evaluation.scored_row import ScoredRow
@@ -70,11 +70,11 @@ def places(evaluation: Evaluation, rows: list[ScoredRow]) -> Table:
         (
             SETS.get(set, set),
             _where(at) or _WHOLE[rows[0].measure],
-            *(cells.get((name, set, at), "") for name in evaluation.names),
+            *(cells.get((name, set, at), "") for name in shown_order(evaluation)),
         )
         for set, at in keys
     ]
-    return Table(("facts", "how", *evaluation.names), body)
+    return Table(("facts", "how", *shown_order(evaluation)), body, grouped=True)
 
 
 def _where(at: tuple[tuple[str, float | int | str], ...]) -> str:

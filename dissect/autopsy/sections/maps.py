@@ -10,6 +10,7 @@ from dissect.autopsy.page import Details, Section
 from dissect.autopsy.results import Results
 from dissect.autopsy.sections.absent import absent, drawn
 from dissect.plots.labels import counted
+from dissect.plots.ticks import asked_in
 from dissect.sweep.results.sweep_result import SweepResult
 
 _POSITIONS, _HEADS = (
@@ -31,7 +32,7 @@ def maps(results: Results) -> Section:
         )
         data = results.positions.data
         for prompt in data["prompt"].values.tolist():
-            question = " ".join(str(data["prompt_text"].sel(prompt=prompt).values).split())
+            question = " ".join(str(data[asked_in(data)].sel(prompt=prompt).values).split())
             answer = str(data["answer_text"].sel(prompt=prompt).values).strip()
             parts.append(drawn(partial(_positions, results.positions, prompt), f"{question} → {answer}"))
     if results.heads is None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from dissect.apart import check_apart
 
-OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard")
+OUTPUTS = ("out", "table", "figure", "drift", "folder", "tensorboard", "page")
 """Parameters of commands that name what is written."""
 INPUTS = (
     *("model", "models", "base", "unlearned", "retrained", "teacher", "adapter_base"),

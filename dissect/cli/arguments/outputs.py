@@ -48,3 +48,15 @@ def check_parent(path: Path) -> None:
             pass
     except OSError as error:
         raise DissectError(f"--out {path}: nothing can be made in {parent} ({error.strerror})") from None
+
+
+def leaderboard(page: Path | None, out: Path | None, n_checkpoints: int, *, overwrite: bool) -> Path | None:
+    """The leaderboard to write: the one that was asked for, or with several checkpoints one beside the result.
+
+    Raises:
+        DissectError: as `check_file`.
+    """
+    if page is not None:
+        check_file(page, ".html", option="--page", overwrite=overwrite)
+        return page
+    return None if out is None or n_checkpoints < 2 else out.with_suffix(".leaderboard.html")

@@ -11,6 +11,8 @@ from dissect.stored_result import StoredDataset
 from dissect.sweep.results import statistics
 from dissect.sweep.results.display import html
 
+_NEXT = "Next: dissect.plots.curves(result), .recovery(), dissect.pick(result) to see single facts"
+
 
 class SweepResult(StoredDataset):
     """Values of one or more metrics for each cell and prompt, and for both models as they are.
@@ -107,7 +109,7 @@ class SweepResult(StoredDataset):
 
     def _repr_html_(self) -> str:
         tables = {metric: self.ci(metric) for metric in self.metrics}
-        return html(self.data, self.spec, self.metrics, tables)
+        return f"{html(self.data, self.spec, self.metrics, tables)}<p>{_NEXT}</p>"
 
     def _ends(self, metric: str) -> tuple[xr.DataArray, xr.DataArray]:
         recipient = self.data[f"{metric}_recipient"]

@@ -1,0 +1,1 @@
+"""Questions of one's own, put to the models of a pair."""
