@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from torch import Tensor
 
-Sees = Literal["tokens", "answers"]
-"""Inputs of a loss: the logits of every scored token, or the summed NLL of every answer."""
-Needs = Literal["nll", "distributions"]
-"""Outputs of the reference that a loss compares with: the NLL of every answer, or the distribution at every scored
-token."""
+Sees = Literal["tokens", "answers", "states"]
+"""Inputs of a loss: the logits of every scored token, the summed NLL of every answer, or the states after a layer."""
+Needs = Literal["nll", "distributions", "states"]
+"""Outputs of the reference that a loss compares with: the NLL of every answer, the distribution at every scored token,
+or the hidden state there."""
 RetainRule = Literal["optional", "required", "none"]
 """Rule for a retain loss: it may, must or must not stand beside the method's own loss."""
 
@@ -46,8 +46,9 @@ class Method:
     source: str
     """Paper or library that published it."""
     loss: Callable[..., "Tensor"]
-    """Function of `TokenInputs` or `AnswerInputs`, and of the settings in `loss_settings` by name. It returns a value
-    in nats for each token, or for each answer (with alternates, each pair of answers); a step minimises their mean."""
+    """Function of `TokenInputs`, `AnswerInputs` or `StateInputs`, and of the settings in `loss_settings` by name. It
+    returns a value for each token, or for each answer (with alternates, each pair of answers); a step minimises their
+    mean."""
     sees: Sees = "tokens"
     """Inputs of the loss."""
     reference: Needs | None = None
@@ -55,7 +56,7 @@ class Method:
     beta: float | None = None
     """The published β; None where the method has none."""
     settings: tuple[str, ...] = ()
-    """Other fields of `TrainConfig` that are the method's own; its loss takes them by name."""
+    """Other fields of `TrainConfig` that are the method's own; its loss takes them by name, unless it sees states."""
     variants: Mapping[str, PublishedForm] = field(default_factory=dict)
     """Published forms by name, the default first; the loss takes the name as ``variant``."""
     focus: bool = False
@@ -69,13 +70,21 @@ class Method:
     logit_arrays: int = 3
     """Arrays of the size of the logits that are in memory together while the loss is differentiated."""
 
+    scope: str = ""
+    """Block that is trained where no scope is set, in the layer that the method steers and the two before it; all
+    parameters where it is empty."""
+
     @property
     def loss_settings(self) -> tuple[str, ...]:
-        """Names of the settings that the loss takes."""
+        """Names of the settings that the loss takes; those of methods that see states decide what it is given."""
         beta = () if self.beta is None else ("beta",)
-        return (*beta, *self.settings, *(("variant",) if self.variants else ()))
+        own = () if self.sees == "states" else self.settings
+        variant = ("variant",) if self.variants and self.sees != "states" else ()
+        return (*beta, *own, *variant)
 
     @property
     def own_settings(self) -> tuple[str, ...]:
         """Names of the settings that only this method and its like have."""
-        return (*self.loss_settings, *(("focus", "focus_weight") if self.focus else ()))
+        beta = () if self.beta is None else ("beta",)
+        variant = ("variant",) if self.variants else ()
+        return (*beta, *self.settings, *variant, *(("focus", "focus_weight") if self.focus else ()))

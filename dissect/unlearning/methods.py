@@ -42,6 +42,12 @@ UNDIAL_VARIANTS = {
     "official": PublishedForm(whole_texts=True),
 }
 
+RMU_FORMS = {
+    "masked": PublishedForm(),
+    "official": PublishedForm(whole_texts=True),
+    "open_unlearning": PublishedForm(),
+}
+
 _RECORDS = (
     Method(
         name="ga",
@@ -135,6 +141,20 @@ _RECORDS = (
         loss=lambda tokens: losses.ceu_rows(tokens.logits, tokens.targets),
         skips=1,
         logit_arrays=5,
+    ),
+    Method(
+        name="rmu",
+        label="RMU",
+        about="steering of a layer's states towards a random direction",
+        equation="mean over answers of the token mean of ‖h - c·u‖² / d, beside a loss on retained states",
+        source="Li et al. (2024), arXiv:2403.03218; `adaptive`: Huu-Tien et al. (2024), arXiv:2408.06223",
+        loss=lambda inputs: losses.squared_distance_rows(inputs.states, inputs.goal),
+        sees="states",
+        settings=("steering_layer", "steering_coeff", "adaptive"),
+        variants=RMU_FORMS,
+        retain="required",
+        scope="mlp.W_out",
+        logit_arrays=0,
     ),
     Method(
         name="learn",

@@ -110,7 +110,7 @@ Heads = Annotated[tuple[int, ...], _NUMBERED, Written("0,2")]
 Neurons = Annotated[tuple[int, ...], _NUMBERED, Written("98,120-130")]
 Blocks = Annotated[tuple[str, ...], Written("mlp.W_out,attn,...")]
 
-_RetainLoss = Literal["nll", "kl"]
+_RetainLoss = Literal["nll", "kl", "states"]
 _Schedule = Literal["constant", "linear", "cosine"]
 _Focus = Literal["none", "soft", "hard"]
 _Reference = Literal["stored", "live"]

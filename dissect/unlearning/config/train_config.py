@@ -60,7 +60,8 @@ class TrainConfig:
     """Objective on the forget facts. Equations and sources stand in `dissect.unlearning.methods.METHODS`."""
     retain_loss: RetainLoss | None = None
     """Loss on the retained facts: nll, their NLL; kl, KL(reference || model) at the tokens that predict their
-    answers. By default nll, if retain facts are given."""
+    answers; states, RMU's squared distance of the layer's states to the reference's. By default states for RMU and
+    nll for all others, if retain facts are given."""
     forget_weight: NotNegative = 1.0
     """Weight of the forget loss."""
     retain_weight: NotNegative = 1.0
@@ -72,11 +73,18 @@ class TrainConfig:
     delta: Finite = 0.0
     """Margin in nats per token."""
     variant: VariantName = "masked"
-    """Published form of the objective. See `dissect.unlearning.losses.undial`."""
+    """Published form of the objective. See `undial` and `rmu` in `dissect.unlearning.losses`."""
     focus: Focus = "none"
     """Where facts name focus strings: soft weights them more than the rest of the answer, hard scores nothing else."""
     focus_weight: Positive = 10.0
     """Weight of a token in soft focus. Other tokens weigh 1."""
+    steering_layer: CountOrZero | None = None
+    """Layer whose output is steered. By default the published 7, or the middle of a model with fewer than 15 layers."""
+    steering_coeff: NotNegative = 20.0
+    """Norm of the state that forget tokens are steered to."""
+    adaptive: NotNegative = 0.0
+    """Steer each token to this multiple of its state's norm before training, in place of the coefficient (published:
+    5); 0 for the fixed coefficient."""
 
     lr: Positive = 1e-5
     """Peak learning rate of AdamW."""
@@ -225,11 +233,15 @@ class TrainConfig:
         How texts are put is written only where it is set, so that runs from before that was a setting stay the same.
         """
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False)}
+        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or v not in (None, False, _default(k))}
 
 
-_LEFT_OUT = ("chat", "max_length", "stride")
+_LEFT_OUT = ("chat", "max_length", "stride", "steering_layer", "steering_coeff", "adaptive")
 """Settings that are written only where they are set."""
+
+
+def _default(name: str) -> object:
+    return getattr(TrainConfig, name)
 
 
 def names() -> tuple[str, ...]:
