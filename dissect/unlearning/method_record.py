@@ -56,13 +56,19 @@ class Method:
     beta: float | None = None
     """The published β; None where the method has none."""
     settings: tuple[str, ...] = ()
-    """Other fields of `TrainConfig` that are the method's own; its loss takes them by name, unless it sees states."""
+    """Other fields of `TrainConfig` that are the method's own; its loss takes them by name."""
+    run_settings: tuple[str, ...] = ()
+    """Further fields that are its own, and that decide what the loss is given or how it is weighed."""
     variants: Mapping[str, PublishedForm] = field(default_factory=dict)
     """Published forms by name, the default first; the loss takes the name as ``variant``."""
     focus: bool = False
     """True if focus strings may weigh the tokens of an answer."""
     alternates: bool = False
     """True if it needs an alternate answer to every forget question."""
+    replaces: bool = False
+    """True if alternate answers stand in place of the forget answers, which it then never sees."""
+    own_positions: bool = False
+    """True if a token is scored where it stands, as some published code has it, and not where it is predicted."""
     retain: RetainRule = "optional"
     """Rule for a loss on retained facts."""
     skips: int = 0
@@ -76,15 +82,11 @@ class Method:
 
     @property
     def loss_settings(self) -> tuple[str, ...]:
-        """Names of the settings that the loss takes; those of methods that see states decide what it is given."""
+        """Names of the settings that the loss takes."""
         beta = () if self.beta is None else ("beta",)
-        own = () if self.sees == "states" else self.settings
-        variant = ("variant",) if self.variants and self.sees != "states" else ()
-        return (*beta, *own, *variant)
+        return (*beta, *self.settings, *(("variant",) if self.variants else ()))
 
     @property
     def own_settings(self) -> tuple[str, ...]:
         """Names of the settings that only this method and its like have."""
-        beta = () if self.beta is None else ("beta",)
-        variant = ("variant",) if self.variants else ()
-        return (*beta, *self.settings, *variant, *(("focus", "focus_weight") if self.focus else ()))
+        return (*self.loss_settings, *self.run_settings, *(("focus", "focus_weight") if self.focus else ()))

@@ -28,6 +28,9 @@ OTHER_THAN_DEFAULT = {
     "steering_layer": 1,
     "steering_coeff": 3.0,
     "adaptive": 5.0,
+    "retain_eps": 0.7,
+    "dual_step": 0.5,
+    "dual_warmup_epochs": 1,
 }
 
 
@@ -41,7 +44,7 @@ def test_the_documentation_has_every_record(name):
     )
     assert method.source in row
     assert method.beta is None or f"`beta` {method.beta:g}" in row
-    for setting in method.settings:
+    for setting in (*method.settings, *method.run_settings):
         default = getattr(TrainConfig, setting)
         assert (f"`{setting}`" if default is None else f"`{setting}` {default:g}") in row
 
@@ -60,6 +63,8 @@ def test_a_setting_is_taken_by_its_own_methods_alone(name, setting):
     settings = {"method": name, setting: OTHER_THAN_DEFAULT[setting]}
     if setting == "focus_weight":
         settings["focus"] = "soft"
+    if name == "pdu":
+        settings.setdefault("retain_eps", 0.2)
     if setting in METHODS[name].own_settings:
         assert getattr(TrainConfig(**settings), setting) == OTHER_THAN_DEFAULT[setting]
     else:

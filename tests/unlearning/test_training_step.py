@@ -108,6 +108,19 @@ def ceu(model, reference, forget):
     return F.cross_entropy(logits[later], without[later].softmax(-1))
 
 
+def flattened(model, forget):
+    """Logits where the answer's own tokens stand."""
+    mask = (torch.arange(forget.tokens.shape[1]) < forget.lengths[:, None]).long()
+    logits = model(forget.tokens, attention_mask=mask).logits[forget.labels != -100]
+    return ((logits.max(-1)[0] - logits.mean(-1)) ** 2).mean()
+
+
+def from_uniform(model, forget):
+    logits, _, _ = scored(model, forget)
+    uniform = torch.full_like(logits, 1 / logits.shape[-1])
+    return F.kl_div(logits.log_softmax(-1), uniform, reduction="none").sum(-1).mean()
+
+
 PLAIN = {
     "ga": ({}, lambda m, r, f, k, p: -mean_nll(m, f)),
     "grad_diff": ({"retain_weight": 1.5}, lambda m, r, f, k, p: -mean_nll(m, f) + 1.5 * mean_nll(m, k)),
@@ -122,6 +135,12 @@ PLAIN = {
     "wga": ({}, lambda m, r, f, k, p: weighted(lambda x: x)(m, r, f) + mean_nll(m, k)),
     "satimp": ({}, lambda m, r, f, k, p: weighted(lambda x: x**5 * (1 - x))(m, r, f) + mean_nll(m, k)),
     "ceu": ({}, lambda m, r, f, k, p: ceu(m, r, f) + mean_nll(m, k)),
+    "max_entropy": ({}, lambda m, r, f, k, p: from_uniform(m, f) + mean_nll(m, k)),
+    "idk_nll": ({}, lambda m, r, f, k, p: mean_nll(m, p) + mean_nll(m, k)),
+    "pdu": (
+        {"retain_eps": 0.5, "retain_weight": 1.5, "dual_warmup_epochs": 1},
+        lambda m, r, f, k, p: flattened(m, f) + 1.5 * mean_nll(m, k),
+    ),
     "learn": ({}, lambda m, r, f, k, p: mean_nll(m, f) + mean_nll(m, k)),
 }
 PREFERRED = ["I never heard of it.", "No idea", "Who knows?"]
@@ -146,7 +165,7 @@ def test_one_step_is_that_of_transformers(name, tiny_pair, facts, tmp_path):
         model,
         forget=forget,
         retain=kept,
-        alternate=PREFERRED if method == "dpo" else None,
+        alternate=PREFERRED if method in ("dpo", "idk_nll") else None,
         teacher=teacher if compares else None,
         out=tmp_path / "out",
         method=method,

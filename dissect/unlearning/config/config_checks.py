@@ -39,6 +39,11 @@ def _check_method(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
             f"method {method.name!r} has no retain loss, got retain_loss={settings['retain_loss']!r}: use method="
             f"{next(each.name for each in METHODS.values() if each.retain == 'required')!r}"
         )
+    if "retain_eps" in method.own_settings and settings["retain_eps"] is None:
+        raise DissectError(
+            f"method {method.name!r} needs the retain loss that is allowed: set retain_eps, in nats a token, e.g. that "
+            "of the base model"
+        )
     if settings["retain_loss"] == "states" and method.sees != "states":
         owners = having(lambda each: each.sees == "states")
         raise DissectError(

@@ -85,6 +85,12 @@ class TrainConfig:
     adaptive: NotNegative = 0.0
     """Steer each token to this multiple of its state's norm before training, in place of the coefficient (published:
     5); 0 for the fixed coefficient."""
+    retain_eps: NotNegative | None = None
+    """Retain loss ε that is allowed, in nats: above it the weight of the retain loss rises, below it falls."""
+    dual_step: NotNegative = 1.0
+    """Step η of that weight, which begins at the retain weight."""
+    dual_warmup_epochs: CountOrZero = 5
+    """Epochs before the first of these steps."""
 
     lr: Positive = 1e-5
     """Peak learning rate of AdamW."""
@@ -236,8 +242,12 @@ class TrainConfig:
         return {k: v for k, v in settings.items() if k not in _LEFT_OUT or v not in (None, False, _default(k))}
 
 
-_LEFT_OUT = ("chat", "max_length", "stride", "steering_layer", "steering_coeff", "adaptive")
-"""Settings that are written only where they are set."""
+_LEFT_OUT = (
+    *("chat", "max_length", "stride"),
+    *("steering_layer", "steering_coeff", "adaptive"),
+    *("retain_eps", "dual_step", "dual_warmup_epochs"),
+)
+"""Settings that are written only where they are set to something else."""
 
 
 def _default(name: str) -> object:

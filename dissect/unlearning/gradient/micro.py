@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Sequence
 from itertools import chain
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -46,6 +47,8 @@ class StepGradient:
     ) -> None:
         self._model, self._data, self._config = model, data, config
         self._masters, self._references = masters, references
+        self.retain_weight = config.retain_weight
+        """Weight of the retain loss, which a method with a dual update changes from step to step."""
         self._method, self._share = METHODS[config.method], share_of(model)
 
     def backward(self, step: TrainStep, number: int) -> tuple[dict[str, float], int]:
@@ -131,7 +134,8 @@ class StepGradient:
             values, weight = forget_values(goal.to(device), config), config.forget_weight / total
             return backward_states(self._model, rows, values, weight, config), int(rows.tokens.numel())
         weights = self._data.weights if prompts is self._data.forget else None
-        rows = rows_of(prompts, indices, everywhere=whole_texts(config), weights=weights).to(device)
+        scoring: dict[str, Any] = {"everywhere": whole_texts(config), "own": self._method.own_positions}
+        rows = rows_of(prompts, indices, weights=weights, **scoring).to(device)
         texts, nll, distributions = [rows], None, None
         if self._data.alternate is not None:
             texts.append(rows_of(self._data.alternate, indices).to(device))
@@ -159,7 +163,7 @@ class StepGradient:
         rows = rows_of(self._data.retain, indices).to(self._model.embed.W_E.device)
         kl = self._config.retain_loss == "kl"
         distributions = self._references.distributions("retain", rows, indices) if kl else None
-        part = retain_part(rows, self._config, total, distributions=distributions)
+        part = retain_part(rows, self._config, total, self.retain_weight, distributions=distributions)
         return self._backward([rows], part)
 
     def _backward(self, texts: Sequence[PromptRows], part: LossPart) -> tuple[Tensor, int]:

@@ -11,6 +11,7 @@ from dissect.unlearning.losses.flat_rows import IGNORED, nll_rows, predicting_ro
 from dissect.unlearning.losses.gradient_ascent import gradient_ascent
 from dissect.unlearning.losses.gradient_difference import gradient_difference
 from dissect.unlearning.losses.kl_to_reference import kl, kl_rows
+from dissect.unlearning.losses.max_entropy import max_entropy, max_entropy_rows
 from dissect.unlearning.losses.nll import answer_nll, nll, sequence_nll, token_nll
 from dissect.unlearning.losses.npo import npo, npo_sequences
 from dissect.unlearning.losses.pdu import pdu, pdu_rows
@@ -34,6 +35,8 @@ __all__ = [
     "kl",
     "kl_rows",
     "kl_top_k_rows",
+    "max_entropy",
+    "max_entropy_rows",
     "nll",
     "nll_rows",
     "npo",

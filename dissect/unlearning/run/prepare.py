@@ -77,6 +77,8 @@ def prepare(
             f"{method.name} skips the first {method.skips} token of each answer, and no answer is longer"
         )
     preferred = alternates(prompts, model, answers=alternate, seed=config.seed) if method.alternates else None
+    if method.replaces and preferred is not None:
+        prompts, preferred = preferred, None
     weights = None
     if config.focus != "none":
         outside, inside = (1.0, config.focus_weight) if config.focus == "soft" else (0.0, 1.0)

@@ -20,6 +20,7 @@ from dissect.models.sharding.shards import own_part
 from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
+from dissect.unlearning.gradient.dual import dual_variable
 from dissect.unlearning.gradient.micro import StepGradient
 from dissect.unlearning.gradient.order import TrainStep, order, warmup
 from dissect.unlearning.gradient.step_references import StepReferences
@@ -118,6 +119,7 @@ class Trainer:
 
                 # The gradient of the whole step, in the leaves, scaled down where its norm is too large.
                 lr = self.config.lr * self.config.factor(number, len(steps), n_rising)
+                gradient.retain_weight = dual_variable(self.config, self.records)
                 parts, n_tokens = gradient.backward(step, number)
                 for leaf in leaves.values():
                     if leaf.grad is None:  # no text reaches it, as OPT's unused positions: weight decay alone moves it
@@ -139,6 +141,8 @@ class Trainer:
                 # One line of the log, and the callbacks, which see the model after the step.
                 record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm}
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
+                if self.config.retain_eps is not None:
+                    record |= {"retain_weight": gradient.retain_weight}
                 record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
                 self._record(record)
                 bar.set_postfix(loss=f"{loss:.3f}")
