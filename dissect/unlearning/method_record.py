@@ -67,6 +67,10 @@ class Method:
     """True if it needs an alternate answer to every forget question."""
     replaces: bool = False
     """True if alternate answers stand in place of the forget answers, which it then never sees."""
+    negates: bool = False
+    """True if the end result is not the trained model but its reflection: the model before, minus what was learned."""
+    perturbs: Literal["noise", "shrink"] | None = None
+    """What is done to the matrices before the first step; the method then trains on the retained facts alone."""
     own_positions: bool = False
     """True if a token is scored where it stands, as some published code has it, and not where it is predicted."""
     retain: RetainRule = "optional"

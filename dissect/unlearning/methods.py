@@ -36,6 +36,12 @@ def _undial(tokens: "TokenInputs", gamma: float, variant: str) -> "Tensor":
     return rows(tokens.logits, tokens.reference, targets, gamma)
 
 
+def _distilled(tokens: "TokenInputs") -> "Tensor":
+    """Distillation from the whole distribution of the reference, or from its most likely tokens."""
+    rows: Any = losses.kl_top_k_rows if isinstance(tokens.reference, losses.TopK) else losses.kl_rows
+    return rows(tokens.logits, tokens.reference)
+
+
 UNDIAL_VARIANTS = {
     "masked": PublishedForm(),
     "open_unlearning": PublishedForm(whole_texts=True, index_minus_100=True),
@@ -170,6 +176,40 @@ _RECORDS = (
         run_settings=("retain_eps", "dual_step", "dual_warmup_epochs"),
         own_positions=True,
         retain="required",
+    ),
+    Method(
+        name="task_vector",
+        label="TaskVector",
+        about="the opposite of what learning the forget facts does",
+        equation="mean NLL of a token; at the end base - a (tuned - base)",
+        source="Ilharco et al. (2023), arXiv:2212.04089",
+        loss=lambda tokens: losses.nll_rows(tokens.logits, tokens.targets),
+        run_settings=("task_scale",),
+        retain="none",
+        negates=True,
+    ),
+    Method(
+        name="noise_and_repair",
+        label="Noise",
+        about="noise in every matrix, then learning of the retained facts",
+        equation="mean NLL of a token of the retained answers, from W + s σ(W) N on",
+        source="the plain form of UNDO",
+        loss=lambda tokens: losses.nll_rows(tokens.logits, tokens.targets),
+        run_settings=("noise",),
+        retain="required",
+        perturbs="noise",
+    ),
+    Method(
+        name="undo",
+        label="UNDO",
+        about="weights shrunk and perturbed, then distillation from the model before",
+        equation="mean over retained tokens of KL(reference ‖ model), from (1 - α) W + α β Xavier noise on",
+        source="Lee et al. (2025), arXiv:2506.06278",
+        loss=_distilled,
+        run_settings=("undo_strength", "undo_noise"),
+        reference="distributions",
+        retain="required",
+        perturbs="shrink",
     ),
     Method(
         name="rmu",

@@ -31,6 +31,10 @@ OTHER_THAN_DEFAULT = {
     "retain_eps": 0.7,
     "dual_step": 0.5,
     "dual_warmup_epochs": 1,
+    "task_scale": 2.0,
+    "noise": 0.3,
+    "undo_strength": 0.5,
+    "undo_noise": 0.3,
 }
 
 

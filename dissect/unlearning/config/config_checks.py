@@ -39,6 +39,13 @@ def _check_method(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
             f"method {method.name!r} has no retain loss, got retain_loss={settings['retain_loss']!r}: use method="
             f"{next(each.name for each in METHODS.values() if each.retain == 'required')!r}"
         )
+    if method.perturbs and settings["retain_loss"] is not None:
+        raise DissectError(
+            f"method {method.name!r} trains on the retained facts by its own loss, got retain_loss="
+            f"{settings['retain_loss']!r}: leave it out"
+        )
+    if method.perturbs and settings["lora_rank"]:
+        raise DissectError(f"method {method.name!r} perturbs whole matrices: it does not go with lora_rank")
     if "retain_eps" in method.own_settings and settings["retain_eps"] is None:
         raise DissectError(
             f"method {method.name!r} needs the retain loss that is allowed: set retain_eps, in nats a token, e.g. that "

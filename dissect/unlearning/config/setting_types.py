@@ -99,6 +99,7 @@ def _members(value: Sequence[object]) -> bool:
 Positive = Annotated[float, Rule("a positive number", lambda value: _number(value) and 0 < value < math.inf)]
 PositiveOrInf = Annotated[float, Rule("a positive number (inf for none)", lambda value: _number(value) and value > 0)]
 NotNegative = Annotated[float, Rule("0 or more", lambda value: _number(value) and 0 <= value < math.inf)]
+Share = Annotated[float, Rule("between 0 and 1", lambda value: _number(value) and 0 <= value <= 1)]
 Finite = Annotated[float, Rule("a finite number", lambda value: _number(value) and math.isfinite(value))]
 Count = Annotated[int, Rule("a whole number of at least 1", _whole(1))]
 CountOrZero = Annotated[int, Rule("a whole number of at least 0", _whole(0))]

@@ -28,6 +28,7 @@ from dissect.unlearning.config.setting_types import (
     Reference,
     RetainLoss,
     Schedule,
+    Share,
     Switch,
     setting_type,
 )
@@ -91,6 +92,14 @@ class TrainConfig:
     """Step η of that weight, which begins at the retain weight."""
     dual_warmup_epochs: CountOrZero = 5
     """Epochs before the first of these steps."""
+    task_scale: NotNegative = 1.0
+    """Go this many times as far back as learning went ahead; 0 gives the model before training."""
+    noise: NotNegative = 1.2
+    """Standard deviation of the noise in every trained matrix, in units of the matrix's own."""
+    undo_strength: Share = 0.6
+    """Share of every trained matrix that is replaced by noise."""
+    undo_noise: NotNegative = 0.1
+    """Scale of that noise, in units of Xavier's standard deviation."""
 
     lr: Positive = 1e-5
     """Peak learning rate of AdamW."""
@@ -246,6 +255,7 @@ _LEFT_OUT = (
     *("chat", "max_length", "stride"),
     *("steering_layer", "steering_coeff", "adaptive"),
     *("retain_eps", "dual_step", "dual_warmup_epochs"),
+    *("task_scale", "noise", "undo_strength", "undo_noise"),
 )
 """Settings that are written only where they are set to something else."""
 

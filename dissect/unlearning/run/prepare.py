@@ -11,6 +11,7 @@ from dissect.data.chat.chat_settings import as_chat
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.models.sharding.sharded import is_sharded
 from dissect.unlearning.alternates import alternates
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.focus import Spans, focus_weights
@@ -58,6 +59,8 @@ def prepare(
             f"variant={config.variant!r} lowers token d_vocab - {-IGNORED}, and the vocabulary has "
             f"{model.cfg.d_vocab_out}: use variant={next(iter(method.variants))!r}"
         )
+    if (method.perturbs or method.negates) and is_sharded(model):
+        raise DissectError(f"method {config.method!r} changes whole weights: load the model without a mesh")
     if teacher is not None and teacher.cfg.d_vocab_out != model.cfg.d_vocab_out:
         raise DissectError(
             f"the teacher must have the model's vocabulary of {model.cfg.d_vocab_out} tokens, and has "
@@ -77,13 +80,17 @@ def prepare(
             f"{method.name} skips the first {method.skips} token of each answer, and no answer is longer"
         )
     preferred = alternates(prompts, model, answers=alternate, seed=config.seed) if method.alternates else None
+    if method.perturbs and retained is not None:
+        prompts, retained = retained, None
     if method.replaces and preferred is not None:
         prompts, preferred = preferred, None
     weights = None
     if config.focus != "none":
         outside, inside = (1.0, config.focus_weight) if config.focus == "soft" else (0.0, 1.0)
         weights = focus_weights(prompts, focus_spans, inside=inside, outside=outside)
-    monitored = retained if monitor is None else _prompts(monitor, model, "monitor", config)
+    monitored = (
+        (prompts if method.perturbs else retained) if monitor is None else _prompts(monitor, model, "monitor", config)
+    )
     if config.stop_perplexity_ratio is not None and monitored is None:
         raise DissectError("stop_perplexity_ratio needs texts to measure perplexity on: give monitor= or retain=")
     data = TrainingData(prompts, retained, preferred, weights, monitored, augment)
@@ -106,6 +113,8 @@ def _with_retain(config: TrainConfig, has_retain: bool) -> TrainConfig:
     if not has_retain and (method.retain == "required" or config.retain_loss is not None):
         needs = f"method {method.name!r}" if method.retain == "required" else f"retain_loss={config.retain_loss!r}"
         raise DissectError(f"{needs} needs retained facts: give retain=")
+    if method.perturbs:
+        return config
     default: Literal["states", "nll"] = "states" if method.sees == "states" else "nll"
     return replace(config, retain_loss=default) if has_retain and config.retain_loss is None else config
 

@@ -25,6 +25,7 @@ from dissect.unlearning.gradient.micro import StepGradient
 from dissect.unlearning.gradient.order import TrainStep, order, warmup
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
+from dissect.unlearning.parameters.before_and_after import copies, negate, perturb
 from dissect.unlearning.parameters.masters import Master
 from dissect.unlearning.parameters.trainable import masters, only_these
 from dissect.unlearning.run.gauges import peak_memory
@@ -93,6 +94,8 @@ class Trainer:
         references = StepReferences(
             self.model, self.data, self.config, self.teacher, self.masters, steps, progress=progress
         )
+        perturb(self.masters, self.config)
+        before = copies(self.masters, self.config)
         gradient = StepGradient(self.model, self.data, self.config, self.masters, references)
         self.model.eval()
 
@@ -150,6 +153,8 @@ class Trainer:
                     break
 
             self._check_result(leaves, optimizer)
+            negate(self.masters, before, self.config)
+            self._push()
             for event in references.report_end():
                 self._write(event)
         return self.records
