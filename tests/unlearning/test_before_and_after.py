@@ -52,7 +52,7 @@ def first_weights(tiny_pair, facts, method, **settings):
     seen = []
     before, _ = trained(
         tiny_pair, facts, method, epochs=1, **settings,
-        callbacks=[lambda model, record: seen.append({k: v.detach().clone() for k, v in model.named_parameters()}) and None],
+        callbacks=[lambda model, _: seen.append({k: v.detach().clone() for k, v in model.named_parameters()})],
     )  # fmt: skip
     return before, seen[0]
 
