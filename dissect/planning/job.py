@@ -82,8 +82,10 @@ class Job:
 
     @property
     def trained_blocks(self) -> Sequence[str]:
-        """Matrices that are trained or carry adapters; empty for all parameters. A method that trains some layers alone by
-        default counts as if it trained all: a plan then says too much rather than too little."""
+        """Matrices that are trained or carry adapters; empty for all parameters.
+
+        A method that by default trains some layers alone counts as if it trained all: the plan is then too high.
+        """
         scope = (self.objective.scope,) if self.objective.scope else ()
         return self.blocks or scope or (LORA_BLOCKS if self.lora_rank else ())
 
