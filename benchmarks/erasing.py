@@ -1,10 +1,10 @@
 """What every method does to the embedded world, and what the verdict says of it.
 
-    python benchmarks/erasing.py OUT [--seed 1 --only rmu,pdu]
+    python benchmarks/erasing.py OUT [--seed 1 --only rmu,pdu --answers]
 
 Trains the demo's base model (200 people, 20 are to be forgotten), unlearns it by each method with the settings below,
 and judges all checkpoints by the panel of attacks. Retain losses see half of the other people; the verdict's share of
-kept facts is that of the other half and of facts asked with held-out wording. One row a method as a Markdown table and
+kept facts is that of the other half. One row a method as a Markdown table and
 in OUT/rows.json. A checkpoint that OUT has is used again.
 """
 
@@ -18,6 +18,7 @@ import dissect
 from dissect.data.facts import Facts
 from dissect.data.world import World
 from dissect.reproductions.demo import world_facts
+from dissect.reproductions.watches import accuracy
 from dissect.reproductions.world_models import train_base
 
 N_PEOPLE, N_ATTRIBUTES, N_FORGET, BATCH = 200, 4, 20, 16
@@ -45,6 +46,7 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", default=",".join(SETTINGS), help="methods, with commas")
+    parser.add_argument("--answers", action="store_true", help="shares of questions answered, without the verdict")
     arguments = parser.parse_args()
     out, seed, names = arguments.out, arguments.seed, arguments.only.split(",")
     out.mkdir(parents=True, exist_ok=True)
@@ -54,7 +56,10 @@ def main() -> None:
     facts = world_facts(world, out, N_FORGET)
     texts = Facts.from_dataset([{"text": text} for text in world.filler()])
     seconds = {name: _unlearn(name, out, facts, texts, seed) for name in names}
-    judged = dissect.verdict(
+    if arguments.answers:
+        _print_answers(names, out, facts, seconds)
+        return
+    dissect.verdict(
         {name: out / name for name in names},
         base=out / "base",
         forget=facts["forget"],
@@ -65,13 +70,22 @@ def main() -> None:
         overwrite=True,
         progress=False,
     )
-    judged_file = json.loads((out / "verdict.json").read_text(encoding="utf-8"))
-    rows = [_row(each, seconds[each["name"]]) for each in judged_file["checkpoints"]]
+    judged = json.loads((out / "verdict.json").read_text(encoding="utf-8"))
+    rows = [_row(each, seconds[each["name"]]) for each in judged["checkpoints"]]
     (out / "rows.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     print("| " + " | ".join(rows[0]) + " |\n|" + "---|" * len(rows[0]))
     for row in rows:
         print("| " + " | ".join(map(str, row.values())) + " |")
-    del judged
+
+
+def _print_answers(names: list[str], out: Path, facts: dict[str, Facts], seconds: dict[str, float]) -> None:
+    """Shares of the forgotten and of the unseen retained facts whose question is answered, as in training."""
+    base = dissect.load(out / "base", progress=False)
+    asked = {"forget": facts["forget"].prompts(base), "retain": facts["retain_unseen"].prompts(base)}
+    probe = accuracy(**asked)
+    for name in names:
+        shares = probe(dissect.load(out / name, progress=False))
+        print(f"| {name} | {shares['forget']:.0%} | {shares['retain']:.0%} | {seconds[name]:.0f} |", flush=True)
 
 
 def _unlearn(name: str, out: Path, facts: dict[str, Facts], texts: Facts, seed: int) -> float:
