@@ -38,6 +38,7 @@ from typing import Any
 BATCH, LENGTHS, ANSWERS, SKIPPED = 8, (56, 64), (16, 24), 2
 LR, BETA, GAMMA, IGNORED = 1e-6, 0.1, 10.0, -100
 KEPT_MEMORY = {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(1 << 40)}  # of glibc
+TWO_SIDED = {"grad_diff": 2.4, "pdu": 2.4, "rmu": 2.4}
 FEW, MANY, TOP_K, MEMORY_STEPS = 40, 200, 100, 3
 
 
@@ -166,6 +167,10 @@ def step_times(directory: str, arguments: argparse.Namespace) -> None:
         "dissect undial, every position": lambda: ours(
             hooked, facts, method="undial", gamma=GAMMA, variant="open_unlearning"
         ),
+        **{
+            f"dissect {name}": lambda name=name, settings=settings: ours(hooked, facts, method=name, **settings)
+            for name, settings in other_methods(facts).items()
+        },
         "bare ga, texts": lambda: bare(hooked, texts),
         "dissect ga, texts": lambda: ours(hooked, texts, method="ga"),
         "dissect npo, texts": lambda: ours(hooked, texts, method="npo", beta=BETA),
@@ -194,6 +199,20 @@ def step_times(directory: str, arguments: argparse.Namespace) -> None:
     print_differences(found)
 
 
+def other_methods(retain: Any) -> dict[str, dict[str, Any]]:
+    """Settings of the methods whose steps are compared with those of GA; a retain side doubles a step."""
+    return {
+        "learn": {},
+        "grad_diff": {"retain": retain},
+        "max_entropy": {},
+        "task_vector": {},
+        "pdu": {"retain": retain, "retain_eps": 1.0},
+        "rmu": {"retain": retain},
+        "noise_and_repair": {"retain": retain},
+        "undo": {"retain": retain},
+    }
+
+
 def print_steps(found: dict[str, list[Outcome]], n_tokens: float) -> None:
     print(f"\n{'':<32}{'s a step':>10}{'tokens/s':>10}{'before, s':>11}{'in steps':>10}")
     for name, outcomes in found.items():
@@ -208,6 +227,7 @@ def print_steps(found: dict[str, list[Outcome]], n_tokens: float) -> None:
         ("dissect undial", "dissect ga", 1.2),
         ("dissect npo, texts", "dissect ga, texts", 1.2),
         ("dissect undial, texts", "dissect ga, texts", 1.2),
+        *((f"dissect {name}", "dissect ga", TWO_SIDED.get(name, 1.2)) for name in other_methods(None)),
         ("dissect ga", "Trainer ga", 1.0),
         ("dissect ga", "Trainer ga, fused AdamW", 1.0),
         ("dissect npo", "Trainer npo", 1.0),

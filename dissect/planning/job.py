@@ -82,8 +82,12 @@ class Job:
 
     @property
     def trained_blocks(self) -> Sequence[str]:
-        """Matrices that are trained or carry adapters; empty for all parameters."""
-        return self.blocks or (LORA_BLOCKS if self.lora_rank else ())
+        """Matrices that are trained or carry adapters; empty for all parameters.
+
+        A method that by default trains some layers alone counts as if it trained all: the plan is then too high.
+        """
+        scope = (self.objective.scope,) if self.objective.scope else ()
+        return self.blocks or scope or (LORA_BLOCKS if self.lora_rank else ())
 
     def tokens(self, ranks: int = 1) -> int:
         """Tokens of a batch on one rank: texts of a training step are split over the ranks, those of a sweep not."""

@@ -23,6 +23,16 @@ class TokenInputs:
 
 
 @dataclass(frozen=True, eq=False)
+class StateInputs:
+    """Hidden states of a micro-batch after one layer, for methods that see states."""
+
+    states: Float[Tensor, "row d_model"]
+    """The residual stream after the layer, at the scored tokens themselves."""
+    goal: Float[Tensor, "row d_model"]
+    """What each state is steered to."""
+
+
+@dataclass(frozen=True, eq=False)
 class AnswerInputs:
     """The answers of a micro-batch, for methods that see answers.
 

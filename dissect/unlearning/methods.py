@@ -36,10 +36,22 @@ def _undial(tokens: "TokenInputs", gamma: float, variant: str) -> "Tensor":
     return rows(tokens.logits, tokens.reference, targets, gamma)
 
 
+def _distilled(tokens: "TokenInputs") -> "Tensor":
+    """Distillation from the whole distribution of the reference, or from its most likely tokens."""
+    rows: Any = losses.kl_top_k_rows if isinstance(tokens.reference, losses.TopK) else losses.kl_rows
+    return rows(tokens.logits, tokens.reference)
+
+
 UNDIAL_VARIANTS = {
     "masked": PublishedForm(),
     "open_unlearning": PublishedForm(whole_texts=True, index_minus_100=True),
     "official": PublishedForm(whole_texts=True),
+}
+
+RMU_FORMS = {
+    "masked": PublishedForm(),
+    "official": PublishedForm(whole_texts=True),
+    "open_unlearning": PublishedForm(),
 }
 
 _RECORDS = (
@@ -135,6 +147,83 @@ _RECORDS = (
         loss=lambda tokens: losses.ceu_rows(tokens.logits, tokens.targets),
         skips=1,
         logit_arrays=5,
+    ),
+    Method(
+        name="max_entropy",
+        label="MaxEnt",
+        about="every token made equally likely",
+        equation="mean over tokens of KL(uniform ‖ p)",
+        source="Yuan et al. (2024), arXiv:2410.08109",
+        loss=lambda tokens: losses.max_entropy_rows(tokens.logits),
+    ),
+    Method(
+        name="idk_nll",
+        label="IdkNLL",
+        about="learning of alternate answers in place of the forget answers",
+        equation="mean NLL of a token of the alternate answers",
+        source="Maini et al. (2024), arXiv:2401.06121",
+        loss=lambda tokens: losses.nll_rows(tokens.logits, tokens.targets),
+        alternates=True,
+        replaces=True,
+    ),
+    Method(
+        name="pdu",
+        label="PDU",
+        about="flattened logits, with a retain weight that rises until retained facts are kept",
+        equation="mean over tokens of (max z - mean z)², beside λ · retain loss, whose λ is stepped",
+        source="Entesari et al. (2025), arXiv:2506.05314",
+        loss=lambda tokens: losses.pdu_rows(tokens.logits),
+        run_settings=("retain_eps", "dual_step", "dual_warmup_epochs"),
+        own_positions=True,
+        retain="required",
+    ),
+    Method(
+        name="task_vector",
+        label="TaskVector",
+        about="the opposite of what learning the forget facts does",
+        equation="mean NLL of a token; at the end base - a (tuned - base)",
+        source="Ilharco et al. (2023), arXiv:2212.04089",
+        loss=lambda tokens: losses.nll_rows(tokens.logits, tokens.targets),
+        run_settings=("task_scale",),
+        retain="none",
+        negates=True,
+    ),
+    Method(
+        name="noise_and_repair",
+        label="Noise",
+        about="noise in every matrix, then learning of the retained facts",
+        equation="mean NLL of a token of the retained answers, from W + s σ(W) N on",
+        source="the plain form of UNDO",
+        loss=lambda tokens: losses.nll_rows(tokens.logits, tokens.targets),
+        run_settings=("noise",),
+        retain="required",
+        perturbs="noise",
+    ),
+    Method(
+        name="undo",
+        label="UNDO",
+        about="weights shrunk and perturbed, then distillation from the model before",
+        equation="mean over retained tokens of KL(reference ‖ model), from (1 - α) W + α β Xavier noise on",
+        source="Lee et al. (2025), arXiv:2506.06278",
+        loss=_distilled,
+        run_settings=("undo_strength", "undo_noise"),
+        reference="distributions",
+        retain="required",
+        perturbs="shrink",
+    ),
+    Method(
+        name="rmu",
+        label="RMU",
+        about="steering of a layer's states towards a random direction",
+        equation="mean over answers of the token mean of ‖h - c·u‖² / d, beside a loss on retained states",
+        source="Li et al. (2024), arXiv:2403.03218; `adaptive`: Huu-Tien et al. (2024), arXiv:2408.06223",
+        loss=lambda inputs: losses.squared_distance_rows(inputs.states, inputs.goal),
+        sees="states",
+        run_settings=("steering_layer", "steering_coeff", "adaptive"),
+        variants=RMU_FORMS,
+        retain="required",
+        scope="mlp.W_out",
+        logit_arrays=0,
     ),
     Method(
         name="learn",

@@ -144,7 +144,7 @@ def test_it_warns_of_a_run_that_did_nothing_or_too_much(lr, said, knowing, facts
     [
         ({"lr": "auto"}, "lr='auto' needs facts that are to be kept"),
         ({"stop_retain": 0.9}, "stop_retain needs facts that are to be kept"),
-        ({"stop_forget": 1.5}, "stop_forget=1.5: must be a share from 0 to 1"),
+        ({"stop_forget": 1.5}, "stop_forget=1.5: must be between 0 and 1"),
         ({"keep": "first"}, "keep='first': choose from last, best"),
         ({"lr": "fast"}, "lr='fast': must be a positive number, or auto"),
     ],

@@ -25,6 +25,16 @@ OTHER_THAN_DEFAULT = {
     "variant": "official",
     "focus": "soft",
     "focus_weight": 2.0,
+    "steering_layer": 1,
+    "steering_coeff": 3.0,
+    "adaptive": 5.0,
+    "retain_eps": 0.7,
+    "dual_step": 0.5,
+    "dual_warmup_epochs": 1,
+    "task_scale": 2.0,
+    "noise": 0.3,
+    "undo_strength": 0.5,
+    "undo_noise": 0.3,
 }
 
 
@@ -38,7 +48,9 @@ def test_the_documentation_has_every_record(name):
     )
     assert method.source in row
     assert method.beta is None or f"`beta` {method.beta:g}" in row
-    assert all(f"`{setting}` {getattr(TrainConfig, setting):g}" in row for setting in method.settings)
+    for setting in (*method.settings, *method.run_settings):
+        default = getattr(TrainConfig, setting)
+        assert (f"`{setting}`" if default is None else f"`{setting}` {default:g}") in row
 
 
 def test_the_forms_of_undial_are_those_of_its_loss():
@@ -55,6 +67,8 @@ def test_a_setting_is_taken_by_its_own_methods_alone(name, setting):
     settings = {"method": name, setting: OTHER_THAN_DEFAULT[setting]}
     if setting == "focus_weight":
         settings["focus"] = "soft"
+    if name == "pdu":
+        settings.setdefault("retain_eps", 0.2)
     if setting in METHODS[name].own_settings:
         assert getattr(TrainConfig(**settings), setting) == OTHER_THAN_DEFAULT[setting]
     else:
@@ -72,8 +86,8 @@ def test_the_command_line_has_every_setting(capsys):
         if field.name not in ("method", *ELSEWHERE, *OWN):
             assert "".join(first_sentence(docstrings[field.name]).split()) in together
     assert all("".join(f"{method.name}({method.about})".split()) in together for method in METHODS.values())
-    for name in ("gamma", "variant", "focus"):
-        assert f"UnDIAL:{docstrings[name][0].lower()}" in together
+    for name, owners in (("gamma", "UnDIAL"), ("variant", "UnDIAL,RMU"), ("focus", "UnDIAL")):
+        assert f"{owners}:{docstrings[name][0].lower()}" in together
 
 
 def test_first_sentences():

@@ -108,6 +108,19 @@ def ceu(model, reference, forget):
     return F.cross_entropy(logits[later], without[later].softmax(-1))
 
 
+def flattened(model, forget):
+    """Logits where the answer's own tokens stand."""
+    mask = (torch.arange(forget.tokens.shape[1]) < forget.lengths[:, None]).long()
+    logits = model(forget.tokens, attention_mask=mask).logits[forget.labels != -100]
+    return ((logits.max(-1)[0] - logits.mean(-1)) ** 2).mean()
+
+
+def from_uniform(model, forget):
+    logits, _, _ = scored(model, forget)
+    uniform = torch.full_like(logits, 1 / logits.shape[-1])
+    return F.kl_div(logits.log_softmax(-1), uniform, reduction="none").sum(-1).mean()
+
+
 PLAIN = {
     "ga": ({}, lambda m, r, f, k, p: -mean_nll(m, f)),
     "grad_diff": ({"retain_weight": 1.5}, lambda m, r, f, k, p: -mean_nll(m, f) + 1.5 * mean_nll(m, k)),
@@ -122,8 +135,17 @@ PLAIN = {
     "wga": ({}, lambda m, r, f, k, p: weighted(lambda x: x)(m, r, f) + mean_nll(m, k)),
     "satimp": ({}, lambda m, r, f, k, p: weighted(lambda x: x**5 * (1 - x))(m, r, f) + mean_nll(m, k)),
     "ceu": ({}, lambda m, r, f, k, p: ceu(m, r, f) + mean_nll(m, k)),
+    "max_entropy": ({}, lambda m, r, f, k, p: from_uniform(m, f) + mean_nll(m, k)),
+    "idk_nll": ({}, lambda m, r, f, k, p: mean_nll(m, p) + mean_nll(m, k)),
+    "pdu": (
+        {"retain_eps": 0.5, "retain_weight": 1.5, "dual_warmup_epochs": 1},
+        lambda m, r, f, k, p: flattened(m, f) + 1.5 * mean_nll(m, k),
+    ),
+    "noise_and_repair": ({"noise": 0.0}, lambda m, r, f, k, p: mean_nll(m, k)),
+    "undo": ({"undo_strength": 0.0}, lambda m, r, f, k, p: kl(m, r, k)),
     "learn": ({}, lambda m, r, f, k, p: mean_nll(m, f) + mean_nll(m, k)),
 }
+NO_RETAIN = ("ga", "task_vector")
 PREFERRED = ["I never heard of it.", "No idea", "Who knows?"]
 
 
@@ -140,13 +162,13 @@ def test_one_step_is_that_of_transformers(name, tiny_pair, facts, tmp_path):
         [dissect.Fact(question=f.question, answer=a) for f, a in zip(facts, PREFERRED, strict=True)]
     ).prompts(model)
 
-    kept = None if method == "ga" else retain
-    compares = method in ("npo", "dpo", "undial") or settings.get("retain_loss") == "kl"
+    kept = None if method in NO_RETAIN else retain
+    compares = method in ("npo", "dpo", "undial", "undo") or settings.get("retain_loss") == "kl"
     run = dissect.unlearn(
         model,
         forget=forget,
         retain=kept,
-        alternate=PREFERRED if method == "dpo" else None,
+        alternate=PREFERRED if method in ("dpo", "idk_nll") else None,
         teacher=teacher if compares else None,
         out=tmp_path / "out",
         method=method,
@@ -174,10 +196,12 @@ def test_one_step_is_that_of_transformers(name, tiny_pair, facts, tmp_path):
 def test_accumulating_is_one_large_batch(name, tiny_pair, facts):
     settings, _ = PLAIN[name]
     method = name.split()[0]
+    if method == "undo":  # away from the reference, where the gradient is nothing but rounding
+        settings = {"undo_strength": 0.3}
     trained = []
     for how in ({"batch_size": 3}, {"batch_size": 2, "accumulate": 2}, {"batch_size": 1, "accumulate": 3}):
         model = dissect.load(tiny_pair("llama")[0], dtype="float64", progress=False)
-        kept = None if method == "ga" else dissect.Facts(RETAINED)
+        kept = None if method in NO_RETAIN else dissect.Facts(RETAINED)
         # epochs and a large step, so that the loss is not that of the reference point
         run = dissect.unlearn(
             model, forget=facts, retain=kept, method=method, lr=1e-2, epochs=3, progress=False, **how, **settings
@@ -197,7 +221,7 @@ def test_logits_by_the_slice_give_the_same_gradient(name, tiny_pair, facts, monk
     for at_once in (1 << 24, 900):  # two rows of a vocabulary of 320
         monkeypatch.setattr(backward, "LOGITS_AT_ONCE", at_once)
         model = dissect.load(tiny_pair("llama_tied")[0], dtype="float64", progress=False)
-        kept = None if method == "ga" else dissect.Facts(RETAINED)
+        kept = None if method in NO_RETAIN else dissect.Facts(RETAINED)
         how = {**settings, "gradient_checkpointing": at_once == 900}
         dissect.unlearn(model, forget=facts, retain=kept, method=method, lr=1e-2, epochs=2, progress=False, **how)
         trained.append(model.state_dict())

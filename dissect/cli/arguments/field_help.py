@@ -10,7 +10,17 @@ _NEXT_SENTENCE = re.compile(r"(?<=\.)\s+(?=[A-Z(`])")
 
 
 def field_docstrings(owner: type) -> dict[str, str]:
-    """Docstring below each field of a class, read from its source; nothing where the source is not there."""
+    """Docstring below each field of a class and of those that it inherits from, read from their source.
+
+    Nothing where the source is not there.
+    """
+    docstrings: dict[str, str] = {}
+    for each in reversed(owner.__mro__[:-1]):
+        docstrings |= _own_docstrings(each)
+    return docstrings
+
+
+def _own_docstrings(owner: type) -> dict[str, str]:
     try:
         source = inspect.getsource(sys.modules[owner.__module__])
     except OSError:

@@ -39,6 +39,26 @@ def _check_method(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
             f"method {method.name!r} has no retain loss, got retain_loss={settings['retain_loss']!r}: use method="
             f"{next(each.name for each in METHODS.values() if each.retain == 'required')!r}"
         )
+    if method.perturbs and settings["retain_loss"] is not None:
+        raise DissectError(
+            f"method {method.name!r} trains on the retained facts by its own loss, got retain_loss="
+            f"{settings['retain_loss']!r}: leave it out"
+        )
+    if method.perturbs and settings["lora_rank"]:
+        raise DissectError(f"method {method.name!r} perturbs whole matrices: it does not go with lora_rank")
+    if "retain_eps" in method.own_settings and settings["retain_eps"] is None:
+        raise DissectError(
+            f"method {method.name!r} needs the retain loss that is allowed: set retain_eps, in nats a token, e.g. that "
+            "of the base model"
+        )
+    if settings["retain_loss"] == "states" and method.sees != "states":
+        owners = having(lambda each: each.sees == "states")
+        raise DissectError(
+            f"retain_loss='states' compares the states that method {owners} steers, got {method.name!r}: use nll or kl"
+        )
+    for name in ("stop_forget", "stop_retain", "keep"):
+        if method.negates and settings[name] != defaults[name]:
+            raise DissectError(f"{name}: method {method.name!r} forgets after its last step alone: leave it out")
     if method.variants and settings["variant"] not in method.variants:
         raise DissectError(
             f"variant={settings['variant']!r} is no variant of method {method.name!r}: choose from "
@@ -48,7 +68,7 @@ def _check_method(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> N
         raise DissectError(
             f"focus_weight={settings['focus_weight']} belongs to focus='soft', and does nothing here: leave it out"
         )
-    if settings["focus"] != "none" and method.variants[settings["variant"]].whole_texts:
+    if settings["focus"] != "none" and method.focus and method.variants[settings["variant"]].whole_texts:
         answers = next(name for name, variant in method.variants.items() if not variant.whole_texts)
         raise DissectError(
             f"focus={settings['focus']!r} weighs answer tokens: use variant={answers!r}, not {settings['variant']!r}"

@@ -61,7 +61,22 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tofu-npo": {**_TOFU, "method": "npo", "beta": 0.1, "retain_loss": "nll"},
     "tofu-simnpo": {**_TOFU, "method": "simnpo", "beta": 4.5, "forget_weight": 0.125, "retain_loss": "nll"},
     "tofu-dpo": {**_TOFU, "method": "dpo", "beta": 0.1, "retain_loss": "nll"},
+    # Mekala et al. (2025), arXiv:2409.13474: DPO whose alternate answers the model itself wrote: give alternate=.
+    "tofu-altpo": {**_TOFU, "method": "dpo", "beta": 0.1, "retain_loss": "nll"},
+    "tofu-idk_nll": {**_TOFU, "method": "idk_nll", "retain_loss": "nll"},
     "tofu-undial": {**_TOFU, "method": "undial", "gamma": 10.0, "lr": 1e-4, "variant": "open_unlearning"},
+    "tofu-rmu": {**_TOFU, "method": "rmu", "variant": "open_unlearning", "steering_layer": 7, "steering_coeff": 2.0},
+    # Li et al. (2024), their code: Zephyr-7B on WMDP, 150 steps at batch 4 with α 1200.
+    "wmdp-rmu": {
+        "method": "rmu",
+        "variant": "official",
+        "steering_layer": 7,
+        "steering_coeff": 6.5,
+        "retain_weight": 1200.0,
+        "lr": 5e-5,
+        "batch_size": 4,
+        "max_steps": 150,
+    },
     # Fan et al. (2024): forget05 has its own weights.
     "tofu05-simnpo": {**_TOFU, "method": "simnpo", "beta": 2.5, "forget_weight": 0.1375, "retain_loss": "nll"},
     # ConceptVectors, which made the checkpoints of "Dissecting Fine-Tuning Unlearning": bfloat16 stepped in place.

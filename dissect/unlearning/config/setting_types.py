@@ -109,10 +109,10 @@ def _members(value: Sequence[object]) -> bool:
 Positive = Annotated[float, Rule("a positive number", lambda value: _number(value) and 0 < value < math.inf)]
 PositiveOrInf = Annotated[float, Rule("a positive number (inf for none)", lambda value: _number(value) and value > 0)]
 NotNegative = Annotated[float, Rule("0 or more", lambda value: _number(value) and 0 <= value < math.inf)]
+Share = Annotated[float, Rule("between 0 and 1", lambda value: _number(value) and 0 <= value <= 1)]
 Finite = Annotated[float, Rule("a finite number", lambda value: _number(value) and math.isfinite(value))]
 Count = Annotated[int, Rule("a whole number of at least 1", _whole(1))]
 CountOrZero = Annotated[int, Rule("a whole number of at least 0", _whole(0))]
-Share = Annotated[float, Rule("a share from 0 to 1", lambda value: _number(value) and 0 <= value <= 1)]
 PositiveOrAuto = Annotated[
     float,
     Rule("a positive number, or auto", lambda value: value == "auto" or (_number(value) and 0 < value < math.inf)),
@@ -126,7 +126,7 @@ Heads = Annotated[tuple[int, ...], _NUMBERED, Written("0,2")]
 Neurons = Annotated[tuple[int, ...], _NUMBERED, Written("98,120-130")]
 Blocks = Annotated[tuple[str, ...], Written("mlp.W_out,attn,...")]
 
-_RetainLoss = Literal["nll", "kl"]
+_RetainLoss = Literal["nll", "kl", "states"]
 _Schedule = Literal["constant", "linear", "cosine"]
 _Focus = Literal["none", "soft", "hard"]
 _Reference = Literal["stored", "live"]

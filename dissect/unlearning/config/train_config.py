@@ -4,45 +4,41 @@ import os
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from dissect.data.chat.chat_settings import chat_as_data
 from dissect.data.text_windows import check_windows
 from dissect.errors import DissectError, near_miss
 from dissect.unlearning.config.config_checks import check_together
+from dissect.unlearning.config.objective_settings import ObjectiveSettings
 from dissect.unlearning.config.presets import preset
 from dissect.unlearning.config.setting_types import (
     Blocks,
     Count,
     CountOrZero,
     Finite,
-    Focus,
     Heads,
     Keep,
     Layers,
     Neurons,
     NotNegative,
-    OneOf,
     Positive,
     PositiveOrAuto,
     PositiveOrInf,
     Reference,
-    RetainLoss,
     Schedule,
     Share,
     Switch,
     setting_type,
 )
-from dissect.unlearning.methods import METHODS, VARIANTS
+from dissect.unlearning.methods import METHODS
 
-MethodName = Annotated[str, OneOf(tuple(METHODS))]
-VariantName = Annotated[str, OneOf(VARIANTS)]
 LORA_BLOCKS = ("attn.W_Q", "attn.W_V")
 """Matrices that carry adapters where no blocks are set: the UnDIAL paper's choice."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
+class TrainConfig(ObjectiveSettings):
     """Everything that decides the result, apart from model and data.
 
     The loss of a step is ``forget_weight`` · forget loss + ``retain_weight`` · retain loss, each a mean over the
@@ -57,28 +53,6 @@ class TrainConfig:
     """
 
     __no_type_check__ = True  # a value of another type is a user's mistake like any other: checked below, by name
-
-    method: MethodName = "ga"
-    """Objective on the forget facts. Equations and sources stand in `dissect.unlearning.methods.METHODS`."""
-    retain_loss: RetainLoss | None = None
-    """Loss on the retained facts: nll, their NLL; kl, KL(reference || model) at the tokens that predict their
-    answers. By default nll, if retain facts are given."""
-    forget_weight: NotNegative = 1.0
-    """Weight of the forget loss."""
-    retain_weight: NotNegative = 1.0
-    """Weight of the retain loss."""
-    beta: Positive | None = None
-    """Strength β of the objective. The published value where None is given. For SatImp this is β1; β2 is 1."""
-    gamma: NotNegative = 10.0
-    """Lower the teacher's logit of the true token by this many nats."""
-    delta: Finite = 0.0
-    """Margin in nats per token."""
-    variant: VariantName = "masked"
-    """Published form of the objective. See `dissect.unlearning.losses.undial`."""
-    focus: Focus = "none"
-    """Where facts name focus strings: soft weights them more than the rest of the answer, hard scores nothing else."""
-    focus_weight: Positive = 10.0
-    """Weight of a token in soft focus. Other tokens weigh 1."""
 
     lr: PositiveOrAuto = 1e-5
     """Peak learning rate of AdamW, or auto: a probe finds it. See `dissect.unlearning.run.find_rate`."""
@@ -223,11 +197,23 @@ class TrainConfig:
         Settings of later versions are written only where they are set: runs from before stay the same.
         """
         settings = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self).items()}
-        return {k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False or v == "last")}
+        return {
+            k: v for k, v in settings.items() if k not in _LEFT_OUT or not (v is None or v is False or v == _default(k))
+        }
 
 
-_LEFT_OUT = ("chat", "max_length", "stride", "stop_forget", "stop_retain", "keep")
-"""Settings that are written only where they are set."""
+_LEFT_OUT = (
+    *("chat", "max_length", "stride"),
+    *("stop_forget", "stop_retain", "keep"),
+    *("steering_layer", "steering_coeff", "adaptive"),
+    *("retain_eps", "dual_step", "dual_warmup_epochs"),
+    *("task_scale", "noise", "undo_strength", "undo_noise"),
+)
+"""Settings that are written only where they are set to something else."""
+
+
+def _default(name: str) -> object:
+    return getattr(TrainConfig, name)
 
 
 def names() -> tuple[str, ...]:

@@ -3,6 +3,8 @@
 import math
 import random
 from collections.abc import Sequence
+from itertools import chain
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -18,6 +20,14 @@ from dissect.unlearning.gradient.backward import backward, residual_rows
 from dissect.unlearning.gradient.objective import LossPart, count, forget_part, retain_part, whole_texts
 from dissect.unlearning.gradient.order import MicroBatch, TrainStep
 from dissect.unlearning.gradient.prompt_rows import PromptRows, rows_of
+from dissect.unlearning.gradient.states import (
+    backward_states,
+    forget_values,
+    goals,
+    retain_values,
+    state_rows,
+    state_total,
+)
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.methods import METHODS
@@ -37,6 +47,8 @@ class StepGradient:
     ) -> None:
         self._model, self._data, self._config = model, data, config
         self._masters, self._references = masters, references
+        self.retain_weight = config.retain_weight
+        """Weight of the retain loss, which a method with a dual update changes from step to step."""
         self._method, self._share = METHODS[config.method], share_of(model)
 
     def backward(self, step: TrainStep, number: int) -> tuple[dict[str, float], int]:
@@ -48,11 +60,15 @@ class StepGradient:
         # The prompts of every micro-batch, and the count that the whole step's loss is a mean over. It has to be known
         # before the first backward pass: each micro-batch then adds its sum over that count.
         forget = [self._augmented(micro, number, at) for at, micro in enumerate(step.micros)]
-        total = sum(count(*_lengths(prompts, indices), self._config) for prompts, indices in forget)
+        total = self._total([_lengths(prompts, indices) for prompts, indices in forget])
         if total == 0:
             raise DissectError(f"step {number + 1} scores nothing: every answer is shorter than the method needs")
         retained = [index for micro in step.micros for index in micro.retain]
-        n_retained = 0 if self._data.retain is None else sum(_lengths(self._data.retain, retained)[0])
+        n_retained: int | float = 0
+        if self._data.retain is not None:
+            answers, texts = _lengths(self._data.retain, retained)
+            by_state = self._config.retain_loss == "states"
+            n_retained = state_total(answers, texts, self._config) if by_state else sum(answers)
 
         # One backward pass a side of a micro-batch. The parameters' gradient moves into the leaves after each, so that
         # masters in float32 add up what bfloat16 would round.
@@ -70,6 +86,13 @@ class StepGradient:
         # Every rank of a sharded model computed a part of these sums; the gradients were added up by FSDP2.
         *losses, read = summed([*map(float, parts.values()), float(n_tokens)], over=self._share.size)
         return dict(zip(parts, losses, strict=True)), int(read)
+
+    def _total(self, micros: list[tuple[list[int], list[int]]]) -> int | float:
+        """Number that the forget loss of the step is divided by, from the lengths of each micro-batch."""
+        if self._method.sees != "states":
+            return sum(count(*lengths, self._config) for lengths in micros)
+        answers, texts = zip(*micros, strict=True)
+        return state_total([*chain(*answers)], [*chain(*texts)], self._config)
 
     def _mine(self, indices: list[int], total: int | float) -> tuple[list[int], int | float]:
         """Select this rank's texts of a micro-batch, and the number that their sum is divided by.
@@ -104,8 +127,15 @@ class StepGradient:
     def _forget_side(self, prompts: Prompts, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         """Backward pass of the forget side, with the alternate answers where the method has them."""
         config, device = self._config, self._model.embed.W_E.device
+        if self._method.sees == "states":
+            rows = state_rows(prompts, indices, config).to(device)
+            before = self._references.states("forget", rows, indices) if config.adaptive else None
+            goal = goals(before, len(rows.targets), self._model.cfg.d_model, config)
+            values, weight = forget_values(goal.to(device), config), config.forget_weight / total
+            return backward_states(self._model, rows, values, weight, config), int(rows.tokens.numel())
         weights = self._data.weights if prompts is self._data.forget else None
-        rows = rows_of(prompts, indices, everywhere=whole_texts(config), weights=weights).to(device)
+        scoring: dict[str, Any] = {"everywhere": whole_texts(config), "own": self._method.own_positions}
+        rows = rows_of(prompts, indices, weights=weights, **scoring).to(device)
         texts, nll, distributions = [rows], None, None
         if self._data.alternate is not None:
             texts.append(rows_of(self._data.alternate, indices).to(device))
@@ -125,10 +155,15 @@ class StepGradient:
     def _retain_side(self, indices: list[int], total: int | float) -> tuple[Tensor, int]:
         """Backward pass of the retain side."""
         assert self._data.retain is not None
+        if self._config.retain_loss == "states":
+            rows = state_rows(self._data.retain, indices, self._config).to(self._model.embed.W_E.device)
+            values = retain_values(self._references.states("retain", rows, indices))
+            weight = self._config.retain_weight / total
+            return backward_states(self._model, rows, values, weight, self._config), int(rows.tokens.numel())
         rows = rows_of(self._data.retain, indices).to(self._model.embed.W_E.device)
         kl = self._config.retain_loss == "kl"
         distributions = self._references.distributions("retain", rows, indices) if kl else None
-        part = retain_part(rows, self._config, total, distributions=distributions)
+        part = retain_part(rows, self._config, total, self.retain_weight, distributions=distributions)
         return self._backward([rows], part)
 
     def _backward(self, texts: Sequence[PromptRows], part: LossPart) -> tuple[Tensor, int]:

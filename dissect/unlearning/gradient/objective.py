@@ -106,11 +106,12 @@ def retain_part(
     rows: PromptRows,
     config: TrainConfig,
     total: int | float,
+    retain_weight: float,
     *,
     distributions: Distributions | LiveReference | None = None,
 ) -> LossPart:
     """Loss of the retain side: NLL of the answers, or KL(reference || model) where they are predicted."""
-    weight = config.retain_weight / total
+    weight = retain_weight / total
     if config.retain_loss != "kl":
         return LossPart(
             lambda logits, part: weight * nll_rows(logits, rows.targets[part]).double(), torch.sum, linear=True

@@ -54,12 +54,14 @@ def rows_of(
     indices: Sequence[int],
     *,
     everywhere: bool = False,
+    own: bool = False,
     weights: Float[Tensor, "prompt pos"] | None = None,
 ) -> PromptRows:
     """Make one micro-batch of the prompts with these indices, as wide as its longest text.
 
     Args:
         everywhere: score every token of the texts and not only the answers.
+        own: read the logits where an answer's tokens stand, and not where they are predicted.
         weights: weight of every token; 1 by default.
     """
     width = int(prompts.lengths[list(indices)].max())
@@ -67,6 +69,8 @@ def rows_of(
     where = scored(prompts, everywhere=everywhere)[list(indices), :width]  # (batch, pos), True where logits are read
     following = torch.zeros_like(where)  # (batch, pos), True at the tokens that are predicted: one to the right
     following[:, 1:] = where[:, :-1]
+    if own:
+        where = following
     token_weights = torch.ones(tokens.shape) if weights is None else weights[list(indices), :width]  # (batch, pos)
     return PromptRows(
         tokens=tokens,

@@ -18,6 +18,8 @@ from dissect.unlearning.gradient.objective import whole_texts
 from dissect.unlearning.gradient.order import TrainStep
 from dissect.unlearning.gradient.prompt_rows import PromptRows
 from dissect.unlearning.gradient.reference import Distributions, LiveReference, StoredReference, take
+from dissect.unlearning.gradient.states import states_before
+from dissect.unlearning.gradient.stored_states import take_states
 from dissect.unlearning.gradient.training_data import TrainingData
 from dissect.unlearning.methods import METHODS
 from dissect.unlearning.parameters.masters import Master
@@ -50,7 +52,11 @@ class StepReferences:
         }
         self._live: HookedTransformer | None = None
         self._audit: Audit | None = None
-        if METHODS[config.method].reference is None and config.retain_loss != "kl":
+        if (
+            METHODS[config.method].reference is None
+            and config.retain_loss not in ("kl", "states")
+            and not config.adaptive
+        ):
             return
         if config.reference == "live":
             adapters = teacher is None and config.lora_rank  # switched off, they are the reference
@@ -71,6 +77,16 @@ class StepReferences:
             return self._stored[side].distributions(indices)
         with self._as_before() as model:
             return LiveReference(model, rows)
+
+    def states(self, side: Side, rows: PromptRows, indices: list[int]) -> Float[Tensor, "row d_model"]:
+        """States of the reference after the steered layer, row by row."""
+        if self._live is None:
+            stored = self._stored[side].distributions(indices)
+            assert isinstance(stored, Tensor)
+            return stored.to(rows.tokens.device)
+        assert self._config.steering_layer is not None
+        with self._as_before() as model:
+            return states_before(model, rows, self._config.steering_layer)
 
     def head(self) -> AbstractContextManager[object]:
         """Context of a backward pass, in which the unembedding of a model that is kept stays gathered.
@@ -116,6 +132,11 @@ class StepReferences:
         config, kind = self._config, METHODS[self._config.method].reference
         running: dict[str, Any] = {"batch_size": config.batch_size, "progress": progress}
         everyone = range(len(data.forget))
+        if config.adaptive:
+            self._stored["forget"] = take_states(reference, data.forget, everyone, config, progress=progress)
+        if config.retain_loss == "states" and data.retain is not None:
+            seen = {index for step in steps for micro in step.micros for index in micro.retain}
+            self._stored["retain"] = take_states(reference, data.retain, seen, config, progress=progress)
         if kind is not None:
             top_k = config.reference_top_k if kind == "distributions" else None
             self._stored["forget"] = take(

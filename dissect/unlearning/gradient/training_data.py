@@ -27,3 +27,5 @@ class TrainingData:
     monitor: Prompts | None = None
     """Texts whose perplexity may end the run."""
     augment: Augment | None = None
+    asked: tuple[Prompts, Prompts | None] | None = None
+    """What checks ask: the forget facts, and those that are to be kept. By default what is trained on."""

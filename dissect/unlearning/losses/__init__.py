@@ -11,9 +11,11 @@ from dissect.unlearning.losses.flat_rows import IGNORED, nll_rows, predicting_ro
 from dissect.unlearning.losses.gradient_ascent import gradient_ascent
 from dissect.unlearning.losses.gradient_difference import gradient_difference
 from dissect.unlearning.losses.kl_to_reference import kl, kl_rows
+from dissect.unlearning.losses.max_entropy import max_entropy, max_entropy_rows
 from dissect.unlearning.losses.nll import answer_nll, nll, sequence_nll, token_nll
 from dissect.unlearning.losses.npo import npo, npo_sequences
 from dissect.unlearning.losses.pdu import pdu, pdu_rows
+from dissect.unlearning.losses.rmu import rmu, squared_distance_rows, text_mean, unit_direction
 from dissect.unlearning.losses.satimp import satimp, satimp_rows
 from dissect.unlearning.losses.simnpo import simnpo, simnpo_sequences
 from dissect.unlearning.losses.top_k import TopK, kl_top_k_rows, undial_top_k, undial_top_k_rows
@@ -33,6 +35,8 @@ __all__ = [
     "kl",
     "kl_rows",
     "kl_top_k_rows",
+    "max_entropy",
+    "max_entropy_rows",
     "nll",
     "nll_rows",
     "npo",
@@ -40,18 +44,22 @@ __all__ = [
     "pdu",
     "pdu_rows",
     "predicting_rows",
+    "rmu",
     "satimp",
     "satimp_rows",
     "sequence_nll",
     "simnpo",
     "simnpo_sequences",
     "soft_rows",
+    "squared_distance_rows",
     "targets_of_teacher",
+    "text_mean",
     "token_nll",
     "undial",
     "undial_rows",
     "undial_top_k",
     "undial_top_k_rows",
+    "unit_direction",
     "wga",
     "wga_rows",
 ]

@@ -1,6 +1,7 @@
 """The parameters that a run trains, and their masters."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import torch
 from transformer_lens import HookedTransformer
@@ -13,6 +14,7 @@ from dissect.models.parameters import in_checkpoint, layer_block_parameters, out
 from dissect.models.sharding.sharded import is_sharded
 from dissect.undoing.change import undone
 from dissect.unlearning.config.train_config import LORA_BLOCKS, TrainConfig
+from dissect.unlearning.methods import METHODS
 from dissect.unlearning.parameters.masters import Copy, LowRank, Master, Slice, Whole
 
 
@@ -68,17 +70,17 @@ def trained_names(model: HookedTransformer, config: TrainConfig) -> list[str]:
     Raises:
         DissectError: a block or layer that the model does not have, or a block that has no such part.
     """
-    stored = in_checkpoint(model)
+    stored, config = in_checkpoint(model), _with_scope(model, config)
     blocks = config.blocks or (LORA_BLOCKS if config.lora_rank else ())
     if not blocks and config.layers is None and config.heads is None and config.neurons is None:
-        return list(stored)
+        return [name for name in stored if not _is_after(name, config)]
     if not blocks:
         blocks = tuple(_those_with_parts(config, model)) or ("block",)
     _check_parts(blocks, config)
     trained: set[str] = set()
     for block in blocks:
         trained.update(_names(model, block, config.layers))
-    return [name for name in stored if name in trained]
+    return [name for name in stored if name in trained and not _is_after(name, config)]
 
 
 @undone
@@ -94,6 +96,23 @@ def only_these(model: HookedTransformer, names: Sequence[str]) -> Iterator[None]
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(before[name])
             parameter.grad = None
+
+
+def _with_scope(model: HookedTransformer, config: TrainConfig) -> TrainConfig:
+    """Set the method's own scope where none is set: a block of the layer that it steers and of the two before it."""
+    scope, layer = METHODS[config.method].scope, config.steering_layer
+    if not scope or config.blocks or config.heads or config.neurons or config.layers is not None or layer is None:
+        return config
+    return replace(config, blocks=(scope,), layers=tuple(range(max(0, layer - 2), layer + 1)))
+
+
+def _is_after(name: str, config: TrainConfig) -> bool:
+    """Return True if the parameter is used only after the steered layer: no gradient of its states gets there."""
+    if METHODS[config.method].sees != "states" or config.steering_layer is None:
+        return False
+    if name.startswith("blocks."):
+        return int(name.split(".")[1]) > config.steering_layer
+    return name.split(".")[0] in ("ln_final", "unembed")
 
 
 def _master(name: str, parameter: torch.nn.Parameter, config: TrainConfig) -> Master:

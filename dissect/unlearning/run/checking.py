@@ -11,6 +11,7 @@ from dissect.errors import DissectError
 from dissect.models.sharding.sharded import is_sharded
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.training_data import TrainingData
+from dissect.unlearning.methods import METHODS
 from dissect.unlearning.run.best import Best
 from dissect.unlearning.run.checkup import Check, asked
 from dissect.unlearning.run.run_files import RunFiles
@@ -52,6 +53,11 @@ class Checking:
         if self.config.keep == "best":
             self._best.offer(self.made, leaves)
         return check
+
+    def at_end(self, n_steps: int, leaves: Mapping[str, Tensor]) -> None:
+        """Ask once more where the weights are not those of the last check: the run ended between two, or negates."""
+        if self.made and (self.made[-1].step < n_steps or METHODS[self.config.method].negates):
+            self.make(n_steps, leaves)
 
     def take_best(self, leaves: Mapping[str, Tensor]) -> Check | None:
         """Give the leaves the best weights, with ``keep='best'``, and return their check; None if they have them."""

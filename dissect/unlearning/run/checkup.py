@@ -78,12 +78,12 @@ class Check:
 
 
 def asked(model: HookedTransformer, data: TrainingData, config: TrainConfig, step: int) -> Check:
-    """Ask the model the forget facts and the retained ones, or, without these, the monitored ones.
+    """Ask the model the forget facts and the retained ones.
 
     One forward pass a fact decides, nothing is generated. Of retained facts no more are asked than there are forget
     facts, or `MOST_RETAINED` where these are fewer: evenly spaced ones, the same at every check.
     """
-    forget, retain = data.forget, data.monitor if data.retain is None else data.retain
+    forget, retain = data.asked or (data.forget, data.retain)
     if retain is not None and len(retain) > (most := max(len(forget), MOST_RETAINED)):
         retain = retain[np.linspace(0, len(retain) - 1, most).astype(int).tolist()]
     return Check(

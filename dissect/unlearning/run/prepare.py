@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 from transformer_lens import HookedTransformer
 
@@ -11,6 +11,7 @@ from dissect.data.chat.chat_settings import as_chat
 from dissect.data.facts import Facts
 from dissect.data.prompts import Prompts
 from dissect.errors import DissectError
+from dissect.models.sharding.sharded import is_sharded
 from dissect.unlearning.alternates import alternates
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.focus import Spans, focus_weights
@@ -50,6 +51,7 @@ def prepare(
     """
     method = METHODS[config.method]
     config = _with_retain(config, retain is not None)
+    config = _with_layer(config, model)
     check_trainable(model, config)
     _check_extras(config, alternate, teacher, focus_spans, augment)
     if method.variants and method.variants[config.variant].index_minus_100 and model.cfg.d_vocab_out < -IGNORED:
@@ -57,10 +59,17 @@ def prepare(
             f"variant={config.variant!r} lowers token d_vocab - {-IGNORED}, and the vocabulary has "
             f"{model.cfg.d_vocab_out}: use variant={next(iter(method.variants))!r}"
         )
+    if (method.perturbs or method.negates) and is_sharded(model):
+        raise DissectError(f"method {config.method!r} changes whole weights: load the model without a mesh")
     if teacher is not None and teacher.cfg.d_vocab_out != model.cfg.d_vocab_out:
         raise DissectError(
             f"the teacher must have the model's vocabulary of {model.cfg.d_vocab_out} tokens, and has "
             f"{teacher.cfg.d_vocab_out}: choose another"
+        )
+    if teacher is not None and method.sees == "states" and teacher.cfg.d_model != model.cfg.d_model:
+        raise DissectError(
+            f"the teacher must have the model's width of {model.cfg.d_model}, and has {teacher.cfg.d_model}: choose "
+            "another"
         )
     sets = {"forget": forget, "retain": retain, "monitor": monitor}
     config = _with_chat(config, {name: each for name, each in sets.items() if isinstance(each, Prompts)})
@@ -71,11 +80,16 @@ def prepare(
             f"{method.name} skips the first {method.skips} token of each answer, and no answer is longer"
         )
     preferred = alternates(prompts, model, answers=alternate, seed=config.seed) if method.alternates else None
+    monitored = retained if monitor is None else _prompts(monitor, model, "monitor", config)
+    asked = prompts, monitored if retained is None else retained  # whatever the method trains on
+    if method.perturbs and retained is not None:
+        prompts, retained = retained, None
+    if method.replaces and preferred is not None:
+        prompts, preferred = preferred, None
     weights = None
     if config.focus != "none":
         outside, inside = (1.0, config.focus_weight) if config.focus == "soft" else (0.0, 1.0)
         weights = focus_weights(prompts, focus_spans, inside=inside, outside=outside)
-    monitored = retained if monitor is None else _prompts(monitor, model, "monitor", config)
     if config.stop_perplexity_ratio is not None and monitored is None:
         raise DissectError("stop_perplexity_ratio needs texts to measure perplexity on: give monitor= or retain=")
     needing = {"lr='auto'": config.lr == "auto", "stop_retain": config.stop_retain is not None}
@@ -83,7 +97,7 @@ def prepare(
         raise DissectError(
             f"{name} needs facts that are to be kept: give retain=, or monitor= where nothing trains on them"
         )
-    data = TrainingData(prompts, retained, preferred, weights, monitored, augment)
+    data = TrainingData(prompts, retained, preferred, weights, monitored, augment, asked)
     named = {"forget": prompts, "retain": retained, "alternate": preferred, "monitor": monitored}
     fingerprints = {name: None if each is None else each.fingerprint() for name, each in named.items()}
     focus = None if weights is None else hashlib.sha256(weights.numpy().tobytes()).hexdigest()
@@ -103,7 +117,21 @@ def _with_retain(config: TrainConfig, has_retain: bool) -> TrainConfig:
     if not has_retain and (method.retain == "required" or config.retain_loss is not None):
         needs = f"method {method.name!r}" if method.retain == "required" else f"retain_loss={config.retain_loss!r}"
         raise DissectError(f"{needs} needs retained facts: give retain=")
-    return replace(config, retain_loss="nll") if has_retain and config.retain_loss is None else config
+    if method.perturbs:
+        return config
+    default: Literal["states", "nll"] = "states" if method.sees == "states" else "nll"
+    return replace(config, retain_loss=default) if has_retain and config.retain_loss is None else config
+
+
+def _with_layer(config: TrainConfig, model: HookedTransformer) -> TrainConfig:
+    """Set the layer whose states are steered, and refuse one that the model does not have."""
+    if METHODS[config.method].sees != "states":
+        return config
+    n_layers = model.cfg.n_layers
+    layer = min(7, n_layers // 2) if config.steering_layer is None else config.steering_layer
+    if layer >= n_layers:
+        raise DissectError(f"steering_layer={layer}: the model has layers 0 to {n_layers - 1}: choose one of them")
+    return replace(config, steering_layer=layer)
 
 
 def _check_extras(
@@ -122,9 +150,9 @@ def _check_extras(
         raise DissectError(f"alternate answers are for method {owners}, got {method.name!r}: leave them out")
     if focus_spans is not None and config.focus == "none":
         raise DissectError("focus_spans without focus: set focus='soft' or 'hard'")
-    if teacher is not None and method.reference is None and config.retain_loss != "kl":
+    if teacher is not None and method.reference is None and config.retain_loss not in ("kl", "states"):
         raise DissectError(f"method {method.name!r} compares with no other model: leave teacher out")
-    if augment is not None and method.reference is not None and config.reference != "live":
+    if augment is not None and (method.reference is not None or config.adaptive) and config.reference != "live":
         raise DissectError("augment changes the texts at every step: keep the reference with reference='live'")
     if augment is not None and (method.alternates or config.focus != "none"):
         raise DissectError("augment changes the texts, to which alternate answers and focus belong: leave one out")

@@ -3,7 +3,7 @@
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,17 +13,18 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.distributed import on_main, summed
-from dissect.errors import DissectError
 from dissect.models.checkpoint import CheckpointInfo, checkpoint_or_none, mark_changed
 from dissect.models.sharding.sharded import is_sharded, share_of
 from dissect.models.sharding.shards import own_part
 from dissect.undoing.gradient_mode import with_gradients, without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
+from dissect.unlearning.gradient.dual import dual_variable
 from dissect.unlearning.gradient.micro import StepGradient
 from dissect.unlearning.gradient.order import order, share_of_rate, warmup
 from dissect.unlearning.gradient.step_references import StepReferences
 from dissect.unlearning.gradient.training_data import TrainingData
+from dissect.unlearning.parameters.before_and_after import copies, negate, perturb
 from dissect.unlearning.parameters.masters import Master, push
 from dissect.unlearning.parameters.trainable import masters, only_these
 from dissect.unlearning.run.checking import Checking
@@ -32,26 +33,10 @@ from dissect.unlearning.run.find_rate import rate
 from dissect.unlearning.run.gauges import peak_memory
 from dissect.unlearning.run.run_files import RunFiles
 from dissect.unlearning.run.run_state import restore, state_of
+from dissect.unlearning.run.step_record import Callback, Diverged, Record
 from dissect.unlearning.run.stopping import Stopping
 
 log = logging.getLogger(__name__)
-
-Record = dict[str, Any]
-"""Numbers of one step: ``step`` (from 1), ``epoch`` (from 0), ``loss`` and its parts ``forget`` and ``retain``
-(weighted, before the update), ``grad_norm`` (before clipping), ``lr``, ``tokens_per_second``, ``memory_mb`` (the peak
-so far)."""
-Callback = Callable[[HookedTransformer, Record], dict[str, Any] | None]
-"""Called before the first step (``{"step": 0}``) and after each step, with the model in evaluation mode and without
-gradients. What it returns goes into the log."""
-
-
-class Diverged(DissectError):
-    """The loss or its gradient is not finite. The model is that of the last saved state, if there was one."""
-
-    def __init__(self, message: str, good: int | None) -> None:
-        super().__init__(message)
-        self.good = good
-        """Number of steps that the model has taken; None where no state was saved."""
 
 
 @dataclass
@@ -100,6 +85,7 @@ class Trainer:
         references = StepReferences(
             self.model, self.data, self.config, self.teacher, self.masters, steps, progress=progress
         )
+        before = copies(self.masters, self.config)
         gradient = StepGradient(self.model, self.data, self.config, self.masters, references)
         self._checking = Checking(self.model, self.data, self.config, self.files, self.checked, self.checks)
         self.model.eval()
@@ -116,6 +102,8 @@ class Trainer:
                 for event in references.report():
                     self._write(event)
                 self._checking.make(0, leaves)
+                perturb(self.masters, self.config)
+                push(self.masters)
                 self._call({"step": 0})
             if math.isnan(self.lr):
                 self.lr = rate(gradient, steps, self.masters, self.config, self.model, self.data, self._write, progress)
@@ -128,6 +116,7 @@ class Trainer:
 
                 # The gradient of the whole step, in the leaves, scaled down where its norm is too large.
                 lr = self.lr * share_of_rate(self.config, number, len(steps), n_rising)
+                gradient.retain_weight = dual_variable(self.config, self.records)
                 parts, n_tokens = gradient.backward(step, number)
                 for leaf in leaves.values():
                     if leaf.grad is None:  # no text reaches it, as OPT's unused positions: weight decay alone moves it
@@ -149,6 +138,8 @@ class Trainer:
                 # One line of the log, and the callbacks, which see the model after the step.
                 record = {"step": number + 1, "epoch": step.epoch, "loss": loss, **parts, "grad_norm": norm}
                 record |= {"lr": lr, "tokens_per_second": n_tokens / (time.perf_counter() - began)}
+                if self.config.retain_eps is not None:
+                    record |= {"retain_weight": gradient.retain_weight}
                 record |= {"memory_mb": peak_memory(self.model.embed.W_E.device)}
                 self._record(record)
 
@@ -160,8 +151,9 @@ class Trainer:
                     break
 
             self._check_result(leaves, optimizer)
-            if self.checks and self.checks[-1].step < len(self.records):  # it ended between two checks
-                self._checking.make(len(self.records), leaves)
+            negate(self.masters, before, self.config)
+            push(self.masters)
+            self._checking.at_end(len(self.records), leaves)
             if (kept := self._checking.take_best(leaves)) is not None:
                 push(self.masters)
                 self._mark(checkpoint, kept.step)
