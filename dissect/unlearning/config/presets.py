@@ -65,7 +65,15 @@ PRESETS: dict[str, dict[str, Any]] = {
     "tofu-altpo": {**_TOFU, "method": "dpo", "beta": 0.1, "retain_loss": "nll"},
     "tofu-idk_nll": {**_TOFU, "method": "idk_nll", "retain_loss": "nll"},
     "tofu-undial": {**_TOFU, "method": "undial", "gamma": 10.0, "lr": 1e-4, "variant": "open_unlearning"},
-    "tofu-rmu": {**_TOFU, "method": "rmu", "variant": "open_unlearning", "steering_layer": 7, "steering_coeff": 2.0},
+    # all parameters that reach the layer, as there; the authors of RMU train three matrices
+    "tofu-rmu": {
+        **_TOFU,
+        "method": "rmu",
+        "variant": "open_unlearning",
+        "steering_layer": 7,
+        "steering_coeff": 2.0,
+        "blocks": ("block", "embed"),
+    },
     # Li et al. (2024), their code: Zephyr-7B on WMDP, 150 steps at batch 4 with α 1200.
     "wmdp-rmu": {
         "method": "rmu",
