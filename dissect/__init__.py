@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from dissect.attacks.relearn.relearned import Relearning as Relearning
     from dissect.autopsy.asking.explorer import explore as explore
     from dissect.autopsy.asking.own_question import ask as ask
-    from dissect.autopsy.notebook import pick as pick
+    from dissect.autopsy.interactive.notebook import pick as pick
     from dissect.autopsy.report import report as report
     from dissect.data.facts import Fact as Fact
     from dissect.data.facts import Facts as Facts
@@ -93,7 +93,7 @@ _HOMES = {
     "logit_attribution": "dissect.patching.logit_attribution",
     "logit_lens": "dissect.patching.logit_lens",
     "patch": "dissect.patching.patch",
-    "pick": "dissect.autopsy.notebook",
+    "pick": "dissect.autopsy.interactive.notebook",
     "quantised": "dissect.models.changing.quantised",
     "relearn": "dissect.attacks.relearn.relearn",
     "report": "dissect.autopsy.report",

@@ -9,7 +9,7 @@ from typing import Any
 
 from dissect.autopsy.compose import build, verdict_of
 from dissect.autopsy.gather import gather
-from dissect.autopsy.notebook import pick
+from dissect.autopsy.interactive.notebook import pick
 from dissect.autopsy.page import Section
 from dissect.autopsy.results import Results
 from dissect.autopsy.settings import QUICK, ReportSettings

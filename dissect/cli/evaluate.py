@@ -164,7 +164,7 @@ def evaluate(
         export.write(plots.tradeoff(result), figure)
         say(f"saved {figure}")
     if page is not None:
-        from dissect.autopsy.leaderboard import write_leaderboard
+        from dissect.autopsy.interactive.leaderboard import write_leaderboard
 
         say(f"saved {write_leaderboard(result, page)}")
 

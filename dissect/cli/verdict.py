@@ -128,7 +128,7 @@ def verdict(
             export.write(plots.panel(verdicts), figure)
             say(f"saved {figure}")
         if page is not None:
-            from dissect.autopsy.leaderboard import write_leaderboard
+            from dissect.autopsy.interactive.leaderboard import write_leaderboard
 
             say(f"saved {write_leaderboard(verdicts, page)}")
     if any(each.verdict in failing for each in verdicts):

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 import dissect
-from dissect.autopsy.leaderboard import leaderboard_data, write_leaderboard
+from dissect.autopsy.interactive.leaderboard import leaderboard_data, write_leaderboard
+from dissect.autopsy.interactive.picker_data import own_wins, picker_data
 from dissect.autopsy.page import Section, Table, Widget, page
 from dissect.autopsy.picker.embed import document, embedded
-from dissect.autopsy.picker_data import own_wins, picker_data
 from dissect.autopsy.results import Results
 from dissect.verdicts.result import Verdicts
 from tests.support.browser import act

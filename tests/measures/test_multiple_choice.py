@@ -120,7 +120,7 @@ def test_answers_are_scored_as_by_transformers_alone(path, model, name, size):
 
 
 def test_log_probabilities_are_those_of_transformers(path, model):
-    from dissect.measures.behaviour.choice_scores import choice_scores
+    from dissect.measures.choices.choice_scores import choice_scores
 
     examined = Examined(model, {"mmlu": questions(ROWS)}, name="m", set="mmlu")
     scores = choice_scores(examined, letters=False)

@@ -1,7 +1,7 @@
 """Section in which a reader picks any fact."""
 
+from dissect.autopsy.interactive.picker_data import picker_data
 from dissect.autopsy.page import Section, Widget
-from dissect.autopsy.picker_data import picker_data
 from dissect.autopsy.results import Results
 from dissect.autopsy.sections.absent import absent
 

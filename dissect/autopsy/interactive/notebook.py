@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from dissect.autopsy.leaderboard import leaderboard_data
+from dissect.autopsy.interactive.leaderboard import leaderboard_data
+from dissect.autopsy.interactive.picker_data import picker_data
+from dissect.autopsy.interactive.sweep_facts import sweep_data
 from dissect.autopsy.picker.embed import document, framed
-from dissect.autopsy.picker_data import picker_data
-from dissect.autopsy.sweep_facts import sweep_data
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
 from dissect.sweep.results.sweep_result import SweepResult

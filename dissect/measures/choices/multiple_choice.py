@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dissect.measures.behaviour.choice_scores import DESCRIBED, SETS, SHOTS, ChoiceScores, choice_scores
+from dissect.measures.choices.choice_scores import DESCRIBED, SETS, SHOTS, ChoiceScores, choice_scores
 from dissect.measures.estimate import Estimate, mean_of, share_of
 from dissect.measures.examined import Examined
 from dissect.measures.measure import Measure

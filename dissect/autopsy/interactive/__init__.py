@@ -1,0 +1,1 @@
+"""What the pages and notebooks that one can question are made from."""

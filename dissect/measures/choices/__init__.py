@@ -1,0 +1,1 @@
+"""Questions with given answers, of which one is chosen."""
