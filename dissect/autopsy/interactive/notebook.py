@@ -8,6 +8,7 @@ from dissect.autopsy.interactive.sweep_facts import sweep_data
 from dissect.autopsy.picker.embed import document, framed
 from dissect.errors import DissectError
 from dissect.evaluation.evaluation_result import Evaluation
+from dissect.keywords import keywords
 from dissect.sweep.results.sweep_result import SweepResult
 from dissect.verdicts.result import Verdicts
 
@@ -32,6 +33,7 @@ class Picker:
         return f"Picker of {n} {what}: show it in a notebook, or write .html to a file"
 
 
+@keywords()
 def pick(result: Any) -> Picker:
     """Pick single facts or checkpoints out of a result, in a notebook; nothing is computed and nothing is fetched.
 

@@ -2,11 +2,11 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from dissect.errors import DissectError
 from dissect.models.sharding.shards import put
+from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.run.checkup import Check
 from dissect.unlearning.run.run_files import RunFiles
 from dissect.unlearning.run.run_state import State
@@ -48,7 +48,7 @@ class Best:
         else:
             self._here = State(best.step, {name: leaf.clone() for name, leaf in state.leaves.items()}, {})
 
-    @torch.no_grad()
+    @without_gradients()
     def take(self, checks: list[Check], leaves: Mapping[str, Tensor]) -> Check | None:
         """Give the leaves the best weights, and return their check; None if they have them already.
 

@@ -16,6 +16,7 @@ from tqdm.auto import tqdm
 from transformer_lens import HookedTransformer
 
 from dissect.undoing.change import undone
+from dissect.undoing.gradient_mode import without_gradients
 from dissect.unlearning.config.train_config import TrainConfig
 from dissect.unlearning.gradient.clipping import clip_gradients
 from dissect.unlearning.gradient.micro import StepGradient
@@ -144,7 +145,7 @@ def from_here(leaves: Mapping[str, Tensor], masters: Sequence[Master]) -> Iterat
     try:
         yield
     finally:
-        with torch.no_grad():
+        with without_gradients():
             for name, leaf in leaves.items():
                 leaf.copy_(kept[name])
                 leaf.grad = None
