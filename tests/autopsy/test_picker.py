@@ -240,6 +240,13 @@ def test_a_sweep_is_picked_in_the_browser(stored, tmp_path):
     assert shown == [round(float(value), 4) for value in values]
 
 
+def test_settings_of_other_methods_are_left_out(demo):
+    rows = leaderboard_data(Verdicts.load(demo / "verdict.json"))["rows"]
+    settings = {row["name"]: row["cells"][2] for row in rows}
+    assert "gamma" in settings["undial"] and "lr" in settings["ga"]
+    assert not any("gamma" in settings[name] for name in ("ga", "npo"))
+
+
 def test_comparisons_count_ties_as_half():
     assert own_wins([1.0, 0.0, 1.0, 2.0]) == 0.5 and own_wins([1.0]) == 0.5
 

@@ -9,13 +9,14 @@ from typing import Any
 
 from dissect.autopsy.page import Section, Widget, page
 from dissect.evaluation.evaluation_result import Evaluation
+from dissect.unlearning.methods import METHODS
 from dissect.verdicts.judged import Verdict
 from dissect.verdicts.result import Verdicts
 
 _RUN_FILE = "unlearning.jsonl"
 """What `dissect unlearn` leaves beside a checkpoint; its first line has the settings."""
-_SETTINGS = ("lr", "epochs", "max_steps", "retain_loss", "beta", "gamma", "lora_rank", "batch_size", "blocks", "seed")
-"""Settings of a run that tell runs of one method apart."""
+_SETTINGS = ("lr", "epochs", "max_steps", "retain_loss", "lora_rank", "batch_size", "blocks", "seed")
+"""Settings that tell runs of one method apart; a method's own follow."""
 _LONGEST = 1 << 20
 """Bytes of a first line beyond which a file is no record of a run."""
 _ANSWERED = ("contains", "exact_match", "rouge_l_recall")
@@ -132,8 +133,12 @@ def _run(path: Any) -> tuple[str, str]:
         return "", ""
     if not isinstance(config, Mapping):
         return "", ""
-    told = [f"{name} {config[name]}" for name in _SETTINGS if config.get(name) not in (None, [], 0, "")]
-    return str(config.get("method", "")), ", ".join(told)
+    method = str(config.get("method", ""))
+    mine = METHODS[method].own_settings if method in METHODS else ()
+    foreign = {name for other in METHODS.values() for name in other.own_settings if name not in mine}
+    shown = [name for name in dict.fromkeys((*_SETTINGS, *mine)) if name not in foreign]
+    told = [f"{name} {config[name]}" for name in shown if config.get(name) not in (None, [], 0, "", "none")]
+    return method, ", ".join(told)
 
 
 def _finite(value: float) -> float | None:
