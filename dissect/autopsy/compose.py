@@ -124,7 +124,7 @@ def _example(results: Results) -> str:
 def _lead(results: Results) -> str:
     held, n = results.about["identity"]["checkpoints"], results.about["n_facts"]
     names = [Path(held[f"{role}_path"]).name for role in ("base", "unlearned") if f"{role}_path" in held]
-    compared = f"{names[0]}, before unlearning, beside {names[1]}, after it: " if len(names) == 2 else ""
+    compared = f"{names[1]} was made from {names[0]} by unlearning: " if len(names) == 2 else ""
     others = ", ".join(f"{count} {_OTHERS.get(name, name)}" for name, count in n.items() if name != "forget")
     forget = f"{n.get('forget', 0)} facts to be forgotten{_example(results)}"
     return (

@@ -13,7 +13,12 @@ def numbers(evidence: Evidence) -> list[Numbers]:
     tiles = [
         _tile(f"of the forget facts still answered, {wording}", said),
         _tile("of the retain facts still answered", evidence.retain),
-        _tile("of the forget facts erased from hidden states", depth, "of the retain facts", evidence.depth_retain),
+        _tile(
+            "erasure depth of the forget facts; changed states may still hold them",
+            depth,
+            "of the retain facts",
+            evidence.depth_retain,
+        ),
         _tile(
             "of the lost answer probability regained by relearning other facts",
             evidence.returned,

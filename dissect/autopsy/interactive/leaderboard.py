@@ -32,6 +32,7 @@ def write_leaderboard(result: Verdicts | Evaluation, out: str | os.PathLike[str]
     words = (
         "Forgotten: share of the base model's answers about the forget facts that are gone. Share left: what the panel "
         "of attacks still finds, 1 is all that the base model knows. Kept: share of the retain facts still answered. "
+        "p: how often so much is found where nothing is left. Word: the verdict; tick a checkpoint to read why. "
         if judged
         else "Means over facts; the pointer shows the 95% interval. "
     )

@@ -6,10 +6,11 @@ from dissect.autopsy.page import Panel, PanelRow
 from dissect.verdicts.result import Verdicts
 
 _CAPTION = (
-    "Forced choice: share of the comparisons that the own answer wins against those of other subjects, under each "
-    "attack, with 95% intervals from resampling subjects. An attack that was not possible is left out; the stored "
-    "verdict.json says why."
+    "Forced choice: share of the comparisons that a fact's own answer wins against those of other subjects, under each "
+    "attack. The number is the unlearned model's; lines are 95% intervals from resampling subjects. An attack that was "
+    "not possible is left out; the stored verdict.json says why."
 )
+_RETRAINED = " Retrained: a model that never saw the forget facts."
 
 
 def attack_panel(verdicts: Verdicts) -> Panel:
@@ -24,4 +25,4 @@ def attack_panel(verdicts: Verdicts) -> Panel:
         if other is not None and isfinite(other.forced_choice):
             marks.append(("retrained", other.forced_choice, other.low, other.high))
         rows.append(PanelRow(row.label, marks))
-    return Panel(rows, float(verdicts.base["forced_choice"]["value"]), _CAPTION)
+    return Panel(rows, float(verdicts.base["forced_choice"]["value"]), _CAPTION + _RETRAINED * bool(control))

@@ -79,12 +79,20 @@ dissect.widgets("leaderboard", (place, data) => {
       drawn("text", {transform: `translate(12 ${height / 2}) rotate(-90)`, "text-anchor": "middle"}, data.y));
     for (const value of [0, 0.5, 1]) made.append(drawn("text", {x: px(value), y: height - bottom + 16, "text-anchor": "middle"}, String(value)),
       drawn("text", {x: left - 6, y: py(value) + 4, "text-anchor": "end"}, String(value)));
+    const taken = [];  // where names stand: one that would cover another moves down
+    const free = (x, y, name, end) => {
+      const wide = 6.6 * name.length, from = end ? x - wide : x;
+      while (taken.some(other => Math.abs(other.y - y) < 12 && other.from < from + wide && from < other.to)) y += 12;
+      taken.push({y, from, to: from + wide});
+      return y;
+    };
     for (const row of points) {
       const [colour, kind] = look(row.word), point = mark(kind, px(row.x), py(row.y), colour);
       point.append(drawn("title", {}, `${row.name}: ${row.word || ""} ${shown(row.x)}, ${shown(row.y)}`));
       point.addEventListener("click", () => toggle(row));
       const end = px(row.x) > width - 150;
-      made.append(point, drawn("text", {x: px(row.x) + (end ? -9 : 9), y: py(row.y) + 4, "text-anchor": end ? "end" : "start"}, row.name));
+      const x = px(row.x) + (end ? -9 : 9), y = free(x, py(row.y) + 4, row.name, end);
+      made.append(point, drawn("text", {x, y, "text-anchor": end ? "end" : "start"}, row.name));
     }
     words.forEach((each, i) => {
       const [x, y] = [left + 170 * (i % 3), height + 10 + 20 * Math.floor(i / 3)], [colour, kind] = look(each);
