@@ -1,5 +1,5 @@
 # Two commands do everything on a machine with Python (3.10 or newer), git and make:
-#   make demo   sets up and runs the whole story on the embedded world, eight to nine minutes of processor time
+#   make demo   sets up and runs the whole story on the embedded world, nine to ten minutes of processor time
 #   make test   sets up and runs the tests
 # And `make docs` builds the pages in docs/_build/html.
 PYTHON ?= python3

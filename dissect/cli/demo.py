@@ -20,7 +20,7 @@ def demo(
 
     Trains a base model on fictitious people, unlearns some of them by gradient ascent, NPO and UnDIAL, compares the
     checkpoints, dissects one of them, and writes the results and an HTML page; the page's path is printed last. Takes
-    eight to nine minutes of processor time; models that an earlier demo left in DIR are reused.
+    nine to ten minutes of processor time; models that an earlier demo left in DIR are reused.
     """
     outputs.check_parent(out)
     running.start()
