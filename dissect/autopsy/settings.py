@@ -14,7 +14,7 @@ from dissect.measures.measure import check_options
 QUICK: Mapping[str, Any] = {
     "steps": ("verdict", "evaluation", "activations", "parameters", "facts", "drift"),
     "attacks": ("quick",),
-    "measures": ("behaviour", "erasure_depth"),
+    "measures": ("contains", "exact_match", "answer_probability", "perplexity", "erasure_depth"),
     "max_facts": 20,
     "max_picked": 100,
 }

@@ -24,6 +24,8 @@ _BACKWARD = 3
 """Passes that one step of training costs for each of its facts."""
 _MEASURES = 20
 """Passes of the default measures on a fact."""
+_EACH = 2
+"""Passes of one measure that was named."""
 _SWAPPED, _RESTORED, _SEARCHED = 5, 8, 47
 """Passes for each layer and fact: of the activation sweep with its controls, of the restoration, of the search."""
 _SINGLE = 10
@@ -79,7 +81,9 @@ def _passes(inputs: StepInputs, steps: Iterable[str]) -> dict[str, float]:
     picked = sum(len(evenly(len(facts), settings.max_picked)) for name, facts in sets.items() if name != "texts")
     counted = {
         "verdict": 0 if stored_verdict(inputs) is not None else panel * (n_models - 1),
-        "evaluation": sum(map(len, sets.values())) * n_models * _MEASURES,
+        "evaluation": sum(map(len, sets.values()))
+        * n_models
+        * (_MEASURES if settings.measures is None else _EACH * len(settings.measures)),
         "activations": swept * n_layers * _SWAPPED,
         "parameters": swept * n_layers * _RESTORED,
         "smallest": min(swept, settings.search_facts) * n_layers * _SEARCHED,

@@ -37,8 +37,7 @@ def ask(
     """Ask both models a question.
 
     Shows what each says, token by token: under each answer stands the probability that every model gives to each of its
-    tokens. With --restore or --patch the
-    unlearned model also answers with parts of the base model in it.
+    tokens. With --restore or --patch the unlearned model also answers with parts of the base model in it.
     """
     if not question.strip():
         raise DissectError("the question is empty: type one in quotes")
